@@ -1,0 +1,1 @@
+"""Rigged Gaussian avatars."""

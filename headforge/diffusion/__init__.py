@@ -1,0 +1,1 @@
+"""Diffusion controlled by learnable Gaussians."""

@@ -1,0 +1,1 @@
+"""Head models in FLAME's format."""

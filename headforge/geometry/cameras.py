@@ -1,0 +1,120 @@
+"""Cameras: making them, projecting with them, and every converter between conventions.
+
+The convention inside headforge is OpenCV (x right, y down, z forward), world to camera, K in pixels, pixel centres
+at +0.5. Nothing else may flip an axis.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from headforge.types import Camera
+
+OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+"""Flips the camera's y and z axes; its own inverse."""
+
+
+def look_at(centre: Tensor, target: Tensor, up: Tensor | None = None) -> Tensor:
+    """World to camera [*, 4, 4] of a camera at `centre` [*, 3] that looks at `target` [*, 3], `up` (y) upwards."""
+    up = centre.new_tensor([0.0, 1.0, 0.0]) if up is None else up
+    forward = torch.nn.functional.normalize(target - centre, dim=-1)
+    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up.expand_as(forward)), dim=-1)
+    down = torch.linalg.cross(forward, right)
+    rotation = torch.stack([right, down, forward], dim=-2)
+    viewmat = torch.zeros(*centre.shape[:-1], 4, 4, dtype=centre.dtype, device=centre.device)
+    viewmat[..., :3, :3] = rotation
+    viewmat[..., :3, 3] = -(rotation @ centre[..., None])[..., 0]
+    viewmat[..., 3, 3] = 1
+    return viewmat
+
+
+def orbit_camera(
+    yaw_deg: Tensor | float,
+    pitch_deg: Tensor | float,
+    *,
+    distance_m: float,
+    focal_px: float,
+    width: int,
+    height: int,
+    target: Tensor | None = None,
+) -> Camera:
+    """Cameras on a sphere about `target` (default: the origin), looking at it.
+
+    yaw_deg is the true azimuth (0 in front of the face, positive towards the subject's left, +x), pitch_deg the true
+    elevation (positive above). Both scalar or [*]; the camera has their batch shape.
+    """
+    yaw, pitch = torch.broadcast_tensors(torch.as_tensor(yaw_deg), torch.as_tensor(pitch_deg))
+    yaw, pitch = torch.deg2rad(yaw.float()), torch.deg2rad(pitch.float())
+    offset = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
+    target = offset.new_zeros(3) if target is None else target
+    viewmat = look_at(target + distance_m * offset, target.expand_as(offset))
+    K = pinhole_matrix(focal_px, width, height).expand(*yaw.shape, 3, 3)
+    return Camera(K.contiguous(), viewmat, width, height)
+
+
+def pinhole_matrix(focal_px: Tensor | float, width: int, height: int) -> Tensor:
+    """[*, 3, 3] intrinsics with square pixels and the principal point in the middle of the image."""
+    focal = torch.as_tensor(focal_px, dtype=torch.float32)
+    K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
+    K[..., 0, 0] = focal
+    K[..., 1, 1] = focal
+    K[..., 0, 2] = width / 2
+    K[..., 1, 2] = height / 2
+    K[..., 2, 2] = 1
+    return K
+
+
+def yaw_pitch_deg(camera: Camera, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """True azimuth and elevation [*] in degrees of the camera centre as seen from `target` (default: the origin)."""
+    centre = camera.centre
+    offset = centre if target is None else centre - target
+    yaw = torch.atan2(offset[..., 0], offset[..., 2])
+    pitch = torch.atan2(offset[..., 1], offset[..., [0, 2]].norm(dim=-1))
+    return torch.rad2deg(yaw), torch.rad2deg(pitch)
+
+
+def transform_points(viewmat: Tensor, points: Tensor) -> Tensor:
+    """[*, 4, 4] applied to [*, N, 3] points."""
+    return points @ viewmat[..., :3, :3].transpose(-1, -2) + viewmat[..., None, :3, 3]
+
+
+def project(camera: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
+    """World points [*, N, 3] to pixels [*, N, 2] and camera depth [*, N] (z; positive in front of the camera)."""
+    local = transform_points(camera.viewmat, points)
+    homogeneous = local @ camera.K.transpose(-1, -2)
+    depth = local[..., 2]
+    return homogeneous[..., :2] / homogeneous[..., 2:].clamp_min(1e-9), depth
+
+
+def viewmat_to_opengl_c2w(viewmat: Tensor) -> Tensor:
+    """World to camera (OpenCV) to camera to world (OpenGL: y up, looks along -z), as NeRF and VHAP write it."""
+    return torch.linalg.inv(viewmat) @ OPENCV_TO_OPENGL.to(viewmat)
+
+
+def opengl_c2w_to_viewmat(c2w: Tensor) -> Tensor:
+    """Inverse of `viewmat_to_opengl_c2w`."""
+    return torch.linalg.inv(c2w @ OPENCV_TO_OPENGL.to(c2w))
+
+
+def camera_to_eg3d(camera: Camera) -> Tensor:
+    """EG3D's 25 numbers [*, 25]: camera to world (OpenCV axes) row-major, then K normalised by the image size."""
+    c2w = torch.linalg.inv(camera.viewmat)
+    size = camera.K.new_tensor([camera.width, camera.height, 1.0])
+    K = camera.K / size[:, None]
+    return torch.cat([c2w.flatten(-2), K.flatten(-2)], dim=-1)
+
+
+def eg3d_to_camera(label: Tensor, width: int, height: int) -> Camera:
+    """Inverse of `camera_to_eg3d` for an image of the given size."""
+    c2w = label[..., :16].unflatten(-1, (4, 4))
+    size = label.new_tensor([width, height, 1.0])
+    K = label[..., 16:].unflatten(-1, (3, 3)) * size[:, None]
+    return Camera(K, torch.linalg.inv(c2w), width, height)
+
+
+def focal_px_from_fov(fov_deg: float, size_px: int) -> float:
+    """Focal length in pixels of a field of view of `fov_deg` over `size_px` pixels."""
+    return size_px / (2 * math.tan(math.radians(fov_deg) / 2))

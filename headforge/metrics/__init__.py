@@ -1,0 +1,1 @@
+"""Measurements and the protocol behind each."""

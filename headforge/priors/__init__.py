@@ -1,0 +1,1 @@
+"""Outside models, one adapter a file."""

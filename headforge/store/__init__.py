@@ -1,0 +1,1 @@
+"""Files: content-addressed objects, Parquet shards, images, video."""

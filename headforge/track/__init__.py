@@ -1,0 +1,1 @@
+"""Head parameters and cameras from landmarks."""

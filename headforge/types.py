@@ -1,0 +1,184 @@
+"""The values every part of headforge shares.
+
+Conventions (docs/conventions.md has the whole page): camera axes as OpenCV (x right, y down, z forward), viewmat is
+world to camera, K in pixels with pixel centres at +0.5; world y up, face towards +z, subject's left +x, metres;
+rotations as axis-angle vectors in radians; quaternions wxyz; colour float RGB in [0, 1], sRGB as stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole cameras with any leading batch shape `*`."""
+
+    K: Tensor
+    """[*, 3, 3] intrinsics in pixels."""
+    viewmat: Tensor
+    """[*, 4, 4] world to camera, OpenCV axes."""
+    width: int
+    height: int
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same camera for an image resized to `width` x `height`."""
+        scale = self.K.new_tensor([width / self.width, height / self.height, 1.0])
+        return Camera(self.K * scale[:, None], self.viewmat, width, height)
+
+    def __getitem__(self, index: int | slice | Tensor) -> Camera:
+        """Index the leading batch dimension."""
+        return Camera(self.K[index], self.viewmat[index], self.width, self.height)
+
+    @property
+    def centre(self) -> Tensor:
+        """[*, 3] camera centre in the world."""
+        rotation, translation = self.viewmat[..., :3, :3], self.viewmat[..., :3, 3]
+        return -(rotation.transpose(-1, -2) @ translation[..., None])[..., 0]
+
+    @staticmethod
+    def stack(cameras: Sequence[Camera]) -> Camera:
+        """One batched camera from several of the same size."""
+        first = cameras[0]
+        return Camera(
+            torch.stack([c.K for c in cameras]),
+            torch.stack([c.viewmat for c in cameras]),
+            first.width,
+            first.height,
+        )
+
+
+HEAD_PARAM_SIZES: Mapping[str, int] = {"rotation": 3, "neck": 3, "jaw": 3, "eyes": 6, "translation": 3}
+"""Fields of `HeadParams` whose size does not depend on the head model."""
+
+
+@dataclass(frozen=True)
+class HeadParams:
+    """Parameters of one head model, FLAME's layout, with any leading batch shape `*`."""
+
+    model_id: str
+    """The head model these belong to; posing with another raises `ModelMismatchError`."""
+    shape: Tensor
+    """[*, n_shape] identity coefficients, in standard deviations."""
+    expr: Tensor
+    """[*, n_expr] expression coefficients."""
+    rotation: Tensor
+    """[*, 3] global rotation about the root joint, axis-angle, radians."""
+    neck: Tensor
+    """[*, 3] axis-angle."""
+    jaw: Tensor
+    """[*, 3] axis-angle; jaw[0] > 0 opens the mouth."""
+    eyes: Tensor
+    """[*, 6] axis-angle, left eye then right eye."""
+    translation: Tensor
+    """[*, 3] metres, added after skinning."""
+
+    @staticmethod
+    def neutral(model_id: str, n_shape: int, n_expr: int, batch: tuple[int, ...] = ()) -> HeadParams:
+        """All-zero parameters: the mean head, eyes ahead, mouth shut."""
+        sizes = {"shape": n_shape, "expr": n_expr, **HEAD_PARAM_SIZES}
+        return HeadParams(model_id, **{name: torch.zeros(*batch, size) for name, size in sizes.items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensor fields by name, in declaration order."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model_id"}
+
+    def __getitem__(self, index: int | slice | Tensor) -> HeadParams:
+        """Index the leading batch dimension."""
+        return HeadParams(self.model_id, **{name: value[index] for name, value in self.tensors().items()})
+
+    def replace(self, **changes: Tensor) -> HeadParams:
+        """A copy with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+    @staticmethod
+    def stack(params: Sequence[HeadParams]) -> HeadParams:
+        """One batched value from several of the same head model."""
+        names = params[0].tensors()
+        return HeadParams(
+            params[0].model_id, **{name: torch.stack([getattr(p, name) for p in params]) for name in names}
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One view of one subject: a row of a dataset, decoded."""
+
+    subject_id: str
+    view: int
+    split: str
+    """"train" or "test", by identity."""
+    source: str
+    """"real" or "synthetic": the domain the picture belongs to."""
+    seed: int
+    image: np.ndarray
+    """[H, W, 3] uint8."""
+    mask: np.ndarray
+    """[H, W] uint8, foreground coverage."""
+    camera: Camera
+    """Unbatched."""
+    params: HeadParams
+    """Unbatched."""
+    yaw_deg: float
+    """True azimuth of the camera about the head; positive towards the subject's left."""
+    pitch_deg: float
+    """True elevation of the camera; positive above."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What the generator knows about the subject, such as {"hair": "long"}."""
+
+
+@dataclass(frozen=True)
+class GaussianCloud:
+    """N Gaussians in world space, ready for splatting."""
+
+    means: Tensor
+    """[N, 3] metres."""
+    quats: Tensor
+    """[N, 4] wxyz, normalised by the renderer."""
+    scales: Tensor
+    """[N, 3] standard deviations in metres."""
+    opacities: Tensor
+    """[N] in [0, 1]."""
+    colors: Tensor
+    """[N, C] channels as they are composited (RGB in [0, 1] for pictures)."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """What tracking found for one view: a row of a tracks table."""
+
+    subject_id: str
+    view: int
+    status: str
+    """"ok" or "rejected"."""
+    reason: str
+    """Why it was rejected; empty if it was not."""
+    camera: Camera
+    """Estimated, unbatched, for the full-size image of the dataset."""
+    params: HeadParams
+    """Estimated, unbatched."""
+    residual_px: float
+    """Root mean square over the landmarks used, pixels of the full-size image."""
+    n_landmarks: int
+    """How many landmarks were used."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A picture some method made of one view, to be compared with the dataset's own."""
+
+    subject_id: str
+    view: int
+    method: str
+    """Such as "control_tracked", "control_exact", "copy", "reproject_tracked", "avatar_tracked"."""
+    reference_view: int
+    """The view the method was shown; -1 if it was shown many."""
+    image: np.ndarray
+    """[H, W, 3] uint8; may be smaller than the truth, which is then averaged down."""
