@@ -1,0 +1,86 @@
+"""A head model as one safetensors file, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from headforge.errors import DataError, InputError
+from headforge.flame.model import HeadModel
+
+FORMAT = "headforge-head-model-1"
+_TENSORS = (
+    "v_template", "shapedirs", "posedirs", "joint_regressor", "skin_weights", "faces", "uvs", "uv_faces",
+    "landmark_faces", "landmark_barycentrics", "contour_faces", "contour_barycentrics",
+)  # fmt: skip
+_REGION = "region."
+
+
+def _tensors(model: HeadModel) -> dict[str, Tensor]:
+    named = {name: getattr(model, name) for name in _TENSORS}
+    return named | {_REGION + name: ids for name, ids in sorted(model.regions.items())}
+
+
+def _metadata(model: HeadModel) -> dict[str, str]:
+    """One entry only: safetensors writes several in an order that changes from run to run."""
+    facts = {
+        "format": FORMAT,
+        "model_id": model.model_id,
+        "n_shape": model.n_shape,
+        "expression_names": list(model.expression_names),
+    }
+    return {"headforge": json.dumps(facts, sort_keys=True)}
+
+
+def save_head(model: HeadModel, path: Path) -> None:
+    """Write `model` to the file `path` (.safetensors); the bytes depend on the model only."""
+    save_file({name: t.contiguous() for name, t in _tensors(model).items()}, path, metadata=_metadata(model))
+
+
+def load_head(path: Path) -> HeadModel:
+    """Read a file of `save_head`.
+
+    Raises InputError if there is no such file, DataError if it is not a head model or is damaged.
+    """
+    if not path.is_file():
+        raise InputError(
+            path, f"there is no head model at '{path}'.", "give the path of a head_model.safetensors file."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("headforge", "{}"))
+            if facts.get("format") != FORMAT:
+                found = facts.get("format", "no format at all")
+                raise DataError(
+                    path,
+                    f"'{path}' is not a head model: it says '{found}', expected '{FORMAT}'.",
+                    "make the dataset again, or give another file.",
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise DataError(path, f"'{path}' can't be read as safetensors: {error}.", "make the file again.") from error
+    missing = [name for name in _TENSORS if name not in tensors]
+    if missing:
+        raise DataError(path, f"'{path}' lacks the tensors {missing}.", "make the file again.")
+    return HeadModel(
+        model_id=facts["model_id"],
+        n_shape=facts["n_shape"],
+        expression_names=tuple(facts["expression_names"]),
+        regions={name.removeprefix(_REGION): ids for name, ids in tensors.items() if name.startswith(_REGION)},
+        **{name: tensors[name] for name in _TENSORS},
+    )
+
+
+def head_digest(model: HeadModel) -> str:
+    """SHA-256 in hex of everything in the model: names, types, shapes and values."""
+    digest = hashlib.sha256(json.dumps(_metadata(model), sort_keys=True).encode())
+    for name, tensor in sorted(_tensors(model).items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

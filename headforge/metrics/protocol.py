@@ -1,0 +1,41 @@
+"""What decides whether two values of a metric may stand side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a metric was measured; values under unlike protocols are never compared."""
+
+    metric: str
+    """Metric id, such as "psnr", "ssim_gauss11" or "id_dlib"."""
+    backend: str
+    """What computed it, such as "headforge" or "dlib"."""
+    weights_sha256: str = ""
+    """Of the network behind the metric; empty if there is none."""
+    resolution_px: int = 0
+    """Side of the compared pictures."""
+    resampling: str = "area"
+    """How the truth was brought to that resolution."""
+    crop: str = "none"
+    mask: str = "none"
+    """"none" for the whole picture, "truth>0.5" for pixels that the truth's mask covers by more than half."""
+    background: str = "white"
+    split: str = "test"
+    pairs: str = ""
+    """Which pictures were compared, in words."""
+    average: str = "mean over identities of the mean over views"
+
+    def as_json(self) -> dict[str, str | int]:
+        """The fields by name."""
+        return dataclasses.asdict(self)
+
+    @property
+    def hash(self) -> str:
+        """Hex SHA-256 of the fields."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,129 @@
+"""dlib's face detector, 68 landmarks and 128-d identity embedding, with the weights of `face_recognition_models`.
+
+Licences: dlib Boost; the embedding model CC0; the 68-point model was trained on iBUG 300-W, whose terms exclude
+commercial use.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from headforge.errors import MissingExtraError
+from headforge.store.files import sha256_file
+
+EXTRA = "photos"
+PURPOSE = "finding faces in photos"
+WEIGHTS_PACKAGE = "face_recognition_models"
+LANDMARKS_FILE = "shape_predictor_68_face_landmarks.dat"
+EMBEDDING_FILE = "dlib_face_recognition_resnet_model_v1.dat"
+N_UPSAMPLE = 1
+"""Doublings of the picture before detection: finds faces down to about 40 pixels."""
+MAX_DETECTION_SIDE_PX = 1024
+"""Longer pictures are averaged down for detection; landmarks are found at full size."""
+
+
+@dataclass(frozen=True)
+class DlibFace:
+    """One face in a picture, in its pixels with centres at +0.5."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom."""
+    landmarks: np.ndarray
+    """[68, 2] float64, iBUG order."""
+    score: float
+    """Detector's margin; above 0."""
+
+
+class DlibFaces:
+    """Detector and embedder. Raises MissingExtraError without the extra `photos`.
+
+    dlib and its weights are loaded on first use, so that a value can be sent to another process.
+    """
+
+    def __init__(self) -> None:
+        _dlib()
+        _weights(LANDMARKS_FILE)
+
+    def detect_landmarks(self, image: np.ndarray) -> list[DlibFace]:
+        """All faces in a [H, W, 3] uint8 picture, the largest first."""
+        image = np.ascontiguousarray(image)
+        step = -(-max(image.shape[:2]) // MAX_DETECTION_SIDE_PX)
+        small = _averaged(image, step)
+        rectangles, scores, _ = _detector().run(small, N_UPSAMPLE, 0.0)
+        dlib = _dlib()
+        faces = []
+        for rectangle, score in zip(rectangles, scores, strict=True):
+            left, top, right, bottom = (
+                step * edge for edge in (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
+            )
+            shape = _landmark_model()(image, dlib.rectangle(left, top, right, bottom))
+            points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64) + 0.5
+            faces.append(DlibFace((left, top, right, bottom), points, float(score)))
+        return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
+
+    def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        """[128] float32 identity embedding of the face with these [68, 2] landmarks.
+
+        The same person lies within a Euclidean distance of about 0.6.
+        """
+        dlib = _dlib()
+        corners = np.concatenate([landmarks.min(0), landmarks.max(0)]).round().astype(int)
+        points = [dlib.point(int(x), int(y)) for x, y in np.floor(landmarks)]
+        shape = dlib.full_object_detection(dlib.rectangle(*(int(c) for c in corners)), points)
+        vector = _embedding_model().compute_face_descriptor(np.ascontiguousarray(image), shape, 0)
+        return np.array(vector, dtype=np.float32)
+
+    @property
+    def weights_sha256(self) -> dict[str, str]:
+        """SHA-256 of each weight file in use, by file name."""
+        return {name: sha256_file(_weights(name)) for name in (LANDMARKS_FILE, EMBEDDING_FILE)}
+
+
+def _averaged(image: np.ndarray, step: int) -> np.ndarray:
+    """Mean over blocks of `step` x `step` pixels; a rest at the right and bottom is left out."""
+    if step == 1:
+        return image
+    height, width = (n // step for n in image.shape[:2])
+    blocks = image[: height * step, : width * step].reshape(height, step, width, step, 3)
+    return np.ascontiguousarray(blocks.mean((1, 3)).round().astype(np.uint8))
+
+
+@functools.cache
+def _dlib() -> ModuleType:
+    try:
+        import dlib
+    except ImportError as error:
+        raise MissingExtraError("dlib-bin", EXTRA, PURPOSE) from error
+    return dlib
+
+
+def _weights(name: str) -> Path:
+    """A weight file's path; the package itself is never imported, as it needs the vanished pkg_resources."""
+    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    folders = spec.submodule_search_locations if spec is not None else None
+    path = Path(folders[0]) / "models" / name if folders else None
+    if path is None or not path.is_file():
+        raise MissingExtraError(WEIGHTS_PACKAGE, EXTRA, PURPOSE)
+    return path
+
+
+@functools.cache
+def _detector() -> Any:
+    return _dlib().get_frontal_face_detector()
+
+
+@functools.cache
+def _landmark_model() -> Any:
+    return _dlib().shape_predictor(str(_weights(LANDMARKS_FILE)))
+
+
+@functools.cache
+def _embedding_model() -> Any:
+    return _dlib().face_recognition_model_v1(str(_weights(EMBEDDING_FILE)))

@@ -1,0 +1,362 @@
+"""Explicit SIMD lanes for numba: a value that lowers to an LLVM vector of floats, and the operations on it.
+
+numba's loop vectoriser gives up on splatting's inner loop; these types spell the vector code out. `F16` and `F8` are
+16 and 8 floats, `Mask16` 16 booleans. LLVM maps them to what the processor has: one AVX-512 register, two AVX ones,
+four of SSE or NEON.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, models, overload, register_model
+
+_F32 = ir.FloatType()
+_I32 = ir.IntType(32)
+
+
+class _LanesType(types.Type):
+    """Type of a vector of `width` float32."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"F{width}")
+
+
+class _MaskType(types.Type):
+    """Type of a vector of `width` booleans."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"Mask{width}")
+
+
+F16 = _LanesType(16)
+F8 = _LanesType(8)
+MASK16 = _MaskType(16)
+
+
+@register_model(_LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: _LanesType) -> None:
+        super().__init__(dmm, fe_type, ir.VectorType(_F32, fe_type.width))
+
+
+@register_model(_MaskType)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: _MaskType) -> None:
+        super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.width))
+
+
+def _vector_type(width: int) -> ir.VectorType:
+    return ir.VectorType(_F32, width)
+
+
+def _splat(builder: Any, scalar: Any, width: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(scalar.type, width), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, _I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, width), [0] * width))
+
+
+def _constant(value: float, width: int) -> ir.Constant:
+    return ir.Constant(_vector_type(width), [value] * width)
+
+
+def _call(builder: Any, name: str, *args: Any) -> Any:
+    """Call the LLVM intrinsic `name` on vectors of equal type."""
+    vector = args[0].type
+    function_type = ir.FunctionType(vector, [vector] * len(args))
+    full_name = f"llvm.{name}.v{vector.count}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), args)
+
+
+def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index], inbounds=True)
+
+
+def _load_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
+    @intrinsic
+    def load(typing_context: Any, array: Any, index: Any) -> Any:
+        """The lanes at array[index:index + width] of a flat contiguous float32 array."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+            pointer = builder.bitcast(pointer, _vector_type(lanes.width).as_pointer())
+            return builder.load(pointer, align=4)
+
+        return lanes(array, types.intp), codegen
+
+    return load
+
+
+def _store_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
+    @intrinsic
+    def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+        """Write the lanes to array[index:index + width] of a flat contiguous float32 array."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+            pointer = builder.bitcast(pointer, _vector_type(lanes.width).as_pointer())
+            builder.store(args[2], pointer, align=4)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, lanes), codegen
+
+    return store
+
+
+def _broadcast_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
+    @intrinsic
+    def broadcast(typing_context: Any, scalar: Any) -> Any:
+        """Every lane equal to one float32."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _splat(builder, args[0], lanes.width)
+
+        return lanes(types.float32), codegen
+
+    return broadcast
+
+
+def _strided_load_intrinsic(stride: int) -> Callable[..., Any]:
+    @intrinsic
+    def load_strided(typing_context: Any, array: Any, index: Any, component: Any) -> Any:
+        """F16 of array[index + component + stride * lane]; reads array[index:index + 16 * stride]."""
+        if not isinstance(component, types.IntegerLiteral):
+            return None
+        which = component.literal_value
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+            every = _vector_type(16 * stride)
+            values = builder.load(builder.bitcast(pointer, every.as_pointer()), align=4)
+            lanes = [which + stride * lane for lane in range(16)]
+            mask = ir.Constant(ir.VectorType(_I32, 16), lanes)
+            return builder.shuffle_vector(values, ir.Constant(every, ir.Undefined), mask)
+
+        return F16(array, types.intp, component), codegen
+
+    return load_strided
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of array[index]."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        function_type = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0i8")
+        builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+load16_of_3, load16_of_4 = _strided_load_intrinsic(3), _strided_load_intrinsic(4)
+load16, load8 = _load_intrinsic(F16), _load_intrinsic(F8)
+store16, store8 = _store_intrinsic(F16), _store_intrinsic(F8)
+broadcast16, broadcast8 = _broadcast_intrinsic(F16), _broadcast_intrinsic(F8)
+
+
+@intrinsic
+def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Lanes of a * b + c, rounded once."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _call(builder, "fma", *args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def minimum(typing_context: Any, a: Any, b: Any) -> Any:
+    """Lanes of the smaller of a and b."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def maximum(typing_context: Any, a: Any, b: Any) -> Any:
+    """Lanes of the larger of a and b."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+
+    return a(a, a), codegen
+
+
+def _unary_intrinsic(name: str) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typing_context: Any, a: Any) -> Any:
+        """Lanes of one LLVM intrinsic."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return _call(builder, name, args[0])
+
+        return a(a), codegen
+
+    return operation
+
+
+square_root, ceiling, floor = _unary_intrinsic("sqrt"), _unary_intrinsic("ceil"), _unary_intrinsic("floor")
+magnitude = _unary_intrinsic("fabs")
+
+
+@intrinsic
+def negative_magnitude(typing_context: Any, a: Any) -> Any:
+    """Lanes of -|a|."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fneg(_call(builder, "fabs", args[0]))
+
+    return a(a), codegen
+
+
+@intrinsic
+def select(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
+    """Lanes of a where the mask holds, else of b."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return a(mask, a, a), codegen
+
+
+@intrinsic
+def any_lane(typing_context: Any, mask: Any) -> Any:
+    """True if the mask holds in any lane."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.IntType(signature.args[0].width))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(mask), codegen
+
+
+EXP2_COEFFICIENTS = (1.0000001192092896, 0.6931469440460205, 0.24022120237350464, 0.05550713464617729,
+                     0.009675540961325169, 0.0013276461977511644)  # fmt: skip
+"""2^f on [-1/2, 1/2]: the polynomial of degree 5 with the smallest relative error, 7.5e-8 before rounding."""
+
+
+@intrinsic
+def exp2(typing_context: Any, x: Any) -> Any:
+    """Lanes of 2^x for x in [-120, 120], relative error below 2.5e-7.
+
+    Adding 1.5 * 2^23 rounds to a whole number and leaves that number in the low mantissa bits, from where a shift
+    takes it to the exponent of the polynomial in the remainder.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width = signature.return_type.width
+        magic = _constant(12582912.0, width)
+        shifted = builder.fadd(args[0], magic)
+        fraction = builder.fsub(args[0], builder.fsub(shifted, magic))
+        value = _constant(EXP2_COEFFICIENTS[-1], width)
+        for coefficient in EXP2_COEFFICIENTS[-2::-1]:
+            value = _call(builder, "fma", value, fraction, _constant(coefficient, width))
+        integers = ir.VectorType(_I32, width)
+        exponent = builder.shl(builder.bitcast(shifted, integers), ir.Constant(integers, [23] * width))
+        return builder.bitcast(builder.add(builder.bitcast(value, integers), exponent), _vector_type(width))
+
+    return x(x), codegen
+
+
+LOG2_COEFFICIENTS = (-2.80036053, 5.09169834, -3.55077546, 1.63113671, -0.41655959, 0.04487306)
+
+
+@intrinsic
+def log2_roughly(typing_context: Any, x: Any) -> Any:
+    """Lanes of log2(x) for x > 0, absolute error below 1e-4: exponent plus a polynomial in the mantissa."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width = signature.return_type.width
+        integers = ir.VectorType(_I32, width)
+        bits = builder.bitcast(args[0], integers)
+        exponent = builder.sub(builder.lshr(bits, ir.Constant(integers, [23] * width)),
+                               ir.Constant(integers, [127] * width))  # fmt: skip
+        mantissa = builder.or_(builder.and_(bits, ir.Constant(integers, [0x7FFFFF] * width)),
+                               ir.Constant(integers, [0x3F800000] * width))  # fmt: skip
+        mantissa = builder.bitcast(mantissa, _vector_type(width))
+        value = _constant(LOG2_COEFFICIENTS[-1], width)
+        for coefficient in LOG2_COEFFICIENTS[-2::-1]:
+            value = _call(builder, "fma", value, mantissa, _constant(coefficient, width))
+        return builder.fadd(value, builder.sitofp(exponent, _vector_type(width)))
+
+    return x(x), codegen
+
+
+@intrinsic
+def weighted_row_sum(typing_context: Any, weights: Any, first: Any, table: Any, row: Any, stride: Any) -> Any:
+    """F8 of the sum over p < 16 of weights[first + p] * table[row + p * stride : ... + 8]; flat float32 arrays.
+
+    Four partial sums hide the latency of the additions; their order is fixed.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        partial = [None] * 4
+        vector = _vector_type(8)
+        for p in range(16):
+            index = builder.add(args[1], ir.Constant(args[1].type, p))
+            weight = builder.load(_element_pointer(context, builder, signature.args[0], args[0], index))
+            place = builder.add(args[3], builder.mul(args[4], ir.Constant(args[4].type, p)))
+            pointer = _element_pointer(context, builder, signature.args[2], args[2], place)
+            values = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+            weight = _splat(builder, weight, 8)
+            previous = partial[p % 4]
+            if previous is None:
+                partial[p % 4] = builder.fmul(weight, values)
+            else:
+                partial[p % 4] = _call(builder, "fma", weight, values, previous)
+        return builder.fadd(builder.fadd(partial[0], partial[1]), builder.fadd(partial[2], partial[3]))
+
+    return F8(weights, types.intp, table, types.intp, types.intp), codegen
+
+
+def _binary(name: str) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typing_context: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, name)(*args)
+
+        return a(a, a), codegen
+
+    return operation
+
+
+def _comparison(symbol: str) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typing_context: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.fcmp_ordered(symbol, *args)
+
+        return MASK16(a, a), codegen
+
+    return operation
+
+
+def _overload_operator(symbol: Any, kind: type, operation: Callable[..., Any]) -> None:
+    @overload(symbol, inline="always")
+    def implement(a, b):  # noqa: ANN001, ANN202  (numba compares this signature with the lambda's)
+        if isinstance(a, kind) and a == b:
+            return lambda a, b: operation(a, b)
+        return None
+
+
+_overload_operator(operator.add, _LanesType, _binary("fadd"))
+_overload_operator(operator.sub, _LanesType, _binary("fsub"))
+_overload_operator(operator.mul, _LanesType, _binary("fmul"))
+_overload_operator(operator.truediv, _LanesType, _binary("fdiv"))
+_overload_operator(operator.and_, _MaskType, _binary("and_"))
+_overload_operator(operator.le, _LanesType, _comparison("<="))
+_overload_operator(operator.ge, _LanesType, _comparison(">="))
+_overload_operator(operator.gt, _LanesType, _comparison(">"))

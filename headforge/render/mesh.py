@@ -1,0 +1,183 @@
+"""Triangle meshes to pixels: which triangle each pixel sees, where on it, and how far away.
+
+The triangle ids come from a z-buffer (numba on the CPU, scatter-min elsewhere, the same contract); barycentrics and
+depth are computed from the ids in torch and are differentiable with respect to the vertices. Coverage itself is not
+differentiated. Pixel centres are at +0.5; both sides of a triangle are visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headforge.errors import NotFiniteError, ShapeError
+from headforge.geometry.cameras import transform_points
+from headforge.render.jit import kernel
+from headforge.render.pixels import pixels_in_boxes
+from headforge.types import Camera
+
+NEAR_M = 1e-3
+"""Triangles with a corner nearer to the camera plane than this are not drawn (they are not clipped)."""
+HALF = np.float32(0.5)
+ZERO = np.float32(0)
+BACKGROUND = -1
+"""The triangle id of pixels that see nothing."""
+
+
+@dataclass(frozen=True)
+class MeshFragments:
+    """What each pixel sees of a mesh."""
+
+    face_ids: Tensor
+    """[B, H, W] int64, -1 for background."""
+    barycentrics: Tensor
+    """[B, H, W, 3] perspective-correct weights of the triangle's corners; zero for background."""
+    depth: Tensor
+    """[B, H, W] z in the camera, metres; zero for background."""
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, H, W] bool, where the mesh is."""
+        return self.face_ids >= 0
+
+
+def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
+    """Rasterize `vertices` [B, V, 3] (world, metres) with `faces` [F, 3] int64 through the cameras [B].
+
+    Equally near triangles (shared edges) go to the lower triangle id. Barycentrics and depth are differentiable with
+    respect to the vertices and the camera; triangles that cross the camera plane are left out whole.
+    """
+    _check(vertices, faces, camera)
+    local = transform_points(camera.viewmat, vertices)
+    depth = local[..., 2]
+    in_front = depth > NEAR_M
+    safe_depth = torch.where(in_front, depth, torch.ones_like(depth))
+    normalized = torch.cat([local[..., :2] / safe_depth[..., None], torch.ones_like(depth)[..., None]], dim=-1)
+    xy = normalized @ camera.K[..., :2, :].transpose(-1, -2)
+    inverse_depth = torch.where(in_front, 1 / safe_depth, torch.zeros_like(depth))
+    with torch.no_grad():
+        ids = _face_ids(xy.detach(), inverse_depth.detach(), faces, camera.width, camera.height)
+    return _fragments(ids, xy, inverse_depth, faces)
+
+
+def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tensor:
+    """Attributes of the triangles' corners, [F, 3, C] or [B, F, 3, C], at every pixel: [B, H, W, C].
+
+    Background pixels are zero. Differentiable with respect to the attributes and the barycentrics.
+    """
+    mask = fragments.mask
+    batch, rows, columns = mask.nonzero(as_tuple=True)
+    ids = fragments.face_ids[batch, rows, columns]
+    attributes = attributes_per_corner
+    corners = attributes[ids] if attributes.dim() == 3 else attributes[batch, ids]
+    values = (corners * fragments.barycentrics[batch, rows, columns][..., None].to(corners)).sum(-2)
+    image = values.new_zeros(*mask.shape, values.shape[-1])
+    return image.index_put((batch, rows, columns), values)
+
+
+def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
+    """Barycentrics and depth of the pixels that see a triangle."""
+    batch, rows, columns = (ids >= 0).nonzero(as_tuple=True)
+    corner_ids = faces[ids[batch, rows, columns]]
+    pixel = torch.stack([columns, rows], dim=-1).to(xy.dtype) + 0.5
+    # Relative to the pixel: areas of small triangles would lose their digits in absolute coordinates.
+    offsets = xy[batch[:, None], corner_ids] - pixel[:, None]
+    weights = torch.stack([_cross(offsets[:, (i + 1) % 3], offsets[:, (i + 2) % 3]) for i in range(3)], dim=-1)
+    over_depth = weights * inverse_depth[batch[:, None], corner_ids]
+    total = over_depth.sum(-1, keepdim=True)
+    values = torch.cat([over_depth / total, weights.sum(-1, keepdim=True) / total], dim=-1)
+    image = values.new_zeros(*ids.shape, 4).index_put((batch, rows, columns), values)
+    return MeshFragments(ids, image[..., :3], image[..., 3])
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
+    """[B, H, W] int64 ids of the nearest triangles. xy [B, V, 2] pixels; inverse_depth [B, V], 0 = behind."""
+    if not xy.is_cuda and xy.dtype == torch.float32:
+        ids = torch.full((len(xy), height, width), BACKGROUND, dtype=torch.int64)
+        nearest = torch.zeros(len(xy), height, width)
+        corners = faces.contiguous().numpy()
+        for b in range(len(xy)):
+            _zbuffer(xy[b].contiguous().numpy(), inverse_depth[b].contiguous().numpy(), corners,
+                     nearest[b].numpy(), ids[b].numpy())  # fmt: skip
+        return ids
+    return torch.stack([scatter_face_ids(xy[b], inverse_depth[b], faces, width, height) for b in range(len(xy))])
+
+
+def scatter_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
+    """The z-buffer as torch operations: every (triangle, pixel) pair in its box, then a scatter-max.
+
+    xy [V, 2] pixels and inverse_depth [V] (0 = behind the camera) to ids [H, W] int64. Runs on any device.
+    """
+    corner_xy, corner_inverse = xy[faces], inverse_depth[faces]
+    low, high = corner_xy.amin(1), corner_xy.amax(1)
+    visible = (corner_inverse > 0).all(-1)
+    face, columns, rows = pixels_in_boxes(low, high, visible, width, height)
+    pixel = torch.stack([columns, rows], dim=-1).to(xy.dtype) + 0.5
+    offsets = corner_xy[face] - pixel[:, None]
+    weights = torch.stack([_cross(offsets[:, (i + 1) % 3], offsets[:, (i + 2) % 3]) for i in range(3)], dim=-1)
+    area = weights.sum(-1)
+    inside = ((weights >= 0).all(-1) | (weights <= 0).all(-1)) & (area != 0)
+    face, weights, area = face[inside], weights[inside], area[inside]
+    nearness = (weights * corner_inverse[face]).sum(-1) / area
+    place = rows[inside] * width + columns[inside]
+    nearest = nearness.new_zeros(height * width).scatter_reduce(0, place, nearness, "amax")
+    wins = nearness == nearest[place]
+    no_face = len(faces)
+    ids = torch.full((height * width,), no_face, dtype=torch.int64, device=xy.device)
+    ids = ids.scatter_reduce(0, place[wins], face[wins], "amin")
+    return torch.where(ids == no_face, BACKGROUND, ids).reshape(height, width)
+
+
+@kernel("void(f4[:, ::1], f4[::1], i8[:, ::1], f4[:, ::1], i8[:, ::1])")
+def _zbuffer(xy, inverse_depth, faces, nearest, ids):  # noqa: ANN001, ANN202
+    height, width = ids.shape
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        inv_a, inv_b, inv_c = inverse_depth[a], inverse_depth[b], inverse_depth[c]
+        if inv_a <= 0 or inv_b <= 0 or inv_c <= 0:
+            continue
+        ax, ay, bx, by, cx, cy = xy[a, 0], xy[a, 1], xy[b, 0], xy[b, 1], xy[c, 0], xy[c, 1]
+        # Pixel centres inside the box; clamped as floats, because a far-off corner does not fit an integer.
+        x0 = int(max(np.ceil(min(ax, bx, cx) - HALF), ZERO))
+        x1 = int(min(np.floor(max(ax, bx, cx) - HALF), np.float32(width - 1)))
+        y0 = int(max(np.ceil(min(ay, by, cy) - HALF), ZERO))
+        y1 = int(min(np.floor(max(ay, by, cy) - HALF), np.float32(height - 1)))
+        for y in range(y0, y1 + 1):
+            py = np.float32(y) + HALF
+            day, dby, dcy = ay - py, by - py, cy - py
+            for x in range(x0, x1 + 1):
+                px = np.float32(x) + HALF
+                dax, dbx, dcx = ax - px, bx - px, cx - px
+                w0 = dbx * dcy - dby * dcx
+                w1 = dcx * day - dcy * dax
+                w2 = dax * dby - day * dbx
+                if (w0 < 0 or w1 < 0 or w2 < 0) and (w0 > 0 or w1 > 0 or w2 > 0):
+                    continue
+                area = w0 + w1 + w2
+                if area == 0:
+                    continue
+                nearness = (w0 * inv_a + w1 * inv_b + w2 * inv_c) / area
+                if nearness > nearest[y, x]:
+                    nearest[y, x] = nearness
+                    ids[y, x] = f
+
+
+def _check(vertices: Tensor, faces: Tensor, camera: Camera) -> None:
+    if vertices.dim() != 3 or vertices.shape[-1] != 3:
+        raise ShapeError("vertices", "[B, V, 3]", tuple(vertices.shape))
+    if faces.dim() != 2 or faces.shape[-1] != 3:
+        raise ShapeError("faces", "[F, 3]", tuple(faces.shape))
+    if tuple(camera.viewmat.shape) != (len(vertices), 4, 4):
+        raise ShapeError("camera.viewmat", f"[{len(vertices)}, 4, 4]", tuple(camera.viewmat.shape))
+    if tuple(camera.K.shape) != (len(vertices), 3, 3):
+        raise ShapeError("camera.K", f"[{len(vertices)}, 3, 3]", tuple(camera.K.shape))
+    finite = torch.isfinite(vertices)
+    if not bool(finite.all()):
+        raise NotFiniteError("vertices", int((~finite).sum()), finite.numel())

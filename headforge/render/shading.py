@@ -1,0 +1,47 @@
+"""Colours of surface points: spherical-harmonic light, textures, and supersampled images averaged down."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from headforge.errors import ShapeError
+from headforge.render.spherical_harmonics import sh_basis
+
+IRRADIANCE_FACTORS = (1.0, 2 / 3, 2 / 3, 2 / 3, 0.25, 0.25, 0.25, 0.25, 0.25)
+"""Clamped-cosine convolution of SH degrees 0, 1, 2, divided by pi (Ramamoorthi and Hanrahan 2001, equation 8)."""
+
+
+def sh_irradiance(normals: Tensor, coefficients: Tensor) -> Tensor:
+    """Light [*, 3] that a white matte surface with the unit `normals` [*, 3] sends back.
+
+    `coefficients` [9, 3] (or [*, 9, 3], broadcast against the normals) are the SH coefficients of the incoming
+    radiance, in the order of `spherical_harmonics.sh_basis`. Light of radiance 1 from everywhere (coefficient 0 =
+    sqrt(4 pi), others 0) gives 1. Multiply by the albedo.
+    """
+    if coefficients.shape[-2:] != (9, 3):
+        raise ShapeError("coefficients", "[*, 9, 3]", tuple(coefficients.shape))
+    basis = sh_basis(2, normals) * normals.new_tensor(IRRADIANCE_FACTORS)
+    return (basis[..., None, :] @ coefficients)[..., 0, :]
+
+
+def downsample_2x2(image: Tensor) -> Tensor:
+    """[*, 2H, 2W, C] to [*, H, W, C], each pixel the mean of a 2x2 block: resolves 2x2 supersampling."""
+    height, width = image.shape[-3:-1]
+    if height % 2 or width % 2:
+        raise ShapeError("image", "[*, 2H, 2W, C]", tuple(image.shape))
+    blocks = image.reshape(*image.shape[:-3], height // 2, 2, width // 2, 2, image.shape[-1])
+    return blocks.mean(dim=(-4, -2))
+
+
+def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear samples [*, C] of `texture` [Ht, Wt, C] at `uv` [*, 2]; differentiable with respect to both.
+
+    u runs right, v up: row = (1 - v) * Ht, column = u * Wt, texel centres at +0.5. Outside [0, 1] the edge repeats.
+    """
+    if texture.dim() != 3:
+        raise ShapeError("texture", "[Ht, Wt, C]", tuple(texture.shape))
+    grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], dim=-1).reshape(1, 1, -1, 2).to(texture.dtype)
+    samples = grid_sample(texture.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)
+    return samples[0, :, 0].T.reshape(*uv.shape[:-1], texture.shape[-1])

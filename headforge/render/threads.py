@@ -1,0 +1,62 @@
+"""A pool of threads per process, made when it is first needed, for kernels that run without the GIL.
+
+One thread by default: processes are the unit of parallelism elsewhere, and two layers of threads slow each other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from headforge.errors import ConfigError
+
+_lock = threading.Lock()
+_n_threads = 1
+_pool: ThreadPoolExecutor | None = None
+
+
+def set_kernel_threads(n_threads: int) -> None:
+    """How many threads this process's kernels use. Results do not depend on it, bit for bit."""
+    global _n_threads, _pool
+    if n_threads < 1:
+        raise ConfigError("render.threads", n_threads, f"{n_threads} threads can't render.", "give at least 1.")
+    with _lock:
+        if n_threads != _n_threads and _pool is not None:
+            _pool.shutdown(wait=False)
+            _pool = None
+        _n_threads = n_threads
+
+
+def kernel_threads() -> int:
+    """How many threads this process's kernels use."""
+    return _n_threads
+
+
+def run_ranges(run: Callable[[int, int], object], n: int, *, ranges_per_thread: int = 4) -> None:
+    """Call run(first, last) on ranges that cover 0..n, on the pool if there is more than one thread."""
+    global _pool
+    n_threads = min(_n_threads, n)
+    if n_threads <= 1:
+        run(0, n)
+        return
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(_n_threads, thread_name_prefix="headforge-kernel")
+        pool = _pool
+        n_ranges = min(n, n_threads * ranges_per_thread)
+        edges = [n * k // n_ranges for k in range(n_ranges + 1)]
+        futures = [pool.submit(run, first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+    for future in futures:
+        future.result()
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads, and may have inherited the lock held."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -1,0 +1,106 @@
+"""Writing a file whole or not at all, and hashing it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from headforge.errors import StoreError
+
+CHUNK_BYTES = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces, the same for equal values; NaN and infinity are refused (ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's bytes survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    The folder is made if needed. The temporary name keeps the suffix, for writers that look at it. OSError becomes
+    StoreError with advice.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            fsync_file(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+            fsync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write indented JSON with sorted keys, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, only: Collection[int] | None = None) -> Iterator[None]:
+    """Turn what the operating system says about a full, read-only or forbidden place into StoreError.
+
+    `only` limits this to some of the error numbers, where others may have nothing to do with `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ADVICE or (only is not None and error.errno not in only):
+            raise
+        place = error.filename or path
+        raise StoreError(place, f"{place}: {error.strerror or error}.", _ADVICE[error.errno]) from error
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space (headforge gc removes objects nothing refers to) or set HEADFORGE_HOME elsewhere.",
+    errno.EDQUOT: "your quota is used up: free some space or set HEADFORGE_HOME to another disk.",
+    errno.EROFS: "the file system is read-only: set HEADFORGE_HOME, or work in a project, on one that is not.",
+    errno.EACCES: "make the folder writable for this user (chmod, chown) or set HEADFORGE_HOME to one that is.",
+    errno.EPERM: "make the folder writable for this user (chmod, chown) or set HEADFORGE_HOME to one that is.",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away.",
+    errno.EISDIR: "a folder stands where a file is needed: move it away.",
+    errno.ENOLCK: "the file system has no file locks: set HEADFORGE_HOME to a local disk.",
+    errno.EIO: "the disk reports an error: check it, then run headforge verify --repair.",
+}

@@ -1,0 +1,127 @@
+"""Pictures in and out: PNG bytes, photos from people, averaging down."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from headforge.errors import DataError, InputError, ShapeError
+
+PNG_LEVEL = 6
+"""zlib level of every PNG; 9 costs several times as long for about 1 % of the size."""
+MIN_PHOTO_SIDE_PX = 64
+MAX_PHOTO_PIXELS = 250_000_000
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG of uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; the same bytes for the same pixels."""
+    pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (3, 4))):
+        raise ShapeError(f"image ({image.dtype})", "[H, W], [H, W, 3] or [H, W, 4] uint8", image.shape)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Pixels of PNG, JPEG or WebP bytes: uint8 [H, W] if gray, else [H, W, 3]. No rotation, no colour conversion."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            converted = image if image.mode in ("L", "RGB") else image.convert("RGB")
+            return np.array(converted)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            "image", f"{len(data)} bytes are not a readable picture ({error}).", "run headforge verify --repair."
+        ) from error
+
+
+def area_resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Average [H, W] or [H, W, C] pixels down to `size` (one number: square; a pair: height, width).
+
+    Each output pixel is the mean over its area of the input, exact for any ratio (box filter). uint8 stays uint8,
+    rounded half up; floats keep their dtype.
+    """
+    if image.ndim not in (2, 3):
+        raise ShapeError("image", "[H, W] or [H, W, C]", image.shape)
+    height, width = (size, size) if isinstance(size, int) else size
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    values = image.astype(np.float64)
+    values = _average_axis(_average_axis(values, 0, height), 1, width)
+    if image.dtype == np.uint8:
+        # 1e-9: a mean that is exactly .5 must not fall below it by the rounding of the sums.
+        return np.floor(values + 0.5 + 1e-9).clip(0, 255).astype(np.uint8)
+    return values.astype(image.dtype)
+
+
+def _average_axis(values: np.ndarray, axis: int, n_out: int) -> np.ndarray:
+    n_in = values.shape[axis]
+    if n_in % n_out == 0:
+        shape = (*values.shape[:axis], n_out, n_in // n_out, *values.shape[axis + 1 :])
+        return values.reshape(shape).mean(axis + 1)
+    edges_in, edges_out = np.arange(n_in + 1) / n_in, np.arange(n_out + 1) / n_out
+    upper = np.minimum(edges_in[None, 1:], edges_out[1:, None])
+    lower = np.maximum(edges_in[None, :-1], edges_out[:-1, None])
+    weights = (upper - lower).clip(0) * n_out
+    return np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A person's photo as upright sRGB [H, W, 3] uint8.
+
+    Turns it as its EXIF says, converts an embedded colour profile to sRGB, puts transparent pixels over white, turns
+    gray, palette, CMYK and 16-bit pictures into 8-bit RGB. Raises InputError if it is missing, a folder, not a
+    picture, damaged, or too small.
+    """
+    if path.is_dir():
+        raise InputError(path, f"{path} is a folder, not a photo.", "give one file, or the folder with --portraits.")
+    if not path.is_file():
+        raise InputError(path, f"{path} does not exist.", "check the path of the photo.")
+    try:
+        with Image.open(path) as image:
+            _check_photo_size(path, image.width, image.height)
+            upright = ImageOps.exif_transpose(image)
+            pixels = np.array(_to_srgb(upright))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            path, f"{path} can't be read as a picture ({error}).", "save it as JPEG, PNG or WebP and give that file."
+        ) from error
+    return pixels
+
+
+def _check_photo_size(path: Path, width: int, height: int) -> None:
+    if min(width, height) < MIN_PHOTO_SIDE_PX:
+        raise InputError(
+            path,
+            f"{path} is {width} x {height} px; a side of at least {MIN_PHOTO_SIDE_PX} px is needed.",
+            "give a larger picture of the head.",
+        )
+    if width * height > MAX_PHOTO_PIXELS:
+        raise InputError(
+            path,
+            f"{path} has {width * height / 1e6:.0f} megapixels, more than {MAX_PHOTO_PIXELS / 1e6:.0f}.",
+            "scale it down first.",
+        )
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        values = np.array(image).astype(np.int64)
+        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            # A broken profile is common in old files and says nothing about the pixels.
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")

@@ -1,0 +1,172 @@
+"""What an object in the store consists of: names, sizes, hashes, and the recipe it was made by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from headforge.errors import DataError
+from headforge.store.files import canonical_json, fsync_file, fsync_folder, sha256_file, write_json
+
+MANIFEST = "MANIFEST.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a stage makes. Two equal recipes make the same object."""
+
+    stage: str
+    version: int
+    """The stage's hand-bumped VERSION."""
+    params: Mapping[str, object]
+    """The settings that matter; JSON values only, tuples count as lists."""
+    inputs: Mapping[str, str]
+    """Content digests by input name."""
+    runtime: Mapping[str, str]
+    """What else changes bytes: resolved backend, device class, thread count."""
+
+    @property
+    def key(self) -> str:
+        """Hex SHA-256 of the recipe's canonical JSON."""
+        return hashlib.sha256(canonical_json(self.as_json()).encode()).hexdigest()
+
+    def as_json(self) -> dict[str, object]:
+        """The recipe as JSON values."""
+        return {
+            "stage": self.stage,
+            "version": self.version,
+            "params": dict(self.params),
+            "inputs": dict(self.inputs),
+            "runtime": dict(self.runtime),
+        }
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an object."""
+
+    size: int
+    sha256: str
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of an object's MANIFEST.json."""
+
+    key: str
+    recipe: Mapping[str, object]
+    files: Mapping[str, FileEntry]
+    """By path below the object's folder, with forward slashes."""
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 over the sorted names and hashes of the files: equal for equal contents, whenever made."""
+        lines = (f"{name}\0{self.files[name].sha256}\n" for name in sorted(self.files))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write MANIFEST.json, whole or not at all."""
+        files = {name: asdict(entry) for name, entry in self.files.items()}
+        content = {"format": FORMAT, "key": self.key, "recipe": self.recipe, "digest": self.digest, "files": files}
+        write_json(folder / MANIFEST, content)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read an object's manifest; DataError if it is missing, unreadable or contradicts itself."""
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text())
+        files = {name: FileEntry(**entry) for name, entry in content["files"].items()}
+        manifest = Manifest(content["key"], content["recipe"], files)
+        consistent = content["digest"] == manifest.digest and content["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(path, f"{path} is not a manifest ({error}).", "run headforge verify --repair.") from error
+    if not consistent:
+        raise DataError(path, f"{path} contradicts itself.", "run headforge verify --repair.")
+    return manifest
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and path of every file below a folder but the manifest, sorted; hidden files and folders are left out.
+
+    Symbolic links are given as they are and never followed.
+    """
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted([*names, *links]):
+            path = Path(parent) / name
+            relative = path.relative_to(folder).as_posix()
+            if not name.startswith(".") and relative != MANIFEST:
+                yield relative, path
+
+
+def seal(folder: Path, recipe: Recipe) -> Manifest:
+    """Make a folder's files read-only, bring them to disk and write the manifest beside them."""
+    files: dict[str, FileEntry] = {}
+    folders = {folder}
+    for name, path in walk_files(folder):
+        if path.is_symlink():
+            raise DataError(path, f"{path} is a link; an object holds files only.", "write a file instead of a link.")
+        fsync_file(path)
+        path.chmod(0o444)
+        status = path.stat()
+        files[name] = FileEntry(status.st_size, sha256_file(path), status.st_mtime_ns)
+        folders.add(path.parent)
+    manifest = Manifest(recipe.key, json.loads(canonical_json(recipe.as_json())), files)
+    manifest.write(folder)
+    (folder / MANIFEST).chmod(0o444)
+    for parent in sorted(folders):
+        fsync_folder(parent)
+    return manifest
+
+
+def unseal(folder: Path) -> None:
+    """Undo `seal`, so that work in the folder can go on."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for _, path in walk_files(folder):
+        if not path.is_symlink():
+            path.chmod(0o644)
+
+
+def damaged_files(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, str]:
+    """Files that are not as the manifest says: name to "missing", "changed" or "stray".
+
+    Without `rehash`, a file whose size and modification time are as recorded is believed. A file whose bytes are
+    right gets its recorded modification time back, so that it is hashed once only.
+    """
+    found: dict[str, str] = {}
+    present = dict(walk_files(folder))
+    for name in present.keys() - manifest.files.keys():
+        found[name] = "stray"
+    for name, entry in manifest.files.items():
+        path = present.get(name)
+        if path is None:
+            found[name] = "missing"
+        elif path.is_symlink() or not _matches(path, entry, rehash=rehash):
+            found[name] = "changed"
+    return dict(sorted(found.items()))
+
+
+def _matches(path: Path, entry: FileEntry, *, rehash: bool) -> bool:
+    status = path.stat()
+    if status.st_size != entry.size:
+        return False
+    if status.st_mtime_ns == entry.mtime_ns and not rehash:
+        return True
+    if sha256_file(path) != entry.sha256:
+        return False
+    if status.st_mtime_ns != entry.mtime_ns:
+        restore_mtime(path, entry)
+    return True
+
+
+def restore_mtime(path: Path, entry: FileEntry) -> None:
+    """Give a file with the right bytes its recorded modification time."""
+    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -1,0 +1,338 @@
+"""The content-addressed store: finished work by recipe, pictures by hash.
+
+    objects/<k>/<key>/    a finished object: read-only files and MANIFEST.json
+    blobs/<s>/<sha256>    single files by the hash of their bytes
+    work/<key>/           an object in the making; kept after a crash so that the next build can go on
+    locks/<key>.lock      an OS file lock per key
+    quarantine/           damaged objects and blobs, never used again
+
+A folder appears in objects/ by one rename, after its bytes and its manifest have reached the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headforge.errors import DataError, StoreError
+from headforge.store.files import atomic_path, fsync_folder, sha256_file, storage_errors
+from headforge.store.manifest import (
+    FileEntry,
+    Manifest,
+    Recipe,
+    damaged_files,
+    read_manifest,
+    restore_mtime,
+    seal,
+    unseal,
+    walk_files,
+)
+from headforge.store.publish import DamagedObjectError, clone_or_copy, publish_folder
+
+__all__ = ["SCRATCH", "DamagedObjectError", "Finding", "Manifest", "Recipe", "Store", "StoredObject"]
+
+SCRATCH = ".scratch"
+"""Folder inside work/<key> for what resuming needs and the object must not hold (checkpoints)."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """A finished object."""
+
+    key: str
+    path: Path
+    """Its folder; the files in it are read-only."""
+    hit: bool
+    """False if this call made it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in the store that is not as it should be."""
+
+    kind: str
+    """"manifest", "missing", "changed", "stray" or "blob"."""
+    key: str
+    """The object's key, or the blob's hash."""
+    stage: str
+    """The stage that made it; empty if unknown."""
+    path: Path
+    repaired: str
+    """"healed" (right bytes again), "removed", "quarantined" (to be made again), or "" if nothing was done."""
+
+
+class Store:
+    """A content-addressed store in one folder, shared by any number of processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def object_path(self, key: str) -> Path:
+        """Where the object of a key lies, or would."""
+        return self.root / "objects" / key[:2] / key
+
+    def work_path(self, key: str) -> Path:
+        """Where the object of a key is made."""
+        return self.root / "work" / key
+
+    def get(self, recipe: Recipe, candidates: Sequence[Path] = ()) -> StoredObject | None:
+        """The finished object of a recipe, or None if it has to be made.
+
+        Files whose size or modification time differ from the manifest are hashed. Damaged ones are healed from a file
+        with the right bytes among `candidates` (files or folders, such as the workspace or DVC's cache); if that
+        fails the object goes to quarantine and None is returned.
+        """
+        path = self.object_path(recipe.key)
+        if not path.is_dir():
+            return None
+        if self._is_sound(path):
+            return StoredObject(recipe.key, path, hit=True)
+        with self._lock(recipe.key):
+            return self._get_locked(recipe.key, candidates)
+
+    def build(self, recipe: Recipe, make: Callable[[Path], None], candidates: Sequence[Path] = ()) -> StoredObject:
+        """The object of a recipe, made by `make(folder)` unless it is there.
+
+        Whoever holds the key's lock makes it; others wait and find it. `make` may find files of an earlier attempt in
+        its folder and should leave exactly the object's files there; hidden files (such as the folder SCRATCH) are
+        dropped at the end. If it raises, its folder stays for the next attempt and no object appears.
+        """
+        key = recipe.key
+        if found := self.get(recipe, candidates):
+            return found
+        with self._lock(key):
+            if found := self._get_locked(key, candidates):
+                return found
+            work = self.work_path(key)
+            with storage_errors(work):
+                work.mkdir(parents=True, exist_ok=True)
+            if not self._is_sealed(work, key):
+                unseal(work)
+                with storage_errors(work, only=(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)):
+                    make(work)
+                with storage_errors(work):
+                    seal(work, recipe)
+            with storage_errors(work):
+                self._finish(work, key)
+        return StoredObject(key, self.object_path(key), hit=False)
+
+    def publish(self, obj: StoredObject, destination: Path) -> int:
+        """Bring a folder to exactly the object's files, by reflink or copy; returns how many files were written.
+
+        Every byte is checked on the way. A damaged object goes to quarantine and raises DamagedObjectError: build it
+        again (`build_and_publish` does).
+        """
+        try:
+            return publish_folder(obj.path, self.manifest(obj), destination)
+        except (DamagedObjectError, DataError, FileNotFoundError) as error:
+            with self._lock(obj.key):
+                if obj.path.is_dir() and not self._is_sound(obj.path, rehash=True):
+                    self._quarantine(obj.path)
+            help = "build the object again; headforge run does."
+            raise DamagedObjectError(obj.path, f"the object {obj.key} is damaged ({error}).", help) from error
+
+    def build_and_publish(
+        self, recipe: Recipe, make: Callable[[Path], None], destination: Path, candidates: Sequence[Path] = ()
+    ) -> StoredObject:
+        """`build`, then `publish`; if the object turns out damaged on the way, it is healed or made again, once."""
+        candidates = [*candidates, destination]
+        obj = self.build(recipe, make, candidates)
+        try:
+            self.publish(obj, destination)
+        except DamagedObjectError:
+            obj = self.build(recipe, make, candidates)
+            self.publish(obj, destination)
+        return obj
+
+    def manifest(self, obj: StoredObject) -> Manifest:
+        """The object's manifest."""
+        return read_manifest(obj.path)
+
+    def digest(self, obj: StoredObject) -> str:
+        """Content digest: names and bytes of the object's files, without times; the input digest of what follows."""
+        return self.manifest(obj).digest
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep a file's bytes; returns their hex SHA-256."""
+        name = hashlib.sha256(data).hexdigest()
+        path = self._blob_path(name)
+        if not path.is_file() or sha256_file(path) != name:
+            with storage_errors(path), atomic_path(path) as temporary:
+                temporary.write_bytes(data)
+            path.chmod(0o444)
+        return name
+
+    def blob(self, sha256: str) -> Path:
+        """The file with these bytes, checked. StoreError if it is not there; DamagedObjectError if it is damaged."""
+        path = self._blob_path(sha256)
+        if not path.is_file():
+            raise StoreError(path, f"the store has no file {sha256}.", "give the photo again with --portrait.")
+        if sha256_file(path) != sha256:
+            self._quarantine(path)
+            raise DamagedObjectError(path, f"{path} is damaged.", "give the photo again with --portrait.")
+        return path
+
+    def verify(self, *, repair: bool = False, candidates: Sequence[Path] = ()) -> list[Finding]:
+        """Hash everything. With `repair`, damage is healed from `candidates` or put in quarantine."""
+        found: list[Finding] = []
+        for path in self._object_paths():
+            with self._lock(path.name) if repair else contextlib.nullcontext():
+                found.extend(self._verify_object(path, repair=repair, candidates=candidates))
+        for path in sorted((self.root / "blobs").glob("*/*")):
+            if not path.name.startswith(".") and sha256_file(path) != path.name:
+                found.append(self._verify_blob(path, repair=repair, candidates=candidates))
+        return found
+
+    def repair_from(self, *candidates: Path) -> list[Finding]:
+        """Heal what is damaged from files with the right bytes; what can't be healed goes to quarantine."""
+        return self.verify(repair=True, candidates=candidates)
+
+    def _object_paths(self) -> list[Path]:
+        return sorted(path for path in (self.root / "objects").glob("??/*") if path.is_dir())
+
+    def _blob_path(self, sha256: str) -> Path:
+        return self.root / "blobs" / sha256[:2] / sha256
+
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Hold the key's lock; the system frees it when the process ends, however it ends."""
+        path = self.root / "locks" / f"{key}.lock"
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            with storage_errors(path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _is_sound(self, path: Path, *, rehash: bool = False) -> bool:
+        try:
+            manifest = read_manifest(path)
+            return manifest.key == path.name and not damaged_files(path, manifest, rehash=rehash)
+        except (DataError, FileNotFoundError):
+            return False
+
+    def _is_sealed(self, work: Path, key: str) -> bool:
+        """Whether an earlier build was stopped between sealing and renaming."""
+        try:
+            manifest = read_manifest(work)
+        except DataError:
+            return False
+        return manifest.key == key and not damaged_files(work, manifest, rehash=True)
+
+    def _get_locked(self, key: str, candidates: Sequence[Path]) -> StoredObject | None:
+        path = self.object_path(key)
+        if not path.is_dir():
+            return None
+        if self._is_sound(path):
+            return StoredObject(key, path, hit=True)
+        self._verify_object(path, repair=True, candidates=candidates)
+        return StoredObject(key, path, hit=True) if path.is_dir() else None
+
+    def _finish(self, work: Path, key: str) -> None:
+        target = self.object_path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for path in work.iterdir():
+            if path.name.startswith("."):
+                _remove(path)
+        work.rename(target)
+        fsync_folder(target.parent)
+
+    def _verify_object(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> list[Finding]:
+        try:
+            manifest = read_manifest(path)
+            if manifest.key != path.name:
+                raise DataError(path, f"{path} holds the manifest of {manifest.key}.", "run headforge verify --repair.")
+        except DataError:
+            if repair:
+                self._quarantine(path)
+            return [Finding("manifest", path.name, "", path, "quarantined" if repair else "")]
+        stage = str(manifest.recipe.get("stage", ""))
+        damage = damaged_files(path, manifest, rehash=True)
+        outcome = dict.fromkeys(damage, "")
+        if repair and damage:
+            outcome = _heal(path, manifest, damage, candidates)
+            if not all(outcome.values()):
+                self._quarantine(path)
+                outcome = dict.fromkeys(damage, "quarantined")
+        return [Finding(kind, path.name, stage, path / name, outcome[name]) for name, kind in damage.items()]
+
+    def _verify_blob(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> Finding:
+        outcome = ""
+        if repair:
+            source = _find_bytes(candidates, path.name)
+            self._quarantine(path)
+            outcome = "quarantined"
+            if source is not None:
+                self.put_blob(source.read_bytes())
+                outcome = "healed"
+        return Finding("blob", path.name, "", path, outcome)
+
+    def _quarantine(self, path: Path) -> None:
+        """Move a damaged object or blob away, for a person to look at; gone already is fine."""
+        folder = self.root / "quarantine"
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            target = next(t for n in itertools.count() if not (t := folder / f"{path.name}.{n}").exists())
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(target)
+
+
+def _heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Sequence[Path]) -> dict[str, str]:
+    """Repair an object's files one by one: name to "healed", "removed" or "" where no right bytes were found."""
+    outcome: dict[str, str] = {}
+    for name, kind in damage.items():
+        target = path / name
+        if kind == "stray":
+            _remove(target)
+            outcome[name] = "removed"
+            continue
+        entry = manifest.files[name]
+        source = _find_bytes(candidates, entry.sha256, entry.size)
+        outcome[name] = "healed" if source is not None and _replace(source, target, entry) else ""
+    return outcome
+
+
+def _replace(source: Path, target: Path, entry: FileEntry) -> bool:
+    if target.is_dir() and not target.is_symlink():
+        return False
+    with atomic_path(target) as temporary:
+        clone_or_copy(source, temporary)
+        if sha256_file(temporary) != entry.sha256:
+            return False
+    target.chmod(0o444)
+    restore_mtime(target, entry)
+    return True
+
+
+def _find_bytes(candidates: Iterable[Path], sha256: str, size: int | None = None) -> Path | None:
+    """A file among the candidates (files, or folders searched whole) with the given hash."""
+    for candidate in candidates:
+        paths = (path for _, path in walk_files(candidate)) if candidate.is_dir() else iter((candidate,))
+        for path in paths:
+            if path.is_symlink() or not path.is_file() or (size is not None and path.stat().st_size != size):
+                continue
+            if sha256_file(path) == sha256:
+                return path
+    return None
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder with everything in it, read-only or not."""
+    if path.is_dir() and not path.is_symlink():
+        for folder, _, _ in os.walk(path):
+            Path(folder).chmod(stat.S_IRWXU)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""The stage `synthesize`: subjects in, shards of pictures with exact ground truth out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from headforge.errors import ConfigError
+from headforge.flame.builtin import builtin_head
+from headforge.flame.files import save_head
+from headforge.geometry.seeding import item_seed
+from headforge.progress import SILENT, Progress
+from headforge.store.shards import ShardInfo, write_dataset_json, write_shard
+from headforge.store.tables import Reject, read_rejects, write_rejects
+from headforge.synth.builtin import Subject, prepare_subject, render_view
+from headforge.synth.gates import check_picture
+from headforge.synth.samplers import split_of, subject_name, view_angles, view_camera, view_params
+from headforge.types import Sample
+
+VERSION = 1
+GENERATORS = ("builtin",)
+BACKGROUNDS = ("white",)
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig:
+    """Settings of the stage `synthesize`."""
+
+    seed: int = 0
+    """Seed of the dataset; another one gives other people."""
+    generator: str = "builtin"
+    """What makes the pictures: "builtin", the procedural head."""
+    n_subjects: int = 240
+    """Number of people."""
+    views_per_subject: int = 24
+    """Pictures of each person, each with its own camera and expression."""
+    image_size: int = 128
+    """Width and height of the pictures in pixels."""
+    subjects_per_shard: int = 24
+    """People per file; doesn't change any picture."""
+    heldout_every: int = 6
+    """One in so many people, picked by hash, is kept for the test split."""
+    yaw_max_deg: float = 60.0
+    """Largest azimuth of the camera to either side."""
+    pitch_min_deg: float = -30.0
+    """Lowest elevation of the camera."""
+    pitch_max_deg: float = 45.0
+    """Highest elevation of the camera."""
+    n_reference_views: int = 4
+    """The first so many views of a person are near-frontal."""
+    reference_yaw_max_deg: float = 15.0
+    """Largest azimuth of those."""
+    reference_pitch_max_deg: float = 8.0
+    """Largest elevation or depression of those."""
+    expression_strength: float = 1.0
+    """Factor on expressions, jaw and gaze; 0 keeps every face at rest."""
+    long_hair_share: float = 0.18
+    """Share of people with hair over the shoulders."""
+    background: str = "white"
+    """What is behind the head: "white"."""
+    glasses: bool = False
+    """Whether people wear glasses; the builtin generator has none."""
+    fov_deg: float = 22.0
+    """Angle of view of the camera."""
+    distance_m: float = 0.92
+    """Distance of the camera from the head's origin."""
+    target_height_m: float = 0.008
+    """Height above the head's origin that the camera looks at."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        for name in ("n_subjects", "views_per_subject", "subjects_per_shard", "heldout_every"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _require("generator", self.generator, self.generator in GENERATORS, f"one of {', '.join(GENERATORS)}")
+        _require("background", self.background, self.background in BACKGROUNDS, f"one of {', '.join(BACKGROUNDS)}")
+        _require("glasses", self.glasses, not self.glasses, "false with the generator builtin")
+        _require("image_size", self.image_size, 16 <= self.image_size <= 2048, "between 16 and 2048")
+        _require("yaw_max_deg", self.yaw_max_deg, 0 <= self.yaw_max_deg <= 180, "between 0 and 180")
+        is_ordered = -85 <= self.pitch_min_deg <= self.pitch_max_deg <= 85
+        _require("pitch_min_deg", self.pitch_min_deg, is_ordered, "between -85 and pitch_max_deg, which is at most 85")
+        _require("n_reference_views", self.n_reference_views, self.n_reference_views >= 0, "at least 0")
+        for name in ("reference_yaw_max_deg", "reference_pitch_max_deg"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) <= 85, "between 0 and 85")
+        _require("long_hair_share", self.long_hair_share, 0 <= self.long_hair_share <= 0.5, "between 0 and 0.5")
+        _require(
+            "expression_strength", self.expression_strength, 0 <= self.expression_strength <= 1.5, "between 0 and 1.5"
+        )
+        _require("fov_deg", self.fov_deg, 5 <= self.fov_deg <= 90, "between 5 and 90")
+        _require("distance_m", self.distance_m, 0.4 <= self.distance_m <= 10, "between 0.4 and 10")
+
+
+def _require(name: str, value: object, is_fine: bool, allowed: str) -> None:
+    if not is_fine:
+        key = f"synthesize.{name}"
+        raise ConfigError(key, value, f"{key} is {value!r}, it must be {allowed}.", f"set {key} to a value {allowed}.")
+
+
+def synthesize_shard(
+    config: SynthesizeConfig, subjects: Sequence[int], output: Path, progress: Progress = SILENT
+) -> ShardInfo:
+    """Make the pictures of `subjects`: writes `output`/part.parquet and `output`/rejects.parquet.
+
+    Every row depends on the config, the subject and the view only, not on which others are in the shard.
+    """
+    rejects: list[Reject] = []
+    progress.start(len(subjects), "subject")
+
+    def made() -> Iterator[Sequence[Sample]]:
+        for subject in subjects:
+            samples, bad = synthesize_subject(config, subject)
+            rejects.extend(bad)
+            for reject in bad:
+                progress.item_rejected(reject.item, reject.reason)
+            progress.item_done(subject_name(subject))
+            if samples:
+                yield samples
+
+    output.mkdir(parents=True, exist_ok=True)
+    info = write_shard(output / "part.parquet", made())
+    write_rejects(output / "rejects.parquet", rejects)
+    return info
+
+
+def synthesize_subject(config: SynthesizeConfig, subject: int) -> tuple[list[Sample], list[Reject]]:
+    """All views of one subject that pass the gates, and the ones that don't."""
+    prepared = prepare_subject(config.seed, subject, config.long_hair_share)
+    samples: list[Sample] = []
+    rejects: list[Reject] = []
+    for view in range(config.views_per_subject):
+        sample = synthesize_view(config, prepared, view)
+        failed, measured = check_picture(sample.mask)
+        if failed is None:
+            samples.append(dataclasses.replace(sample, quality=measured))
+        else:
+            rejects.append(Reject(f"{sample.subject_id}/{view}", failed.name, failed.reason, failed.value))
+    return samples, rejects
+
+
+def synthesize_view(config: SynthesizeConfig, prepared: Subject, view: int) -> Sample:
+    """One picture with its ground truth, not yet gated."""
+    person = prepared.person
+    yaw_deg, pitch_deg = view_angles(config, person.subject, view)
+    camera = view_camera(config, yaw_deg, pitch_deg, config.image_size)
+    params = view_params(config, builtin_head(), person.shape, person.subject, view)
+    with torch.no_grad():
+        image, mask = render_view(prepared, params, camera)
+    return Sample(
+        subject_id=subject_name(person.subject),
+        view=view,
+        split=split_of(config.seed, person.subject, config.heldout_every),
+        source="synthetic",
+        seed=item_seed(config.seed, "view", person.subject, view),
+        image=image,
+        mask=mask,
+        camera=camera,
+        params=params,
+        yaw_deg=yaw_deg,
+        pitch_deg=pitch_deg,
+        attributes=person.attributes,
+    )
+
+
+def shard_subjects(config: SynthesizeConfig) -> list[range]:
+    """Which subjects go into which shard."""
+    step = config.subjects_per_shard
+    return [range(start, min(start + step, config.n_subjects)) for start in range(0, config.n_subjects, step)]
+
+
+def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: Path) -> None:
+    """Put shards (folders of `synthesize_shard`, in order) together as a dataset in the folder `output`."""
+    folder = output / "shards"
+    folder.mkdir(parents=True, exist_ok=True)
+    rejects: list[Reject] = []
+    for number, shard in enumerate(shards):
+        shutil.copyfile(shard / "part.parquet", folder / f"part-{number:05d}.parquet")
+        rejects += read_rejects(shard / "rejects.parquet")
+    write_rejects(output / "rejects.parquet", rejects)
+    save_head(builtin_head(), output / "head_model.safetensors")
+    params = {name: value for name, value in dataclasses.asdict(config).items() if name != "subjects_per_shard"}
+    licences = {"headforge-builtin-1": "made by headforge's own code, no outside data"}
+    write_dataset_json(output, generator=config.generator, params=params, licences=licences, n_rejected=len(rejects))

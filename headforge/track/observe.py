@@ -1,0 +1,120 @@
+"""Where landmarks come from: a face detector for photos, the exact geometry plus noise for synthetic views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d, normalize
+
+from headforge.flame.model import HeadModel, landmarks, pose_head
+from headforge.geometry.cameras import project
+from headforge.geometry.meshes import face_normals
+from headforge.geometry.seeding import item_seed
+from headforge.render.mesh import rasterize
+from headforge.types import Camera, HeadParams
+
+GRAZING_COSINE = 0.05
+"""A surface seen at a smaller cosine than this (87 degrees) is taken as hidden."""
+OCCLUSION_TOLERANCE_M = 0.008
+"""How far behind the nearest surface in its 3x3 pixels a landmark may lie."""
+OUTLIER_SHARE_OF_WIDTH = 0.05
+"""Standard deviation of gross outliers."""
+
+
+class DetectedFace(Protocol):
+    """One face as a detector reports it."""
+
+    @property
+    def box(self) -> Sequence[float]:
+        """Left, top, right, bottom in pixels."""
+        ...
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """[68, 2] iBUG points, x and y in pixels (pixel centres at +0.5)."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """The detector's confidence; comparable within one detector only."""
+        ...
+
+
+class FaceDetector(Protocol):
+    """Finds faces and their 68 iBUG landmarks in a photo."""
+
+    def detect_landmarks(self, image: np.ndarray) -> Sequence[DetectedFace]:
+        """All faces of an RGB image [H, W, 3] uint8."""
+        ...
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Landmarks as seen in V views of one subject."""
+
+    points: Tensor
+    """[V, L, 2] pixels, float64."""
+    visible: Tensor
+    """[V, L] bool."""
+    outliers: Tensor
+    """[V, L] bool: points made gross outliers on purpose; unknown to the fit, for judging it."""
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """What the synthetic detector does wrong."""
+
+    seed: int
+    noise: float
+    """Standard deviation per coordinate, as a share of the image width."""
+    missing_share: float
+    """Share of the visible points that are missed."""
+    outlier_share: float
+    """Share of the visible points that are grossly wrong."""
+
+
+def observe_views(
+    model: HeadModel, params: HeadParams, camera: Camera, subject_id: str, views: Sequence[int], noise: NoiseSettings
+) -> Observations:
+    """The landmarks of exact parameters [V] through exact cameras [V], with noise and visibility.
+
+    The errors of a view depend on the seed, the subject and the view only.
+    """
+    vertices = pose_head(model, params)
+    points = landmarks(model, vertices)
+    pixels, _ = project(camera, points)
+    visible = visible_landmarks(model, vertices, points, camera)
+    pixels = pixels.double()
+    missing, outliers = torch.zeros_like(visible), torch.zeros_like(visible)
+    for row, view in enumerate(views):
+        generator = np.random.default_rng(item_seed(noise.seed, "landmarks", subject_id, view))
+        count = points.shape[1]
+        error = torch.from_numpy(generator.standard_normal((count, 2)))
+        missing[row] = torch.from_numpy(generator.random(count) < noise.missing_share)
+        outliers[row] = torch.from_numpy(generator.random(count) < noise.outlier_share)
+        gross = torch.from_numpy(generator.standard_normal((count, 2)))
+        pixels[row] += noise.noise * camera.width * error
+        pixels[row] += OUTLIER_SHARE_OF_WIDTH * camera.width * gross * outliers[row, :, None]
+    return Observations(pixels, visible & ~missing, outliers)
+
+
+def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera: Camera) -> Tensor:
+    """Which of the landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] the cameras [V] see: [V, 68] bool."""
+    corners = model.faces[model.landmark_faces]
+    local_faces = torch.arange(corners.numel()).reshape(-1, 3)
+    normals = face_normals(vertices[:, corners.flatten()], local_faces)
+    towards_camera = normalize(camera.centre[:, None] - points, dim=-1)
+    faces_camera = (normals * towards_camera).sum(-1) > GRAZING_COSINE
+    pixels, depth = project(camera, points)
+    buffer = rasterize(vertices, model.faces, camera).depth
+    farthest = max_pool2d(torch.where(buffer > 0, buffer, torch.inf)[:, None], 3, stride=1, padding=1)[:, 0]
+    columns, rows = pixels.floor().long().unbind(-1)
+    inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    batch = torch.arange(len(points))[:, None]
+    surface = farthest[batch, rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)]
+    return faces_camera & inside & (depth <= surface + OCCLUSION_TOLERANCE_M)

@@ -1,0 +1,154 @@
+"""The stage `synthesize`: ground truth, independence of shards, datasets on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headforge.errors import ConfigError
+from headforge.flame.builtin import builtin_head
+from headforge.flame.files import head_digest, load_head
+from headforge.flame.model import landmarks, pose_head
+from headforge.geometry.cameras import project
+from headforge.store.shards import Dataset, read_shard_samples
+from headforge.store.tables import read_rejects
+from headforge.synth.builtin import prepare_subject
+from headforge.synth.synthesize import (
+    SynthesizeConfig,
+    assemble_dataset,
+    shard_subjects,
+    synthesize_shard,
+    synthesize_subject,
+    synthesize_view,
+)
+from headforge.types import HeadParams, Sample
+
+CONFIG = SynthesizeConfig(n_subjects=3, views_per_subject=3, image_size=48, subjects_per_shard=2)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The three subjects in shards of two."""
+    root = tmp_path_factory.mktemp("shards")
+    folders = []
+    for number, subjects in enumerate(shard_subjects(CONFIG)):
+        folders.append(root / str(number))
+        synthesize_shard(CONFIG, subjects, folders[-1])
+    return folders
+
+
+def _rows(folders: list[Path]) -> dict[tuple[str, int], Sample]:
+    return {(s.subject_id, s.view): s for f in folders for s in read_shard_samples(f / "part.parquet")}
+
+
+def _same(a: Sample, b: Sample) -> bool:
+    return (
+        np.array_equal(a.image, b.image)
+        and np.array_equal(a.mask, b.mask)
+        and torch.equal(a.camera.viewmat, b.camera.viewmat)
+        and all(
+            torch.equal(x, y) for x, y in zip(a.params.tensors().values(), b.params.tensors().values(), strict=True)
+        )
+        and (a.yaw_deg, a.pitch_deg, a.seed, a.split) == (b.yaw_deg, b.pitch_deg, b.seed, b.split)
+        and a.attributes == b.attributes
+        and a.quality == b.quality
+    )
+
+
+def test_shards_partition_the_subjects() -> None:
+    assert [list(r) for r in shard_subjects(CONFIG)] == [[0, 1], [2]]
+    assert sum(map(len, shard_subjects(SynthesizeConfig()))) == 240
+
+
+def test_rows_do_not_depend_on_the_shard(shards: list[Path], tmp_path: Path) -> None:
+    synthesize_shard(CONFIG, [2, 1], tmp_path)
+    rows, again = _rows(shards), _rows([tmp_path])
+    assert len(rows) == 9 and len(again) == 6
+    assert all(_same(rows[key], sample) for key, sample in again.items())
+
+
+def test_the_same_subjects_give_the_same_bytes(shards: list[Path], tmp_path: Path) -> None:
+    info = synthesize_shard(CONFIG, [0, 1], tmp_path)
+    assert (tmp_path / "part.parquet").read_bytes() == (shards[0] / "part.parquet").read_bytes()
+    assert info.subject_ids == ("000000", "000001") and info.n_rows == 6
+
+
+def test_more_views_leave_the_first_ones_alone(shards: list[Path]) -> None:
+    config = dataclasses.replace(CONFIG, views_per_subject=5, n_subjects=50)
+    prepared = prepare_subject(config.seed, 2, config.long_hair_share)
+    stored = _rows(shards)["000002", 1]
+    sample = synthesize_view(config, prepared, 1)
+    assert np.array_equal(sample.image, stored.image)
+
+
+def test_another_seed_gives_other_people(shards: list[Path]) -> None:
+    samples, _ = synthesize_subject(dataclasses.replace(CONFIG, seed=1, views_per_subject=1), 0)
+    stored = _rows(shards)["000000", 0]
+    assert not torch.equal(samples[0].params.shape, stored.params.shape)
+    assert not np.array_equal(samples[0].image, stored.image)
+
+
+def test_pictures_show_a_head_over_white(shards: list[Path]) -> None:
+    for sample in _rows(shards).values():
+        assert sample.image.shape == (48, 48, 3) and sample.mask.shape == (48, 48)
+        assert (sample.image[sample.mask == 0] == 255).all()
+        assert 0.12 < sample.quality["mask_area"] < 0.75
+        assert sample.image[sample.mask == 255].std() > 15
+        assert sample.source == "synthetic"
+        assert sample.attributes["hair"] in ("bald", "short", "medium", "long")
+
+
+def test_ground_truth_projects_onto_the_picture(shards: list[Path]) -> None:
+    """The landmarks of the stored parameters, through the stored camera, lie on the head."""
+    head = builtin_head()
+    for sample in _rows(shards).values():
+        params = HeadParams(sample.params.model_id, **{k: v[None] for k, v in sample.params.tensors().items()})
+        points = landmarks(head, pose_head(head, params))[0]
+        xy, _ = project(sample.camera, points)
+        inner = xy[17:].long().clamp(0, 47)
+        covered = sample.mask[inner[:, 1].numpy(), inner[:, 0].numpy()] > 127
+        assert covered.mean() > 0.95
+
+
+def test_assembled_dataset(shards: list[Path], tmp_path: Path) -> None:
+    assemble_dataset(CONFIG, shards, tmp_path)
+    dataset = Dataset(tmp_path)
+    assert dataset.subject_ids() == ["000000", "000001", "000002"]
+    assert dataset.image_size == 48
+    assert head_digest(load_head(dataset.head)) == head_digest(builtin_head())
+    assert _same(dataset.sample("000002", 1), _rows(shards)["000002", 1])
+    assert read_rejects(tmp_path / "rejects.parquet") == []
+
+
+def test_assembling_is_deterministic(shards: list[Path], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assemble_dataset(CONFIG, shards, tmp_path / name)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert len(files) == 5
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_a_view_that_fails_a_gate_is_recorded(tmp_path: Path) -> None:
+    close = dataclasses.replace(CONFIG, distance_m=0.45, views_per_subject=1)
+    synthesize_shard(close, [0, 1], tmp_path)
+    assert read_shard_samples(tmp_path / "part.parquet") == []
+    rejects = read_rejects(tmp_path / "rejects.parquet")
+    assert [r.item for r in rejects] == ["000000/0", "000001/0"]
+    assert all(r.gate in ("cut_off", "mask_area") and r.reason for r in rejects)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_subjects", -1), ("generator", "gan"), ("image_size", 4), ("yaw_max_deg", 200.0), ("pitch_min_deg", 60.0),
+     ("background", "forest"), ("glasses", True), ("heldout_every", 0), ("long_hair_share", 2.0)],
+)  # fmt: skip
+def test_bad_settings_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SynthesizeConfig(**{name: value})  # type: ignore[arg-type]
+    assert caught.value.key == f"synthesize.{name}"
+    assert repr(value) in caught.value.message

@@ -1,0 +1,151 @@
+"""The stage on a small shard: tables, quality, independence of batch mates, rejected views."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headforge.errors import ConfigError
+from headforge.flame.model import HeadModel, landmarks, pose_head
+from headforge.geometry.cameras import orbit_camera
+from headforge.store.shards import write_shard
+from headforge.store.tables import read_tracks
+from headforge.track.basis import landmark_basis
+from headforge.track.observe import NoiseSettings, observe_views, visible_landmarks
+from headforge.track.problem import FitSettings
+from headforge.track.track import TrackConfig, summarize_tracks, track_shard
+from headforge.track.views import Gates, ViewLandmarks, fit_views
+from headforge.types import Sample
+from tests.heads import tiny_head
+from tests.track.scenes import make_scene
+
+SIZE = 128
+N_VIEWS = 8
+
+
+def samples(head: HeadModel, number: int) -> list[Sample]:
+    scene = make_scene(head, n_views=N_VIEWS, size=SIZE, seed=number, yaw_max_deg=40)
+    image, mask = np.zeros((SIZE, SIZE, 3), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+    return [
+        Sample(
+            f"{number:06d}", view, "train", "synthetic", 0, image, mask, scene.camera[view], scene.params[view], 0, 0
+        )
+        for view in range(N_VIEWS)
+    ]
+
+
+def tracked(folder: Path, numbers: list[int], config: TrackConfig) -> Path:
+    head = tiny_head()
+    write_shard(folder / "in.parquet", [samples(head, number) for number in numbers])
+    track_shard(config, folder / "in.parquet", head, folder / "out")
+    return folder / "out"
+
+
+def test_a_subjects_rows_do_not_depend_on_its_shard(tmp_path: Path) -> None:
+    config = TrackConfig(outlier_share=0.02)
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "together").mkdir()
+    alone = read_tracks(tracked(tmp_path / "alone", [5], config) / "part.parquet")
+    together = read_tracks(tracked(tmp_path / "together", [3, 5, 9], config) / "part.parquet")
+    assert {key for key in together if key[0] == "000005"} == set(alone)
+    for key, track in alone.items():
+        other = together[key]
+        assert torch.equal(track.camera.viewmat, other.camera.viewmat)
+        assert torch.equal(track.camera.K, other.camera.K)
+        for name, value in track.params.tensors().items():
+            assert torch.equal(value, getattr(other.params, name))
+        assert track.residual_px == other.residual_px
+
+
+def test_the_summary_reports_the_noise_floor_and_small_errors(tmp_path: Path) -> None:
+    config = TrackConfig()
+    part = tracked(tmp_path, [0, 1], config)
+    summary = summarize_tracks(config, [part], tmp_path / "tracked")
+    assert json.loads((tmp_path / "tracked" / "tracks.json").read_text()) == summary
+    assert len(read_tracks(tmp_path / "tracked")) == 2 * N_VIEWS
+    assert summary["n_ok"] == 2 * N_VIEWS
+    assert summary["n_rejected"] == 0
+    assert 0.9 < summary["rms_px"] / summary["noise_floor_px"] < 1.15
+    assert summary["vertex_mm"] < 3
+    assert summary["yaw_deg"] < 1.5
+    assert abs(summary["focal_pct"]) < 15
+
+
+def test_exact_focal_length_can_be_given(tmp_path: Path) -> None:
+    config = TrackConfig(focal_known=True)
+    summary = summarize_tracks(config, [tracked(tmp_path, [0], config)], tmp_path / "tracked")
+    assert summary["focal_pct"] == pytest.approx(0, abs=1e-4)
+
+
+def test_bad_views_are_rejected_with_a_reason_and_leave_the_others_alone() -> None:
+    head = tiny_head()
+    scene = make_scene(head, n_views=6, size=SIZE, noise_px=0.3)
+    points, weights = scene.points.clone(), scene.weights.clone()
+    points[1, :60] = math.nan
+    weights[2] = 0
+    generator = torch.Generator().manual_seed(0)
+    points[3] = SIZE * torch.rand(68, 2, generator=generator, dtype=torch.float64)
+    settings = FitSettings(sigma_px=0.3, focal_px=2.4 * SIZE)
+    seen = ViewLandmarks("a", range(6), points, weights, SIZE, SIZE)
+    tracks, _ = fit_views(head, landmark_basis(head), seen, settings, Gates(20, 2.0))
+    assert [track.status for track in tracks] == ["ok", "rejected", "rejected", "rejected", "ok", "ok"]
+    assert "not finite" in tracks[1].reason
+    assert tracks[2].reason == "0 landmarks seen, at least 20 needed"
+    assert "landmarks agree" in tracks[3].reason or "residual" in tracks[3].reason
+    assert all(track.residual_px < 0.5 for track in tracks if track.status == "ok")
+
+
+def test_a_subject_without_any_usable_view_is_rejected_whole() -> None:
+    head = tiny_head()
+    scene = make_scene(head, n_views=2, size=SIZE)
+    seen = ViewLandmarks("a", range(2), scene.points, 0 * scene.weights, SIZE, SIZE)
+    settings = FitSettings(sigma_px=1, focal_px=300)
+    tracks, fit = fit_views(head, landmark_basis(head), seen, settings, Gates(20, 2.0))
+    assert fit is None
+    assert all(track.status == "rejected" for track in tracks)
+    assert float(tracks[0].camera.K[0, 0]) == 300
+
+
+def test_visibility_follows_the_turn() -> None:
+    head = tiny_head()
+    camera = orbit_camera(torch.tensor([0.0, 70.0, -70.0, 180.0]), torch.zeros(4), distance_m=1.0, focal_px=300,
+                          width=SIZE, height=SIZE)  # fmt: skip
+    vertices = pose_head(head, head.neutral((4,)))
+    visible = visible_landmarks(head, vertices, landmarks(head, vertices), camera)
+    assert bool(visible[0, 17:].all())
+    # Landmark 0 is on the subject's right, which a camera on the left doesn't see.
+    assert not bool(visible[1, 0]) and bool(visible[1, 16])
+    assert bool(visible[2, 0]) and not bool(visible[2, 16])
+    assert not bool(visible[3, 27:].any())
+
+
+def test_landmark_errors_depend_on_the_view_only() -> None:
+    head = tiny_head()
+    scene = make_scene(head, n_views=4, size=SIZE, yaw_max_deg=20)
+    noise = NoiseSettings(seed=1, noise=0.002, missing_share=0.3, outlier_share=0.1)
+    whole = observe_views(head, scene.params, scene.camera, "x", range(4), noise)
+    rows = torch.tensor([2])
+    alone = observe_views(head, scene.params[rows], scene.camera[rows], "x", [2], noise)
+    # The projection itself may differ in the last bit between batch sizes.
+    torch.testing.assert_close(alone.points[0], whole.points[2], atol=1e-4, rtol=0)
+    assert torch.equal(alone.visible[0], whole.visible[2])
+    other = observe_views(head, scene.params, scene.camera, "y", range(4), noise)
+    assert float((whole.points - other.points).std()) > 0.002 * SIZE
+    clean = ~whole.outliers
+    error = (whole.points - scene.points)[clean]
+    assert float(error.std()) == pytest.approx(0.002 * SIZE, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("landmark_noise", -1.0), ("min_landmarks", 3), ("initial_fov_deg", 130.0)]
+)
+def test_bad_settings_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ConfigError) as error:
+        TrackConfig(**{name: value})  # type: ignore[arg-type]
+    assert error.value.key == f"track.{name}"
+    assert error.value.found == value
