@@ -159,7 +159,7 @@ def _corner(s: Places, r: float = 15.0) -> np.ndarray:
 def _smile(s: Places) -> np.ndarray:
     p = s.anchor
     side = _side(p)
-    out = _along(_corner(s, 16), 5.0 * side, 5.2, -3.4)
+    out = _along(_corner(s, 16), 6.2 * side, 7.0, -4.2)
     out += s.is_skin[:, None] * _along(bump(p, (37, -20, 82), (19, 17, 26)), 1.8 * side, 3.6, 2.2)
     out += _along(s.lip_upper + s.lip_lower, 0, 0.8, -0.8)
     return out + _lids(s, 0, 0.06, 0.3) + _lids(s, 1, 0.06, 0.3)
@@ -167,7 +167,7 @@ def _smile(s: Places) -> np.ndarray:
 
 def _frown(s: Places) -> np.ndarray:
     p = s.anchor
-    out = _along(_corner(s, 14), 0.6 * _side(p), -4.4, -0.6)
+    out = _along(_corner(s, 14), 0.8 * _side(p), -5.8, -0.8)
     out += s.is_skin[:, None] * _along(bump(p, (0, -76, 94), (20, 12, 24)), 0, 1.6, 1.2)
     return out + s.is_skin[:, None] * _along(bump(s.rest, (11, 36, 94), (12, 10, 20)), 0, 1.6, 0.6)
 

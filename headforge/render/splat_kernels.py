@@ -33,7 +33,7 @@ from headforge.render.lanes import (
 from headforge.render.projection import ALPHA_CAP, ALPHA_MIN, TRANSMITTANCE_STOP
 from headforge.render.splat_project import GEOMETRY, HIDDEN, MOMENTS
 
-CHUNK = 128
+CHUNK = 256
 """Tile entries that are spread over the tile's blocks at a time."""
 AHEAD = 12
 """How many records ahead the cache is asked for."""

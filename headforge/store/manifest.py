@@ -14,6 +14,7 @@ from headforge.store.files import canonical_json, fsync_file, fsync_folder, sha2
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
+MISSING, CHANGED, STRAY = "missing", "other bytes", "does not belong here"
 
 
 @dataclass(frozen=True)
@@ -127,16 +128,8 @@ def seal(folder: Path, recipe: Recipe) -> Manifest:
     return manifest
 
 
-def unseal(folder: Path) -> None:
-    """Undo `seal`, so that work in the folder can go on."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for _, path in walk_files(folder):
-        if not path.is_symlink():
-            path.chmod(0o644)
-
-
 def damaged_files(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, str]:
-    """Files that are not as the manifest says: name to "missing", "changed" or "stray".
+    """Files that are not as the manifest says: name to `MISSING`, `CHANGED` or `STRAY`.
 
     Without `rehash`, a file whose size and modification time are as recorded is believed. A file whose bytes are
     right gets its recorded modification time back, so that it is hashed once only.
@@ -144,13 +137,13 @@ def damaged_files(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str
     found: dict[str, str] = {}
     present = dict(walk_files(folder))
     for name in present.keys() - manifest.files.keys():
-        found[name] = "stray"
+        found[name] = STRAY
     for name, entry in manifest.files.items():
         path = present.get(name)
         if path is None:
-            found[name] = "missing"
+            found[name] = MISSING
         elif path.is_symlink() or not _matches(path, entry, rehash=rehash):
-            found[name] = "changed"
+            found[name] = CHANGED
     return dict(sorted(found.items()))
 
 

@@ -2,7 +2,8 @@
 
     objects/<k>/<key>/    a finished object: read-only files and MANIFEST.json
     blobs/<s>/<sha256>    single files by the hash of their bytes
-    work/<key>/           an object in the making; kept after a crash so that the next build can go on
+    work/<key>/object.*/  an object in the making
+    work/<key>/scratch/   what its maker needs to go on after a crash, such as checkpoints
     locks/<key>.lock      an OS file lock per key
     quarantine/           damaged objects and blobs, never used again
 
@@ -19,13 +20,16 @@ import itertools
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headforge.errors import DataError, StoreError
+from headforge.errors import DataError
 from headforge.store.files import atomic_path, fsync_folder, sha256_file, storage_errors
 from headforge.store.manifest import (
+    MANIFEST,
+    STRAY,
     FileEntry,
     Manifest,
     Recipe,
@@ -33,15 +37,11 @@ from headforge.store.manifest import (
     read_manifest,
     restore_mtime,
     seal,
-    unseal,
     walk_files,
 )
 from headforge.store.publish import DamagedObjectError, clone_or_copy, publish_folder
 
-__all__ = ["SCRATCH", "DamagedObjectError", "Finding", "Manifest", "Recipe", "Store", "StoredObject"]
-
-SCRATCH = ".scratch"
-"""Folder inside work/<key> for what resuming needs and the object must not hold (checkpoints)."""
+__all__ = ["Damage", "DamagedObjectError", "Manifest", "Recipe", "Store", "StoredObject"]
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Damage:
     """Something in the store that is not as it should be."""
 
-    kind: str
-    """"manifest", "missing", "changed", "stray" or "blob"."""
+    path: Path
+    reason: str
+    """"no manifest", "missing", "other bytes" or "does not belong here"."""
     key: str
     """The object's key, or the blob's hash."""
-    stage: str
-    """The stage that made it; empty if unknown."""
-    path: Path
-    repaired: str
+    stage: str = ""
+    """The stage that made the object, if it is known."""
+    outcome: str = ""
     """"healed" (right bytes again), "removed", "quarantined" (to be made again), or "" if nothing was done."""
 
 
@@ -80,9 +80,16 @@ class Store:
         """Where the object of a key lies, or would."""
         return self.root / "objects" / key[:2] / key
 
-    def work_path(self, key: str) -> Path:
-        """Where the object of a key is made."""
-        return self.root / "work" / key
+    def work_folder(self, recipe: Recipe) -> Path:
+        """A folder that survives a crash of the recipe's `make` and is removed when its object is finished."""
+        path = self._work_path(recipe.key) / "scratch"
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def is_intact(self, key: str) -> bool:
+        """Whether the object of a key is there and as its manifest says; files that look touched are hashed."""
+        return self._is_sound(self.object_path(key))
 
     def get(self, recipe: Recipe, candidates: Sequence[Path] = ()) -> StoredObject | None:
         """The finished object of a recipe, or None if it has to be made.
@@ -102,9 +109,9 @@ class Store:
     def build(self, recipe: Recipe, make: Callable[[Path], None], candidates: Sequence[Path] = ()) -> StoredObject:
         """The object of a recipe, made by `make(folder)` unless it is there.
 
-        Whoever holds the key's lock makes it; others wait and find it. `make` may find files of an earlier attempt in
-        its folder and should leave exactly the object's files there; hidden files (such as the folder SCRATCH) are
-        dropped at the end. If it raises, its folder stays for the next attempt and no object appears.
+        Whoever holds the key's lock makes it; others wait and find it. `make` gets an empty folder and leaves exactly
+        the object's files there (hidden ones are dropped); what it needs to go on after a crash belongs into
+        `work_folder(recipe)`. If it raises, no object appears.
         """
         key = recipe.key
         if found := self.get(recipe, candidates):
@@ -112,17 +119,15 @@ class Store:
         with self._lock(key):
             if found := self._get_locked(key, candidates):
                 return found
-            work = self.work_path(key)
-            with storage_errors(work):
-                work.mkdir(parents=True, exist_ok=True)
-            if not self._is_sealed(work, key):
-                unseal(work)
-                with storage_errors(work, only=(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)):
-                    make(work)
-                with storage_errors(work):
-                    seal(work, recipe)
-            with storage_errors(work):
-                self._finish(work, key)
+            with storage_errors(self._work_path(key)):
+                made = self._sealed_attempt(key) or self._new_attempt(key)
+            if not (made / MANIFEST).is_file():
+                with storage_errors(made, only=(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)):
+                    make(made)
+            with storage_errors(made):
+                if not (made / MANIFEST).is_file():
+                    seal(made, recipe)
+                self._finish(made, key)
         return StoredObject(key, self.object_path(key), hit=False)
 
     def publish(self, obj: StoredObject, destination: Path) -> int:
@@ -172,18 +177,15 @@ class Store:
         return name
 
     def blob(self, sha256: str) -> Path:
-        """The file with these bytes, checked. StoreError if it is not there; DamagedObjectError if it is damaged."""
+        """Where the file with these bytes lies. It is not there if it never was, or was damaged: then give it again."""
         path = self._blob_path(sha256)
-        if not path.is_file():
-            raise StoreError(path, f"the store has no file {sha256}.", "give the photo again with --portrait.")
-        if sha256_file(path) != sha256:
+        if path.is_file() and sha256_file(path) != sha256:
             self._quarantine(path)
-            raise DamagedObjectError(path, f"{path} is damaged.", "give the photo again with --portrait.")
         return path
 
-    def verify(self, *, repair: bool = False, candidates: Sequence[Path] = ()) -> list[Finding]:
+    def verify(self, *, repair: bool = False, candidates: Sequence[Path] = ()) -> list[Damage]:
         """Hash everything. With `repair`, damage is healed from `candidates` or put in quarantine."""
-        found: list[Finding] = []
+        found: list[Damage] = []
         for path in self._object_paths():
             with self._lock(path.name) if repair else contextlib.nullcontext():
                 found.extend(self._verify_object(path, repair=repair, candidates=candidates))
@@ -192,12 +194,15 @@ class Store:
                 found.append(self._verify_blob(path, repair=repair, candidates=candidates))
         return found
 
-    def repair_from(self, *candidates: Path) -> list[Finding]:
+    def repair_from(self, *candidates: Path) -> list[Damage]:
         """Heal what is damaged from files with the right bytes; what can't be healed goes to quarantine."""
         return self.verify(repair=True, candidates=candidates)
 
     def _object_paths(self) -> list[Path]:
         return sorted(path for path in (self.root / "objects").glob("??/*") if path.is_dir())
+
+    def _work_path(self, key: str) -> Path:
+        return self.root / "work" / key
 
     def _blob_path(self, sha256: str) -> Path:
         return self.root / "blobs" / sha256[:2] / sha256
@@ -223,13 +228,22 @@ class Store:
         except (DataError, FileNotFoundError):
             return False
 
-    def _is_sealed(self, work: Path, key: str) -> bool:
-        """Whether an earlier build was stopped between sealing and renaming."""
-        try:
-            manifest = read_manifest(work)
-        except DataError:
-            return False
-        return manifest.key == key and not damaged_files(work, manifest, rehash=True)
+    def _sealed_attempt(self, key: str) -> Path | None:
+        """What an earlier build made whose process was stopped between sealing and renaming."""
+        for folder in self._work_path(key).glob("object.*"):
+            with contextlib.suppress(DataError):
+                manifest = read_manifest(folder)
+                if manifest.key == key and not damaged_files(folder, manifest, rehash=True):
+                    return folder
+        return None
+
+    def _new_attempt(self, key: str) -> Path:
+        """An empty folder under a new name: a worker that outlived its driver may still write into the old one."""
+        work = self._work_path(key)
+        work.mkdir(parents=True, exist_ok=True)
+        for folder in work.glob("object.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix="object.", dir=work))
 
     def _get_locked(self, key: str, candidates: Sequence[Path]) -> StoredObject | None:
         path = self.object_path(key)
@@ -240,16 +254,18 @@ class Store:
         self._verify_object(path, repair=True, candidates=candidates)
         return StoredObject(key, path, hit=True) if path.is_dir() else None
 
-    def _finish(self, work: Path, key: str) -> None:
+    def _finish(self, made: Path, key: str) -> None:
         target = self.object_path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        for path in work.iterdir():
+        for path in made.iterdir():
             if path.name.startswith("."):
                 _remove(path)
-        work.rename(target)
+        made.chmod(0o755)
+        made.rename(target)
         fsync_folder(target.parent)
+        shutil.rmtree(self._work_path(key), ignore_errors=True)
 
-    def _verify_object(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> list[Finding]:
+    def _verify_object(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> list[Damage]:
         try:
             manifest = read_manifest(path)
             if manifest.key != path.name:
@@ -257,7 +273,7 @@ class Store:
         except DataError:
             if repair:
                 self._quarantine(path)
-            return [Finding("manifest", path.name, "", path, "quarantined" if repair else "")]
+            return [Damage(path, "no manifest", path.name, outcome="quarantined" if repair else "")]
         stage = str(manifest.recipe.get("stage", ""))
         damage = damaged_files(path, manifest, rehash=True)
         outcome = dict.fromkeys(damage, "")
@@ -266,9 +282,9 @@ class Store:
             if not all(outcome.values()):
                 self._quarantine(path)
                 outcome = dict.fromkeys(damage, "quarantined")
-        return [Finding(kind, path.name, stage, path / name, outcome[name]) for name, kind in damage.items()]
+        return [Damage(path / name, reason, path.name, stage, outcome[name]) for name, reason in damage.items()]
 
-    def _verify_blob(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> Finding:
+    def _verify_blob(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> Damage:
         outcome = ""
         if repair:
             source = _find_bytes(candidates, path.name)
@@ -277,7 +293,7 @@ class Store:
             if source is not None:
                 self.put_blob(source.read_bytes())
                 outcome = "healed"
-        return Finding("blob", path.name, "", path, outcome)
+        return Damage(path, "other bytes", path.name, outcome=outcome)
 
     def _quarantine(self, path: Path) -> None:
         """Move a damaged object or blob away, for a person to look at; gone already is fine."""
@@ -292,9 +308,9 @@ class Store:
 def _heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Sequence[Path]) -> dict[str, str]:
     """Repair an object's files one by one: name to "healed", "removed" or "" where no right bytes were found."""
     outcome: dict[str, str] = {}
-    for name, kind in damage.items():
+    for name, reason in damage.items():
         target = path / name
-        if kind == "stray":
+        if reason == STRAY:
             _remove(target)
             outcome[name] = "removed"
             continue
@@ -307,10 +323,13 @@ def _heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Se
 def _replace(source: Path, target: Path, entry: FileEntry) -> bool:
     if target.is_dir() and not target.is_symlink():
         return False
-    with atomic_path(target) as temporary:
-        clone_or_copy(source, temporary)
-        if sha256_file(temporary) != entry.sha256:
-            return False
+    try:
+        with atomic_path(target) as temporary:
+            clone_or_copy(source, temporary)
+            if sha256_file(temporary) != entry.sha256:
+                raise DamagedObjectError(source, f"{source} changed while it was read.", "run headforge verify again.")
+    except DamagedObjectError:
+        return False
     target.chmod(0o444)
     restore_mtime(target, entry)
     return True

@@ -103,7 +103,7 @@ def test_skin_weights(head: HeadModel) -> None:
 
 
 def test_joints_lie_where_they_should(head: HeadModel) -> None:
-    joints = dict(zip(JOINTS, head.joint_regressor @ head.v_template, strict=True))
+    joints: dict[str, Tensor] = dict(zip(JOINTS, head.joint_regressor @ head.v_template, strict=True))
     assert torch.allclose(head.joint_regressor.sum(-1), torch.ones(5), atol=1e-5)
     for side in ("left", "right"):
         centre = head.v_template[head.regions[f"{side}_eyeball"]]

@@ -227,3 +227,12 @@ def test_single_views_are_never_mirrored_or_inverted(yaw_max_deg: float) -> None
         angle = math.degrees(math.acos(max(-1.0, min(1.0, (float(turn.trace()) - 1) / 2))))
         assert angle < 15
         assert float(torch.linalg.det(fit.state.rotation[0])) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_the_kernels_weight_is_its_derivative(truncated: bool) -> None:
+    kernel = Kernel(torch.tensor(4.0, dtype=torch.float64), truncated)
+    squares = torch.tensor([0.0, 1.0, 3.0, 5.0, 400.0], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(kernel.rho(squares).sum(), squares)
+    torch.testing.assert_close(kernel.weight(squares.detach()), slope)
+    assert float(kernel.rho(squares.detach())[-1]) <= 4

@@ -1,0 +1,107 @@
+"""Mesh rasterization speed: triangle ids of a 5k-vertex head against embreex's ray casting, one core, one run.
+
+    python benchmarks/mesh.py [--json] [--out benchmarks/results/mesh.json]
+
+embreex is a development-only package; without it the ratio is null. Process CPU time, minimum of several runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from headforge.geometry.cameras import orbit_camera, project
+from headforge.render.mesh import _face_ids, rasterize
+from headforge.types import Camera
+from tests.heads import tiny_head
+
+SIZES_PX = (256, 512, 1024)
+FOCAL_PER_WIDTH = 3.2
+"""With the camera at 1 m, the 0.23 m head fills three quarters of the frame's height."""
+
+
+def best_ms(run: Callable[[], object], n_runs: int = 15) -> float:
+    """Minimum of process CPU time over n_runs, after one run to warm up."""
+    run()
+    times = []
+    for _ in range(n_runs):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return 1e3 * min(times)
+
+
+def embree_ids(vertices: Tensor, faces: Tensor, camera: Camera) -> Callable[[], np.ndarray] | None:
+    """A function that casts one ray per pixel with embreex; None if it is not installed. Building is not timed."""
+    try:
+        from embreex import rtcore_scene
+        from embreex.mesh_construction import TriangleMesh
+    except ImportError:
+        return None
+    scene = rtcore_scene.EmbreeScene()
+    TriangleMesh(scene, np.ascontiguousarray(vertices[faces].numpy(), dtype=np.float32))
+    rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
+    pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
+    rotation = camera.viewmat[0, :3, :3].numpy()
+    directions = (pixels @ np.linalg.inv(camera.K[0].numpy()).T @ rotation).astype(np.float32)
+    origins = np.broadcast_to(camera.centre[0].numpy(), directions.shape).astype(np.float32).copy()
+    return lambda: scene.run(origins, directions).reshape(camera.height, camera.width)
+
+
+def measure(size: int) -> dict[str, float | int | None]:
+    """One row of the table."""
+    head = tiny_head(52, 98)
+    camera = orbit_camera(torch.tensor([25.0]), torch.tensor([5.0]), distance_m=1.0, focal_px=FOCAL_PER_WIDTH * size,
+                          width=size, height=size)  # fmt: skip
+    vertices = head.v_template[None]
+
+    def ids() -> Tensor:
+        xy, depth = project(camera, vertices)
+        return _face_ids(xy, 1 / depth, head.faces, size, size)
+
+    embree = embree_ids(head.v_template, head.faces, camera)
+    row: dict[str, float | int | None] = {
+        "size_px": size,
+        "n_vertices": len(head.v_template),
+        "ids_ms": best_ms(ids),
+        "ids_barycentrics_depth_ms": best_ms(lambda: rasterize(vertices, head.faces, camera)),
+        "embreex_ms": best_ms(embree) if embree else None,
+    }
+    if embree:
+        row["agreement"] = float((torch.from_numpy(embree().astype(np.int64)) == ids()[0]).float().mean())
+        row["ratio"] = row["embreex_ms"] / row["ids_ms"]  # type: ignore[operator]
+    return row
+
+
+def main() -> None:
+    """Run the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--out", type=Path, help="write the result to this file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [measure(size) for size in SIZES_PX]
+    for row in rows:
+        sys.stdout.write("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()) + "\n")
+    at_512 = next(row for row in rows if row["size_px"] == 512)
+    result = {"ids_512_ms": at_512["ids_ms"], "embreex_512_ms": at_512["embreex_ms"],
+              "embreex_ratio_512": at_512.get("ratio"), "clock": "process CPU time, minimum of several"}  # fmt: skip
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
+    if arguments.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Multi-view landmark fitting: accuracy and speed of the solver, beside Adam on the same cost.
+
+    python benchmarks/track.py [--json] [--subjects N] [--adam-iterations N]
+
+The scene is one moment seen by 60 cameras (512 px, field of view 40 degrees, +-60 degrees of yaw, 0.45 to 0.6 m away,
+so that the head fills about two thirds of the height): 68 points, 1 px noise per coordinate, 30 % hidden, 5 % gross
+outliers, unknown focal length. `free_*` is the harder problem of the demo's dataset, where each of 24 views (128 px,
+field of view 22 degrees, noise 0.2 % of the width) has an expression of its own. Everything runs on one thread; times
+are process CPU times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headforge.flame.builtin import builtin_head
+from headforge.flame.model import HeadModel, landmarks, pose_head
+from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project
+from headforge.geometry.rotations import axis_angle_to_matrix
+from headforge.track.basis import LandmarkBasis, landmark_basis
+from headforge.track.problem import FitSettings, FitState, Problem
+from headforge.track.solver import Fit, fit_subject, initial_state
+from headforge.track.track import vertex_error_mm
+from headforge.track.views import fitted_params
+from headforge.types import Camera, HeadParams
+
+ADAM_STEPS = (250, 500, 1000, 2000, 4000, 8000)
+WITHIN = 1.5
+"""Adam counts as arrived when its vertex error is within this factor of the solver's."""
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """One kind of capture."""
+
+    n_views: int
+    size: int
+    fov_deg: float
+    nearest_m: float
+    farthest_m: float
+    noise_px: float
+    hidden: float
+    outliers: float
+    one_moment: bool
+
+
+STUDIO = SceneSettings(60, 512, 40.0, 0.45, 0.6, 1.0, 0.3, 0.05, True)
+FREE = SceneSettings(24, 128, 22.0, 0.92, 0.92, 0.256, 0.3, 0.0, False)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A subject's problem and the truth."""
+
+    problem: Problem
+    camera: Camera
+    params: HeadParams
+    clean: Tensor
+
+
+def make_scene(head: HeadModel, basis: LandmarkBasis, kind: SceneSettings, seed: int) -> Scene:
+    """A random person; every value depends on the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    n, size = kind.n_views, kind.size
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    yaw, pitch = 120 * uniform(n) - 60, 75 * uniform(n) - 30
+    distance = kind.nearest_m + (kind.farthest_m - kind.nearest_m) * uniform(n)
+    focal = focal_px_from_fov(kind.fov_deg, size)
+    camera = Camera.stack(
+        [
+            orbit_camera(yaw[i], pitch[i], distance_m=float(distance[i]), focal_px=focal, width=size, height=size)
+            for i in range(n)
+        ]
+    )
+    moments = 1 if kind.one_moment else n
+    params = head.neutral((n,)).replace(
+        shape=torch.randn(head.n_shape, generator=generator).expand(n, -1),
+        expr=(0.5 * torch.randn(moments, head.n_expr, generator=generator)).expand(n, -1),
+        jaw=(uniform(moments, 3) * torch.tensor([0.2, 0.01, 0.01])).expand(n, -1),
+    )
+    pixels = project(camera, landmarks(head, pose_head(head, params)))[0].double()
+    points = pixels + kind.noise_px * torch.randn(pixels.shape, generator=generator, dtype=torch.float64)
+    visible = uniform(n, 68) >= kind.hidden
+    wrong = uniform(n, 68) < kind.outliers
+    gross = 0.1 * size * torch.randn(pixels.shape, generator=generator, dtype=torch.float64)
+    points = points + gross * wrong[..., None]
+    settings = FitSettings(
+        sigma_px=kind.noise_px, focal_px=focal_px_from_fov(30.0, size), one_moment=kind.one_moment, expr_sigma=0.5
+    )
+    problem = Problem(basis, points - size / 2, visible.double(), settings)
+    return Scene(problem, camera, params, visible & ~wrong)
+
+
+def parameter_vertex_error_mm(head: HeadModel, basis: LandmarkBasis, scene: Scene, fit: Fit) -> float:
+    """Face region after a similarity alignment, mean over 4 views (or the single moment)."""
+    rows = [0] if scene.problem.settings.one_moment else list(range(0, len(scene.clean), len(scene.clean) // 4))
+    return vertex_error_mm(head, [fitted_params(head, basis, fit, row) for row in rows], scene.params, rows)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over subjects."""
+
+    rms_px: float
+    noise_floor_px: float
+    vertex_mm: float
+    focal_pct: float
+    subjects_per_s: float
+
+
+def solve_all(head: HeadModel, basis: LandmarkBasis, kind: SceneSettings, n_subjects: int) -> Score:
+    """Fit `n_subjects` scenes after one to warm up."""
+    scenes = [make_scene(head, basis, kind, seed) for seed in range(n_subjects)]
+    fit_subject(scenes[0].problem)
+    start = time.process_time()
+    fits = [fit_subject(scene.problem) for scene in scenes]
+    seconds = time.process_time() - start
+    squares, coordinates, unknowns = 0.0, 0, 0
+    vertex, focal = [], []
+    for scene, fit in zip(scenes, fits, strict=True):
+        squares += float(fit.residuals[scene.clean].square().sum())
+        coordinates += 2 * int(scene.clean.sum())
+        unknowns += 6 * kind.n_views + fit.state.jaw.numel() + fit.state.expr.numel() + 1 + basis.n_shape
+        vertex.append(parameter_vertex_error_mm(head, basis, scene, fit))
+        focal.append(100 * abs(float(fit.state.log_focal.exp()) / float(scene.camera.K[0, 0, 0]) - 1))
+    return Score(
+        math.sqrt(squares / coordinates),
+        kind.noise_px * math.sqrt(1 - unknowns / coordinates),
+        sum(vertex) / n_subjects,
+        sum(focal) / n_subjects,
+        n_subjects / seconds,
+    )
+
+
+def adam_seconds_per_subject(
+    head: HeadModel, basis: LandmarkBasis, target_mm: float, max_iterations: int, n_subjects: int = 4
+) -> tuple[float, int, float]:
+    """CPU seconds a subject, iterations and vertex error of the shortest Adam fit that reaches `target_mm`.
+
+    Subjects are batched, started like the solver, with its cost (Geman-McClure data term and the same priors) and a
+    cosine schedule. If no length up to `max_iterations` arrives, the longest one is returned: a lower bound.
+    """
+    scenes = [make_scene(head, basis, STUDIO, seed) for seed in range(n_subjects)]
+    result = (math.nan, 0, math.nan)
+    for n_iterations in [n for n in ADAM_STEPS if n <= max_iterations]:
+        start = time.process_time()
+        states = _adam(basis, scenes, n_iterations)
+        seconds = (time.process_time() - start) / n_subjects
+        errors = []
+        for scene, state in zip(scenes, states, strict=True):
+            blank = Fit(state, scene.problem.points, scene.clean, 0.0, n_iterations)
+            errors.append(parameter_vertex_error_mm(head, basis, scene, blank))
+        result = (seconds, n_iterations, sum(errors) / len(errors))
+        if result[2] <= target_mm:
+            break
+    return result
+
+
+def _adam(basis: LandmarkBasis, scenes: list[Scene], n_iterations: int) -> list[FitState]:
+    starts = [initial_state(scene.problem) for scene in scenes]
+    settings = scenes[0].problem.settings
+    n_shape = basis.n_shape
+    plain, carried = basis.plain.float(), basis.carried.float()
+    points = torch.stack([scene.problem.points for scene in scenes]).float()
+    weights = torch.stack([scene.problem.weights for scene in scenes]).float()
+    first = torch.stack([state.rotation for state in starts]).float()
+    coefficients = torch.zeros(len(scenes), n_shape + basis.n_expr, requires_grad=True)
+    jaw = torch.zeros(len(scenes), 3, requires_grad=True)
+    turn = torch.zeros(*points.shape[:2], 3, requires_grad=True)
+    move = torch.stack([state.translation for state in starts]).float().requires_grad_()
+    log_focal = torch.stack([state.log_focal for state in starts]).float().requires_grad_()
+    sigma = torch.tensor(settings.jaw_sigma_rad)
+    widths = torch.tensor([settings.shape_sigma] * n_shape + [settings.expr_sigma] * basis.n_expr)
+    groups = [
+        {"params": [coefficients], "lr": 0.05},
+        {"params": [jaw, turn], "lr": 0.005},
+        {"params": [move, log_focal], "lr": 0.005},
+    ]
+    optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_iterations)
+    for _ in range(n_iterations):
+        optimizer.zero_grad()
+        change = axis_angle_to_matrix(jaw) - torch.eye(3)
+        with_one = torch.cat([torch.ones(len(scenes), 1), coefficients], dim=-1)
+        body, hinged = torch.einsum("lcn,bn->blc", plain, with_one), torch.einsum("lcn,bn->blc", carried, with_one)
+        body = body + hinged @ change.transpose(1, 2)
+        rotation = axis_angle_to_matrix(turn) @ first
+        local = body[:, None] @ rotation.transpose(2, 3) + move[:, :, None]
+        predicted = log_focal.exp()[:, None, None, None] * local[..., :2] / local[..., 2:]
+        squares = (predicted - points).square().sum(-1) / settings.sigma_px**2
+        data = (weights * squares / (1 + squares / 20.0)).sum()
+        prior = (coefficients / widths).square().sum() + (jaw / sigma).square().sum()
+        (data + prior).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        rotation = axis_angle_to_matrix(turn) @ first
+    return [
+        FitState(
+            log_focal[b].detach().double(),
+            coefficients[b, :n_shape].detach().double(),
+            coefficients[b, n_shape:].detach().double()[None],
+            jaw[b].detach().double()[None],
+            rotation[b].double(),
+            move[b].detach().double(),
+        )
+        for b in range(len(scenes))
+    ]
+
+
+def main(arguments: list[str]) -> None:
+    """Run everything and print a table, or one JSON object as the last line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--subjects", type=int, default=24, help="subjects the solver is measured on")
+    parser.add_argument("--adam-iterations", type=int, default=8000, help="longest Adam fit to try; 0 leaves Adam out")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    head = builtin_head()
+    basis = landmark_basis(head)
+    studio = solve_all(head, basis, STUDIO, options.subjects)
+    free = solve_all(head, basis, FREE, options.subjects)
+    row: dict[str, object] = dict(vars(studio))
+    row |= {f"free_{name}": value for name, value in vars(free).items()}
+    if options.adam_iterations >= ADAM_STEPS[0]:
+        seconds, n_iterations, error = adam_seconds_per_subject(
+            head, basis, WITHIN * studio.vertex_mm, options.adam_iterations
+        )
+        row["speedup_over_adam"] = seconds * studio.subjects_per_s
+        row["adam_iterations"] = n_iterations
+        row["adam_vertex_mm"] = error
+        row["adam_arrived"] = error <= WITHIN * studio.vertex_mm
+    row |= {"n_subjects": options.subjects, "head_model": head.model_id, "torch": torch.__version__}
+    if not options.json:
+        for name, value in row.items():
+            sys.stdout.write(f"{name:>22}  {value:.4g}\n" if isinstance(value, float) else f"{name:>22}  {value}\n")
+    else:
+        sys.stdout.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

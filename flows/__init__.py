@@ -1,0 +1,1 @@
+"""Composition: which stage runs when, on what, and where its results go."""

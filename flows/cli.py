@@ -1,0 +1,115 @@
+"""The console script `headforge`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from flows.driver import Request, Summary, print_summary, run_request
+from flows.outcome import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS
+from flows.stages import STAGES
+from headforge.errors import HeadforgeError
+
+INTERRUPTED = "interrupted; what is finished stays finished.\nhelp: run the same command again to go on."
+
+DESCRIPTION = """From seeds and photos to multi-view head datasets, a head diffusion model and animatable avatars.
+
+Every stage is also a DVC stage: 'dvc repro' does what 'headforge run' does."""
+
+EXAMPLES = """examples:
+  headforge run                                      bring everything up to date
+  headforge run --portrait me.jpg --portrait you.jpg make avatars of these photos
+  headforge run --preset tiny                        a chain of a minute or two
+  headforge run -S train.n_images_seen=32000         change a value of params.yaml, then run what depends on it
+  headforge synthesize -S synthesize.n_subjects=480  one stage
+  headforge verify --repair                          hash everything again and make again what is bad
+  headforge inspect data/avatars/astronaut           say what a file or folder holds
+
+exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finished);
+  2 the input or the configuration is wrong; 130 interrupted"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with one message and a `help:` line, as every error here does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and end."""
+        self.exit(EXIT_INPUT, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    wanted = _parser().parse_args(arguments)
+    try:
+        summary = _run(wanted)
+    except HeadforgeError as error:
+        summary = Summary("failed", EXIT_INPUT, message=str(error))
+    except KeyboardInterrupt:
+        summary = Summary("interrupted", EXIT_INTERRUPTED, message=INTERRUPTED)
+    print_summary(summary)
+    if getattr(wanted, "json", False):
+        print(summary.as_json())
+    sys.exit(summary.exit_code)
+
+
+def _run(wanted: argparse.Namespace) -> Summary:
+    here = Path.cwd()
+    if wanted.command == "verify":
+        from flows.verify import verify  # each command loads only what it needs
+
+        findings = verify(here, repair=wanted.repair)
+        return Summary("damaged" if findings else "done", EXIT_ITEMS if findings else EXIT_DONE, rejected=findings)
+    if wanted.command == "inspect":
+        from flows.inspect import describe  # each command loads only what it needs
+
+        print(json.dumps(describe(wanted.path), indent=None if wanted.json else 1, default=str))
+        return Summary()
+    stages = {} if wanted.command == "run" else {"stages": (wanted.command,)}
+    portraits = tuple(getattr(wanted, "portrait", None) or ())
+    return run_request(
+        Request(**stages, preset=wanted.preset, assignments=tuple(wanted.set), portraits=portraits), here
+    )
+
+
+def _parser() -> Parser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = Parser("headforge", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=formatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    run = commands.add_parser("run", help="the whole chain", description="Bring every stage up to date.",
+                              epilog=EXAMPLES, formatter_class=formatter)  # fmt: skip
+    run.add_argument("--portrait", action="append", type=Path, metavar="PHOTO",
+                     help="make an avatar of this photo, not of the portraits in params.yaml; repeatable")  # fmt: skip
+    _add_settings(run)
+    for stage in STAGES:
+        text = f"{stage.purpose[0].upper()}{stage.purpose[1:]}: {stage.output.as_posix()}."
+        _add_settings(commands.add_parser(stage.name, help=stage.purpose, description=text))
+    verify = commands.add_parser(
+        "verify",
+        help="hash store, workspace and DVC cache again",
+        description="Hash everything again and list what is damaged.",
+    )
+    verify.add_argument("--repair", action="store_true", help="put bad copies aside and make them again")
+    inspect = commands.add_parser(
+        "inspect", help="say what a file or folder holds", description="Describe a file or folder as JSON."
+    )
+    inspect.add_argument(
+        "path", type=Path, metavar="PATH", help="a dataset, shard, model, avatar, metrics file or picture"
+    )
+    for command in (verify, inspect):
+        command.add_argument("--json", action="store_true", help="print one line of JSON last")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", metavar="NAME", help="apply presets/NAME.yaml to params.yaml first")
+    parser.add_argument("-S", "--set", action="append", default=[], metavar="section.key=value",
+                        help="then set a value in params.yaml; repeatable")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one line of JSON last")
+
+
+if __name__ == "__main__":
+    main()

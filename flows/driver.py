@@ -1,0 +1,122 @@
+"""`headforge run` and `headforge <stage>`: ask DVC what there is to do, and do it stage by stage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.dvc_calls import changed_stages
+from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
+from flows.project import find_root, home, only_run, quiet_environment, require_space
+from flows.receipts import damaged_stages
+from flows.rejects import published_rejects
+from flows.stages import STAGE_NAMES, stage_named
+
+REPORT_PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the person asked for."""
+
+    stages: tuple[str, ...] = STAGE_NAMES
+    preset: str | None = None
+    assignments: tuple[str, ...] = ()
+    portraits: tuple[Path, ...] = ()
+
+
+@dataclass
+class Summary:
+    """What became of it."""
+
+    status: str = "done"
+    """done, nothing_to_do, or failed."""
+    exit_code: int = EXIT_DONE
+    stages: dict[str, str] = field(default_factory=dict)
+    """"ran" or "unchanged" by name."""
+    rejected: list[Rejection] = field(default_factory=list)
+    message: str = ""
+    report: str = ""
+
+    def as_json(self) -> str:
+        """One line for programs."""
+        return json.dumps(
+            {
+                "status": self.status,
+                "exit_code": self.exit_code,
+                "stages": self.stages,
+                "rejected": [{"item": item.item, "reason": item.reason} for item in self.rejected],
+                "message": self.message,
+                "report": self.report,
+            }
+        )
+
+
+def run_request(request: Request, start: Path) -> Summary:
+    """Change params.yaml as asked, then bring the project up to date. Prefect is imported only if there is work."""
+    root = find_root(start)
+    quiet_environment()
+    with only_run(root):
+        _apply(root, request)
+        changed = [name for name in request.stages if name in changed_stages(root)]
+        if not changed:
+            return _finished(root, request, _repair_store(root, request.stages))
+        require_space(root, home())
+        from flows.chain import run_chain  # Prefect and MLflow come with it
+
+        return _finished(root, request, run_chain(root, request.stages))
+
+
+def print_summary(summary: Summary) -> None:
+    """What a person reads at the end."""
+    if summary.message:
+        print(summary.message, file=sys.stderr)
+    if summary.rejected:
+        print(f"{len(summary.rejected)} items were rejected:", file=sys.stderr)
+        for item in summary.rejected:
+            print(f"  {item}", file=sys.stderr)
+        print(f"help: {summary.rejected[0].help or 'look at them in the report.'}", file=sys.stderr)
+    if summary.status == "nothing_to_do":
+        print("Everything is up to date: there is nothing to do.")
+    if summary.report and summary.status != "failed":
+        print(f"report: {summary.report}")
+
+
+def _apply(root: Path, request: Request) -> None:
+    if request.preset is None and not request.assignments and not request.portraits:
+        return
+    from flows.params import change_params  # the settings classes come with it, and torch with them
+
+    portraits = None
+    if request.portraits:
+        from flows.intake import take_portraits  # dlib comes with it
+
+        portraits = take_portraits(request.portraits)
+    _, changes = change_params(root, request.preset, request.assignments, portraits)
+    for change in changes:
+        print(f"params.yaml: {change}")
+
+
+def _repair_store(root: Path, stages: Sequence[str]) -> Summary:
+    """Run the stages whose objects in the store are damaged; DVC has no reason to."""
+    damaged = [name for name in damaged_stages(root) if name in stages]
+    summary = Summary(status="done" if damaged else "nothing_to_do", stages=dict.fromkeys(stages, "unchanged"))
+    for name in damaged:
+        print(f"{name}: objects of the store are damaged or missing; making them again.")
+        if subprocess.run([sys.executable, "-m", f"flows.{name}"], cwd=root, check=False).returncode:
+            return Summary("failed", EXIT_ITEMS, {name: "failed"}, message=f"{name} could not be made again.")
+        summary.stages[name] = "ran"
+    return summary
+
+
+def _finished(root: Path, request: Request, summary: Summary) -> Summary:
+    if summary.exit_code == EXIT_DONE:
+        summary.rejected = published_rejects(root)
+        summary.exit_code = EXIT_ITEMS if summary.rejected else EXIT_DONE
+    page = root / stage_named("report").output / REPORT_PAGE
+    summary.report = str(page) if page.is_file() and "report" in request.stages else ""
+    return summary

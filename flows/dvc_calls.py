@@ -1,0 +1,65 @@
+"""Calls of DVC, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.project import BusyError, ProjectError, busy_error
+
+BUSY_SIGNS = ("is busy", "Unable to acquire lock", "lock is already")
+
+
+def changed_stages(root: Path) -> Mapping[str, object]:
+    """What DVC has to say about the stages that are not up to date; empty if all are.
+
+    Raises BusyError if another DVC command works on the project.
+    """
+    done = subprocess.run(_command("status", "--json"), cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    _raise_if_busy(root, done.stderr)
+    raise ProjectError(
+        f"DVC can't tell the state of {root}: {_last_line(done.stderr)}",
+        "look at it with 'dvc status -v'; 'git checkout dvc.yaml dvc.lock' brings the last known good state back.",
+    )
+
+
+def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run `dvc repro --single-item`; the stage's own output passes through. Exit code and what DVC complained about."""
+    process = subprocess.Popen(
+        _command("repro", "--single-item", "--quiet", stage), cwd=root, env=dict(os.environ) | dict(environment),
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        complaints = process.communicate()[1] or ""
+    except KeyboardInterrupt:
+        # The terminal's Ctrl-C reached the stage too; it ends its workers and leaves the store in order.
+        process.communicate()
+        raise
+    if process.returncode:
+        _raise_if_busy(root, complaints)
+    return process.returncode, complaints
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
+def _raise_if_busy(root: Path, complaints: str) -> None:
+    if any(sign in complaints for sign in BUSY_SIGNS):
+        error: BusyError = busy_error(root, "a DVC command")
+        raise error
+
+
+def _last_line(text: str) -> str:
+    lines = (
+        [line for line in text.splitlines() if line.startswith("ERROR")]
+        or text.strip().splitlines()
+        or ["it said nothing"]
+    )
+    return lines[-1].removeprefix("ERROR: ")

@@ -1,0 +1,173 @@
+"""One stage as a Prefect flow, with its record in MLflow."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
+from flows.params import Settings, load_settings
+from flows.project import store_root
+from flows.receipts import receipts_folder, write_receipt
+from flows.records import StageRecord
+from flows.reporting import StageProgress
+from flows.server import prefect_server
+from flows.stages import DVC_CACHE, stage_named
+from headforge.errors import HeadforgeError
+from headforge.store.files import write_bytes
+from headforge.store.objects import DamagedObjectError, Store, StoredObject
+from tasks.building import Workshop, build_items
+from tasks.engine import Engine
+from tasks.items import Failure, Item, rejection
+
+
+class ItemsFailedError(Exception):
+    """Some items could not be made; the others are in the store."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__(f"{len(failures)} items failed")
+        self.failures = tuple(failures)
+
+
+class StageRun:
+    """What the body of a stage works with."""
+
+    def __init__(self, root: Path, settings: Settings, workshop: Workshop, progress: StageProgress) -> None:
+        self.root = root
+        self.settings = settings
+        self.store = workshop.store
+        self.progress = progress
+        self.metrics: dict[str, float] = {}
+        """Numbers for the record."""
+        self.figures: list[Path] = []
+        """Pictures and pages for the record."""
+        self.model: Path | None = None
+        """The folder of a trained model, to be registered."""
+        self.rejected: list[Rejection] = []
+        self.objects: list[StoredObject] = []
+        self._workshop = workshop
+
+    def data(self, stage: str) -> Path:
+        """The folder that a stage publishes."""
+        return self.root / stage_named(stage).output
+
+    def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
+        """Build items, several at a time; raises ItemsFailedError when all that can be made is made."""
+        self.progress.begin()
+        built = build_items(self._workshop, items)
+        if built.failures:
+            raise ItemsFailedError(built.failures)
+        found = [thing for thing in built.objects if thing is not None]
+        self.objects += found
+        n_hits = sum(thing.hit for thing in found)
+        if items:
+            self.progress.say(f"{unit}: {len(found) - n_hits} made, {n_hits} found in the store")
+        return found
+
+    def publish(self, item: Item, found: StoredObject, destination: Path) -> None:
+        """Bring a folder to exactly an object's files; an object that turns out to be damaged is made again, once."""
+        try:
+            self.store.publish(found, destination)
+        except DamagedObjectError:
+            (again,) = self.build([item], "damaged objects")
+            self.store.publish(again, destination)
+
+    def accepted(self, found: Sequence[StoredObject]) -> list[StoredObject]:
+        """The objects whose items were not rejected; the others are noted."""
+        good = []
+        for thing in found:
+            reason = rejection(thing)
+            if reason is None:
+                good.append(thing)
+            else:
+                self.rejected.append(Rejection(reason["item"], reason["reason"], reason["help"]))
+        return good
+
+
+def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
+    """Run the body of a stage as a flow and say how it ended."""
+    settings = load_settings(root)
+    engine_config = settings["engine"]
+    store = Store(store_root())
+    with (
+        StageProgress(name) as progress,
+        prefect_server(),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        Engine(engine_config.n_processes, progress) as engine,
+        StageRecord(name, root, _stage_params(name, settings)) as record,
+    ):
+        end_workers_on_signals(engine)
+        run = StageRun(
+            root,
+            settings,
+            Workshop(store, engine, engine_config.retries, (root / DVC_CACHE, root / stage_named(name).output)),
+            progress,
+        )
+        runner = ThreadPoolTaskRunner(max_workers=engine_config.n_processes)
+        outcome = _run_flow(name, body, run, runner, record)
+        try:
+            record.finish(run, outcome)
+        except MlflowException as error:
+            progress.say(f"the results are complete, but MLflow did not take their record: {error}")
+    return outcome
+
+
+def end_workers_on_signals(engine: Engine) -> None:
+    """Let Ctrl-C and a request to end stop the workers too: threads that wait for one could not be interrupted."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        engine.abort()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner: Any, record: StageRecord) -> Outcome:
+    def stage_flow() -> Exception | None:
+        record.tag("prefect.flow_run_id", str(flow_run.id))
+        try:
+            body(run)
+        except (HeadforgeError, ItemsFailedError) as error:
+            return error
+        write_receipt(run.root, name, [thing.key for thing in run.objects])
+        return None
+
+    error = flow(name=name, task_runner=runner, persist_result=False, validate_parameters=False)(stage_flow)()
+    n_hits = sum(thing.hit for thing in run.objects)
+    if isinstance(error, HeadforgeError):
+        raise error
+    if isinstance(error, ItemsFailedError):
+        return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures), run_id=record.run_id)
+    return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits, record.run_id)
+
+
+def _explained(run: StageRun, name: str, failures: Sequence[Failure]) -> tuple[str, tuple[Rejection, ...]]:
+    failed = tuple(Rejection(item.label, item.reason, item.help) for item in failures)
+    count = f"{len(failed)} item{'s' * (len(failed) != 1)}"
+    lines = [f"{name}: {count} failed; the others are finished and kept."] + [f"  {item}" for item in failed]
+    details = [f"{item.label}\n{item.details}" for item in failures if item.details]
+    if details:
+        log = receipts_folder(run.root) / f"{name}-failures.log"
+        write_bytes(log, "\n".join(details).encode())
+        lines.append(f"  details: {log}")
+    return "\n".join([*lines, f"help: {failed[0].help}"]), failed
+
+
+def _stage_params(name: str, settings: Settings) -> Mapping[str, object]:
+    sections = {section: value for section, value in settings.sections.items() if section in (name, "engine")}
+    return {
+        f"{section}.{key}": value
+        for section, config in sections.items()
+        for key, value in dataclasses.asdict(config).items()
+    }

@@ -1,0 +1,257 @@
+"""params.yaml: the only file that reads or writes it. What comes out is frozen, validated dataclasses."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import io
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows.sections import SECTIONS
+from headforge.errors import ConfigError
+from headforge.store.files import write_bytes
+
+PARAMS_FILE = "params.yaml"
+PORTRAITS = "portraits"
+BUILTIN_PORTRAITS = ("builtin:astronaut",)
+PORTRAITS_HELP = "Photos to make avatars of, by name: a picture's SHA-256 in the store, or builtin:astronaut."
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of params.yaml, validated."""
+
+    sections: Mapping[str, Any]
+    """One frozen dataclass per section."""
+    portraits: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the picture, or builtin:astronaut, by name."""
+
+    def __getitem__(self, section: str) -> Any:
+        """The dataclass of one section."""
+        return self.sections[section]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of params.yaml that a command set."""
+
+    key: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
+
+
+def load_settings(root: Path) -> Settings:
+    """Read and validate params.yaml of a project."""
+    return validate(_read(root / PARAMS_FILE, YAML(typ="safe")), PARAMS_FILE)
+
+
+def change_params(
+    root: Path,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    portraits: Mapping[str, str] | None = None,
+) -> tuple[Settings, list[Change]]:
+    """Apply a preset, then `section.key=value` assignments, then portraits; write params.yaml if all of it is valid.
+
+    Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
+    the file alone if anything is wrong.
+    """
+    path = root / PARAMS_FILE
+    document = _read(path)
+    changes: list[Change] = []
+    for section, values in (_read_preset(root, preset) if preset is not None else {}).items():
+        changes += _assign(document, section, values, f"presets/{preset}.yaml")
+    for text in assignments:
+        section, values = _parse_assignment(text)
+        changes += _assign(document, section, values, text)
+    if portraits is not None and dict(document.get(PORTRAITS) or {}) != dict(portraits):
+        changes.append(Change(PORTRAITS, dict(document.get(PORTRAITS) or {}), dict(portraits)))
+        document[PORTRAITS] = dict(portraits)
+    text = io.StringIO()
+    _yaml().dump(document, text)
+    settings = validate(YAML(typ="safe").load(text.getvalue()), PARAMS_FILE)
+    if changes:
+        write_bytes(path, text.getvalue().encode())
+    return settings, changes
+
+
+def validate(document: Mapping[str, Any], source: str) -> Settings:
+    """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
+    if not isinstance(document, Mapping):
+        raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
+    known = (*SECTIONS, PORTRAITS)
+    for name in document:
+        if name not in known:
+            raise _unknown(str(name), "section", known, source)
+    sections = {name: _section(name, document.get(name) or {}, source) for name in SECTIONS}
+    return Settings(sections, _portraits(document.get(PORTRAITS) or {}, source))
+
+
+def preset_names(root: Path) -> list[str]:
+    """Names of the presets of a project."""
+    return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+
+
+def field_help(section_type: type) -> dict[str, str]:
+    """The docstring under each field of a settings dataclass, on one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(section_type))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for here, following in zip(body.body, body.body[1:], strict=False):
+        if not (isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name)):
+            continue
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            found[here.target.id] = " ".join(str(following.value.value).split())
+    return found
+
+
+def render_params() -> str:
+    """A params.yaml of all defaults, each value under its field's docstring."""
+    lines = ["# Every value a person may change. `headforge run -S section.key=value` edits this file and says so;"]
+    lines += ["# `--preset NAME` applies presets/NAME.yaml to it. DVC reruns the stages whose values changed."]
+    for name, section_type in SECTIONS.items():
+        lines += ["", f"{name}:"]
+        explained = field_help(section_type)
+        for item in dataclasses.fields(section_type):
+            lines += [f"  # {line}" for line in textwrap.wrap(explained.get(item.name, ""), 110)]
+            lines.append(f"  {item.name}: {_shown(_default(item))}")
+    lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}", ""]
+    return "\n".join(lines)
+
+
+def _default(item: dataclasses.Field[Any]) -> object:
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w:./-]*", value) and value not in ("true", "false", "null"):
+        return value
+    if isinstance(value, float) and value == value and "e" in repr(value) and "." not in repr(value):
+        return repr(value).replace("e", ".0e")  # YAML 1.1 readers take 1e-05 for a string
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
+
+
+def _section(name: str, values: Any, source: str) -> Any:
+    section_type = SECTIONS[name]
+    fields = [item.name for item in dataclasses.fields(section_type)]
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            name, values, f"{name} in {source} is {_shown(values)}, not settings.", "restore it from git."
+        )
+    for key in values:
+        if key not in fields:
+            raise _unknown(f"{name}.{key}", "setting", [f"{name}.{known}" for known in fields], source)
+    types = get_type_hints(section_type)
+    checked = {str(key): _checked(f"{name}.{key}", types[key], value) for key, value in values.items()}
+    return section_type(**checked)
+
+
+def _checked(key: str, field_type: Any, value: Any) -> Any:
+    plain = tuple(value) if isinstance(value, list) else value
+    try:
+        return TypeAdapter(field_type).validate_python(plain, strict=True)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(
+            key, plain, f"{key} is {_shown(plain)}: {message[0].lower()}{message[1:]}.",
+            f"give {key} a value of the type it has in {PARAMS_FILE}.",
+        ) from None  # fmt: skip
+
+
+def _portraits(values: Any, source: str) -> dict[str, str]:
+    if not isinstance(values, Mapping):
+        raise ConfigError(PORTRAITS, values, f"{PORTRAITS} in {source} is {_shown(values)}, not names and pictures.",
+                          "write one 'name: sha256' per line, or use --portrait PHOTO.")  # fmt: skip
+    for name, picture in values.items():
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"{PORTRAITS}.{name}", name, f"'{name}' can't be the name of a portrait.",
+                              "use a small letter, then small letters, digits, - and _.")  # fmt: skip
+        if picture not in BUILTIN_PORTRAITS and not _SHA256.fullmatch(str(picture)):
+            raise ConfigError(f"{PORTRAITS}.{name}", picture, f"{PORTRAITS}.{name} is {_shown(picture)}, no SHA-256.",
+                              "use 'headforge run --portrait PHOTO', which stores the picture.")  # fmt: skip
+    return {str(name): str(picture) for name, picture in values.items()}
+
+
+def _unknown(found: str, kind: str, known: Iterable[str], source: str) -> ConfigError:
+    names = list(known)
+    near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+    help = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}."
+    return ConfigError(found, found, f"{source} has the unknown {kind} '{found}'.", help)
+
+
+def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(key, text, f"'{text}' is not an assignment.", "write -S section.key=value.")
+    try:
+        return section, {name: YAML(typ="safe").load(value)}
+    except YAMLError as error:
+        raise ConfigError(key, value, f"the value of '{text}' is not YAML.", "quote it: -S 'key=\"value\"'.") from error
+
+
+def _assign(document: Any, section: str, values: Any, source: str) -> list[Change]:
+    known = (*SECTIONS, PORTRAITS)
+    if section not in known:
+        raise _unknown(section, "section", known, source)
+    fields = [item.name for item in dataclasses.fields(SECTIONS[section])] if section in SECTIONS else list(values)
+    changes = []
+    if document.get(section) is None:
+        document[section] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise _unknown(f"{section}.{name}", "setting", [f"{section}.{known}" for known in fields], source)
+        before = document[section].get(name)
+        if before != value or type(before) is not type(value):
+            document[section][name] = value
+            if before != value:
+                changes.append(Change(f"{section}.{name}", before, value))
+    return changes
+
+
+def _read_preset(root: Path, preset: str) -> Mapping[str, Any]:
+    names = preset_names(root)
+    if preset not in names:
+        near = difflib.get_close_matches(preset, names, n=1, cutoff=0.4)
+        help = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}."
+        raise ConfigError("preset", preset, f"there is no preset '{preset}'.", help)
+    return _read(root / "presets" / f"{preset}.yaml")
+
+
+def _read(path: Path, yaml: YAML | None = None) -> Any:
+    try:
+        return (yaml or _yaml()).load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path.name, None, f"{path} can't be read: {error}.", "restore it from git.") from error
+    except YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(path.name, None, f"{path.name} is not YAML: {where}", "mend that line.") from error
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+if __name__ == "__main__":
+    print(render_params(), end="")

@@ -1,0 +1,155 @@
+"""Where things are: the project, the machine's state, and the environment the tools run in.
+
+Nothing here imports Prefect, DVC, MLflow or torch: `headforge run` may end before it needs any of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from headforge.errors import HeadforgeError, InputError
+
+HOME_VARIABLE = "HEADFORGE_HOME"
+PARENT_RUN_VARIABLE = "HEADFORGE_PARENT_RUN"
+"""MLflow run id of the `headforge run` that a stage belongs to."""
+OUTCOME_VARIABLE = "HEADFORGE_OUTCOME"
+"""File into which a stage writes what it has to tell the `headforge` that started it."""
+MIN_FREE_BYTES = 1 << 30
+"""A run that starts with less would fill the disk half-way."""
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+"""No telemetry, no chatter, and one thread per process: the engine's processes are the parallelism."""
+
+
+class ProjectError(HeadforgeError):
+    """The folder the command runs in is not a usable project."""
+
+
+class BusyError(HeadforgeError):
+    """Another run works on the same project."""
+
+
+def find_root(start: Path) -> Path:
+    """The nearest parent of `start` (or itself) with a dvc.yaml, in a git repository and initialised for DVC."""
+    start = start.resolve()
+    root = next((folder for folder in (start, *start.parents) if (folder / "dvc.yaml").is_file()), None)
+    if root is None:
+        raise ProjectError(
+            f"{start} is not in a headforge project: no folder from there to the root has a dvc.yaml.",
+            "change into a clone of the headforge repository and run the command again.",
+        )
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        raise ProjectError(
+            f"{root} is not in a git repository, which DVC needs to track what the stages make.",
+            f"run 'git init' in {root}, or work in a git clone instead of a copy of the files.",
+        )
+    if not (root / ".dvc" / "config").is_file():
+        raise ProjectError(f"{root} has a dvc.yaml but no .dvc/config.", "run 'git checkout .dvc', or 'dvc init'.")
+    return root
+
+
+def home() -> Path:
+    """The folder of the machine's state (store, Prefect and MLflow databases), made if needed."""
+    named = os.environ.get(HOME_VARIABLE)
+    path = Path(named).expanduser() if named else platformdirs.user_cache_path("headforge")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            path,
+            f"the folder for headforge's store, {path}, can't be written: {error.strerror}.",
+            f"make it writable, or set {HOME_VARIABLE} to a folder that is.",
+        ) from error
+    return path.resolve()
+
+
+def store_root() -> Path:
+    """The object store."""
+    return home() / "store"
+
+
+def require_space(*folders: Path) -> None:
+    """Raise InputError if a folder's file system is as good as full."""
+    for folder in folders:
+        free = shutil.disk_usage(folder).free
+        if free < MIN_FREE_BYTES:
+            raise InputError(
+                folder,
+                f"{folder} has {free / 2**20:.0f} MiB of free space; a run needs at least {MIN_FREE_BYTES >> 20} MiB.",
+                f"free some space, or set {HOME_VARIABLE} to a folder on a larger disk.",
+            )
+
+
+def quiet_environment() -> None:
+    """Set up this process and those it starts: own interpreter first on PATH, one thread, no telemetry."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
+    own_interpreter_first()
+
+
+def own_interpreter_first() -> None:
+    """Make `python` in a stage's command the interpreter that runs now, activated environment or not."""
+    folder = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    if path.split(os.pathsep)[0] != folder:
+        os.environ["PATH"] = folder + os.pathsep + path
+
+
+@contextlib.contextmanager
+def only_run(root: Path) -> Iterator[None]:
+    """Hold the project's lock; raises BusyError if another `headforge` holds it. Freed by the system on any exit."""
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "headforge.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise busy_error(root, f"process {file.read().strip() or '?'}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def busy_error(root: Path, who: str) -> BusyError:
+    """What to say when somebody else works on the project."""
+    return BusyError(
+        f"another run is in progress in {root} ({who}).",
+        "wait for it to end, or stop it; a different experiment can run beside it with 'dvc exp run --temp'.",
+    )
+
+
+@contextlib.contextmanager
+def machine_lock(name: str) -> Iterator[None]:
+    """Hold a lock that all headforge processes of this machine share, waiting for it."""
+    with (home() / f"{name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

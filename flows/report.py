@@ -1,0 +1,31 @@
+"""The flow of the stage `report`: `python -m flows.report`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.lineage import lineage_of
+from flows.publish import published
+from flows.runner import run_stage
+from tasks.report import report_item
+
+if TYPE_CHECKING:
+    from flows.execution import StageRun
+
+INPUTS = {"dataset": "synthesize", "tracked": "track", "models": "train", "avatars": "fit", "metrics": "evaluate"}
+
+
+def report(run: StageRun) -> None:
+    """Write the page about everything the other stages made."""
+    inputs = {name: run.data(stage) for name, stage in INPUTS.items()}
+    item = report_item(run.settings["report"], inputs, lineage_of(run.root, run.settings))
+    (page,) = run.build([item], "pages")
+    output = run.data("report")
+    with published(output) as folder:
+        run.publish(item, page, folder)
+    run.figures += [output / "index.html", *sorted(output.glob("figures/*.png"))]
+    run.progress.say(f"the report is {output / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run_stage("report", report)

@@ -1,0 +1,28 @@
+"""The sections of params.yaml and the dataclasses they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headforge.avatar.config import FitConfig
+from headforge.diffusion.generate import GenerateConfig
+from headforge.diffusion.train import TrainConfig
+from headforge.metrics.evaluate import EvaluateConfig
+from headforge.report.report import ReportConfig
+from headforge.synth.synthesize import SynthesizeConfig
+from headforge.track.track import TrackConfig
+from tasks.engine import EngineConfig
+from tasks.fit import SubjectsConfig
+
+SECTIONS: Mapping[str, type] = {
+    "synthesize": SynthesizeConfig,
+    "track": TrackConfig,
+    "train": TrainConfig,
+    "generate": GenerateConfig,
+    "subjects": SubjectsConfig,
+    "fit": FitConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+    "engine": EngineConfig,
+}
+"""In the order of the file."""

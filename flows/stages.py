@@ -1,0 +1,37 @@
+"""The stages by name, in order: what each reads from params.yaml and which folder it owns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml."""
+
+    name: str
+    output: Path
+    """The folder it owns, relative to the project."""
+    purpose: str
+    """One line for the help."""
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("synthesize", Path("data/synthetic"), "render the synthetic dataset"),
+    Stage("track", Path("data/tracked"), "fit head model and cameras to the dataset and to the portraits"),
+    Stage("train", Path("data/models"), "train the controllable diffusion model"),
+    Stage("fit", Path("data/avatars"), "fit Gaussian avatars to held-out subjects and to the portraits"),
+    Stage("evaluate", Path("data/metrics"), "measure pictures and avatars on what was held out"),
+    Stage("report", Path("data/reports"), "write the report, one self-contained page"),
+)
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+
+DVC_CACHE = Path(".dvc/cache/files/md5")
+"""Relative to the project."""
+
+
+def stage_named(name: str) -> Stage:
+    """The stage with this name."""
+    return next(stage for stage in STAGES if stage.name == name)

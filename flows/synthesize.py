@@ -1,0 +1,32 @@
+"""The flow of the stage `synthesize`: `python -m flows.synthesize`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.outcome import Rejection
+from flows.publish import published
+from flows.runner import run_stage
+from headforge.store.shards import Dataset
+from headforge.store.tables import read_rejects
+from headforge.synth.synthesize import assemble_dataset
+from tasks.synthesize import shard_items
+
+if TYPE_CHECKING:
+    from flows.execution import StageRun
+
+
+def synthesize(run: StageRun) -> None:
+    """Make the shards and put them together as data/synthetic."""
+    config = run.settings["synthesize"]
+    shards = run.build(shard_items(config), "shards")
+    with published(run.data("synthesize")) as folder:
+        assemble_dataset(config, [shard.path for shard in shards], folder)
+    data = Dataset(run.data("synthesize"))
+    rejects = read_rejects(run.data("synthesize") / "rejects.parquet")
+    run.rejected += [Rejection(reject.item, reject.reason) for reject in rejects]
+    run.metrics |= {"n_subjects": len(data.subject_ids()), "n_rejected": len(rejects)}
+
+
+if __name__ == "__main__":
+    run_stage("synthesize", synthesize)

@@ -1,0 +1,172 @@
+"""The stage `fit`: rigged Gaussian avatars of dataset subjects and of portraits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from headforge.avatar.config import FitConfig
+from headforge.avatar.hull import hair_gaussians
+from headforge.avatar.optimise import WeightedView, optimise
+from headforge.avatar.output import Avatar, frontal_params, write_avatar
+from headforge.avatar.portrait import fit_portrait
+from headforge.avatar.render import render_avatar, to_uint8
+from headforge.avatar.rig import RiggedGaussians, concatenate, posed_vertices
+from headforge.avatar.surface import skin_gaussians
+from headforge.avatar.views import View, look_at_views, make_view, with_colors
+from headforge.errors import Rejected
+from headforge.flame.files import head_digest, load_head
+from headforge.flame.model import HeadModel
+from headforge.geometry.seeding import item_seed
+from headforge.progress import SILENT, Progress
+from headforge.store.images import area_resize
+from headforge.store.shards import Dataset
+from headforge.store.tables import read_tracks, write_predictions
+from headforge.types import Camera, HeadParams, Prediction, Sample, Track
+
+__all__ = ["VERSION", "FitConfig", "fit_portrait", "fit_subject", "fit_views"]
+
+VERSION = 1
+"""Bumped when the same inputs give another avatar."""
+MIN_TRAINING_VIEWS = 2
+FRONTAL_SIZE = 512
+MIN_FOREGROUND = 0.6
+"""Hair that shows the background with more than the rest of its weight is left out."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Camera and parameters of one view, estimated or exact; the camera is of the dataset's image size."""
+
+    camera: Camera
+    params: HeadParams
+
+
+def is_heldout(view: int, every: int) -> bool:
+    """Whether a view is kept from the fit and used to score it: one in each block of `every`.
+
+    Its place moves on by one from block to block, because samplers that spread their views (low-discrepancy
+    sequences) give every fourth view nearly the same azimuth.
+    """
+    block, place = divmod(view, every)
+    return place == (block + 1) % every
+
+
+def fit_subject(
+    config: FitConfig,
+    dataset: Path,
+    tracked: Path | None,
+    subject_id: str,
+    output: Path,
+    progress: Progress = SILENT,
+) -> None:
+    """Fit one subject of a dataset and write its avatar folder `output`, predictions of the held-out views included.
+
+    `tracked`: the folder or file of tracks to take cameras and parameters from; None takes the dataset's exact ones.
+    Raises Rejected when too few views of the subject are tracked.
+    """
+    data = Dataset(dataset)
+    head = load_head(data.head)
+    samples = data.samples(subject_id)
+    poses = exact_poses(samples) if tracked is None else tracked_poses(read_tracks(tracked), samples)
+    usable = [sample for sample in samples if sample.view in poses]
+    training = [sample for sample in usable if not is_heldout(sample.view, config.heldout_every)]
+    heldout = [sample for sample in usable if is_heldout(sample.view, config.heldout_every)]
+    if len(training) < MIN_TRAINING_VIEWS:
+        raise Rejected(
+            subject_id, "views", f"{len(training)} training views have a pose, at least {MIN_TRAINING_VIEWS} needed",
+            "track the subject with a larger `views_per_subject`, or look at why its tracks were rejected.",
+        )  # fmt: skip
+    views = [sample_view(head, sample, poses[sample.view], config.image_size) for sample in training]
+    params = mean_identity([poses[sample.view].params for sample in training])
+    rigged = fit_views(config, head, views, params, subject_id, refine=tracked is not None, progress=progress)
+    output.mkdir(parents=True, exist_ok=True)
+    motion = HeadParams.stack([poses[sample.view].params for sample in usable])
+    avatar = Avatar(rigged, head, frontal_params(params), motion)
+    kind = "exact" if tracked is None else "tracked"
+    provenance = {
+        "subject_id": subject_id,
+        "source": samples[0].source,
+        "poses": kind,
+        "attributes": dict(samples[0].attributes),
+        "head_model_sha256": head_digest(head),
+        "training_views": [sample.view for sample in training],
+        "heldout_views": [sample.view for sample in heldout],
+        "licence": "as the dataset's; nothing but the dataset went into it",
+    }
+    write_avatar(output, avatar, config, provenance, frontal_size=FRONTAL_SIZE)
+    predictions = [predict(rigged, head, s, poses[s.view], config, f"avatar_{kind}") for s in heldout]
+    write_predictions(output / "predictions.parquet", predictions)
+    progress.image("frontal", output / "frontal.png")
+
+
+def exact_poses(samples: Sequence[Sample]) -> dict[int, Pose]:
+    """The dataset's own cameras and parameters by view."""
+    return {sample.view: Pose(sample.camera, sample.params) for sample in samples}
+
+
+def tracked_poses(tracks: dict[tuple[str, int], Track], samples: Sequence[Sample]) -> dict[int, Pose]:
+    """Estimated cameras and parameters by view, of the views whose tracking went well."""
+    found = {sample.view: tracks.get((sample.subject_id, sample.view)) for sample in samples}
+    return {view: Pose(t.camera, t.params) for view, t in found.items() if t is not None and t.status == "ok"}
+
+
+def sample_view(head: HeadModel, sample: Sample, pose: Pose, size: int) -> View:
+    """A sample averaged down to `size` pixels if it is larger."""
+    size = min(size, sample.image.shape[0])
+    image = torch.from_numpy(area_resize(sample.image, size).astype("float32") / 255)
+    mask = torch.from_numpy(area_resize(sample.mask, size).astype("float32") / 255)
+    return make_view(head, image, mask, pose.camera, pose.params)
+
+
+def mean_identity(params: Sequence[HeadParams]) -> HeadParams:
+    """Neutral parameters with the mean shape of all: unbatched."""
+    stacked = HeadParams.stack(params)
+    zeros = {name: torch.zeros_like(value[0]) for name, value in stacked.tensors().items()}
+    return HeadParams(stacked.model_id, **(zeros | {"shape": stacked.shape.mean(0)}))
+
+
+def initial_gaussians(
+    config: FitConfig, head: HeadModel, views: Sequence[View], params: HeadParams, subject_id: str
+) -> RiggedGaussians:
+    """Skin and hair Gaussians with the colours the views show there."""
+    vertices = posed_vertices(head, params)
+    parts = [skin_gaussians(head, vertices, config.n_skin, config.sh_degree)]
+    if config.n_hair:
+        seed = item_seed(config.seed, "hair", subject_id)
+        hair = hair_gaussians(head, vertices, views, config.n_hair, config.hair_shell_m, config.sh_degree, seed)
+        parts.append(hair)
+    rigged = concatenate(parts)
+    seen = look_at_views(rigged, head, views)
+    is_outside = rigged.is_free & (seen.foreground < MIN_FOREGROUND * seen.total)
+    return with_colors(rigged, seen.colors)[~is_outside]
+
+
+def fit_views(
+    config: FitConfig,
+    head: HeadModel,
+    views: Sequence[View],
+    params: HeadParams,
+    subject_id: str,
+    *,
+    refine: bool,
+    progress: Progress = SILENT,
+) -> RiggedGaussians:
+    """Start from the surface and the visual hull and optimise. `params`: the subject at rest, unbatched."""
+    torch.set_num_threads(1)  # sums over threads would depend on their number
+    start = initial_gaussians(config, head, views, params, subject_id)
+    weighted = [WeightedView(view) for view in views]
+    refine = refine and config.refine_cameras
+    return optimise(config, head, start, weighted, config.n_iterations, refine_cameras=refine, report=progress.metric)
+
+
+def predict(
+    rigged: RiggedGaussians, head: HeadModel, sample: Sample, pose: Pose, config: FitConfig, method: str
+) -> Prediction:
+    """The avatar's picture of one view."""
+    size = min(config.image_size, sample.image.shape[0])
+    image = render_avatar(rigged, head, pose.params, pose.camera.resized(size, size))
+    return Prediction(sample.subject_id, sample.view, method, -1, to_uint8(image).numpy())

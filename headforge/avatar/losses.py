@@ -1,0 +1,106 @@
+"""What fitting minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from headforge.avatar.rig import RiggedGaussians
+
+WINDOW, SIGMA_PX = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+"""Wang et al. 2004, for values in [0, 1]."""
+BANDED_BELOW_PX = 200
+"""Below this size blurring by a banded matrix is faster than by a convolution."""
+MAX_LOCAL_SCALE = 0.6
+"""Largest standard deviation in triangle sizes that costs nothing, unless the Gaussian began larger than that."""
+GROWTH = 1.5
+"""A Gaussian may also grow by this factor for nothing."""
+
+
+@cache
+def _window() -> Tensor:
+    x = torch.arange(WINDOW) - WINDOW // 2
+    weights = torch.exp(-(x**2) / (2 * SIGMA_PX**2))
+    return weights / weights.sum()
+
+
+@cache
+def _band(size: int) -> Tensor:
+    """[size, size] matrix that blurs a column, with zeros beyond the ends."""
+    matrix = torch.zeros(size, size)
+    for offset, weight in enumerate(_window().tolist(), start=-(WINDOW // 2)):
+        matrix += torch.diag(torch.full((size - abs(offset),), weight), offset)
+    return matrix
+
+
+def blur(images: Tensor) -> Tensor:
+    """SSIM's Gaussian window over the last two dimensions of images [C, H, W], zeros outside."""
+    height, width = images.shape[-2:]
+    if max(height, width) < BANDED_BELOW_PX:
+        return _band(height) @ images @ _band(width)
+    window = _window()
+    stacked = torch.nn.functional.conv2d(images[:, None], window.view(1, 1, -1, 1), padding=(WINDOW // 2, 0))
+    return torch.nn.functional.conv2d(stacked, window.view(1, 1, 1, -1), padding=(0, WINDOW // 2))[:, 0]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An image to be matched, with the parts of SSIM that do not depend on the fit."""
+
+    image: Tensor
+    """[3, H, W] in [0, 1]."""
+    mean: Tensor
+    variance: Tensor
+
+    @staticmethod
+    def of(image: Tensor) -> Target:
+        """For an image [H, W, 3] in [0, 1]."""
+        channels = image.permute(2, 0, 1).contiguous()
+        mean = blur(channels)
+        return Target(channels, mean, blur(channels * channels) - mean * mean)
+
+
+def ssim(image: Tensor, target: Target) -> Tensor:
+    """Mean structural similarity of image [H, W, 3] and the target: 11 px window, sigma 1.5 px (Wang et al. 2004)."""
+    x = image.permute(2, 0, 1)
+    mean, square, product = blur(torch.cat([x, x * x, x * target.image])).chunk(3)
+    covariance = product - mean * target.mean
+    luminance = (2 * mean * target.mean + C1) / (mean * mean + target.mean.square() + C1)
+    contrast = (2 * covariance + C2) / (square - mean * mean + target.variance + C2)
+    return (luminance * contrast).mean()
+
+
+def photometric(image: Tensor, target: Target, weight_ssim: float, weights: Tensor | None = None) -> Tensor:
+    """(1 - w) L1 + w (1 - SSIM) of image [H, W, 3]; `weights` [H, W] multiply the absolute differences."""
+    difference = (image - target.image.permute(1, 2, 0)).abs()
+    l1 = difference.mean() if weights is None else (difference * weights[..., None]).mean()
+    return (1 - weight_ssim) * l1 + weight_ssim * (1 - ssim(image, target))
+
+
+def allowed_scale(start: RiggedGaussians) -> Tensor:
+    """[N, 1] largest local standard deviation that costs nothing, from the Gaussians the fit starts with."""
+    return (start.log_scales.exp().amax(-1, keepdim=True) * GROWTH).clamp_min(MAX_LOCAL_SCALE)
+
+
+def position_loss(rigged: RiggedGaussians) -> Tensor:
+    """Mean excess of |mu| over one triangle size, of the Gaussians that are not free (Qian et al. 2024, eq. 6)."""
+    excess = torch.relu(rigged.means.norm(dim=-1) - 1)
+    return (excess * ~rigged.is_free).mean()
+
+
+def scale_loss(rigged: RiggedGaussians, allowed: Tensor) -> Tensor:
+    """Mean excess of the local standard deviations over `allowed` [N, 1] (Qian et al. 2024, eq. 7)."""
+    return torch.relu(rigged.log_scales.exp() - allowed).square().sum(-1).add(1e-12).sqrt().mean()
+
+
+def hair_loss(rigged: RiggedGaussians) -> Tensor:
+    """Mean of opacity times distance from the triangle (in triangle sizes), of the free Gaussians.
+
+    The visual hull is larger than the hair: what no view needs fades, the farthest first.
+    """
+    cost = rigged.opacity_logits.sigmoid() * rigged.means.detach().norm(dim=-1)
+    return (cost * rigged.is_free).mean()

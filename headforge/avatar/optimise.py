@@ -1,0 +1,136 @@
+"""Fitting rigged Gaussians to pictures: one view per Adam step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headforge.avatar.config import FitConfig
+from headforge.avatar.losses import Target, allowed_scale, hair_loss, photometric, position_loss, scale_loss
+from headforge.avatar.rig import RiggedGaussians, bound_frames
+from headforge.avatar.views import View, render_cloud
+from headforge.errors import NotFiniteError
+from headforge.flame.model import HeadModel
+from headforge.geometry.rotations import axis_angle_to_matrix
+from headforge.geometry.seeding import item_seed
+
+ADAM_EPSILON = 1e-15
+SH_REST_LR = 0.05
+"""Share of the constant coefficient's learning rate (Kerbl et al. 2023: 1/20)."""
+HALF_METRE_M = 0.5
+"""Camera translations are optimised in this unit, about that of a radian seen at the head's distance."""
+REPORT_EVERY = 50
+
+
+@dataclass(frozen=True)
+class WeightedView:
+    """A view with its say in the fit."""
+
+    view: View
+    weight: float = 1.0
+    pixel_weights: Tensor | None = None
+    """[H, W] for the absolute differences."""
+
+
+def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
+    """[n_steps] view of each step: rounds of all views, each in its own order."""
+    rounds = -(-n_steps // n_views)
+    orders = [np.random.default_rng(item_seed(seed, "round", r)).permutation(n_views) for r in range(rounds)]
+    return np.concatenate(orders)[:n_steps]
+
+
+def camera_offsets(deltas: Tensor) -> Tensor:
+    """[T, 4, 4] small rigid motions of deltas [T, 6] (axis-angle, then translation in half metres)."""
+    rotation = axis_angle_to_matrix(deltas[:, :3])
+    top = torch.cat([rotation, deltas[:, 3:, None] * HALF_METRE_M], dim=-1)
+    bottom = deltas.new_tensor([0.0, 0, 0, 1]).expand(len(deltas), 1, 4)
+    return torch.cat([top, bottom], dim=1)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The tensors that are fitted, all leaves."""
+
+    means: Tensor
+    log_scales: Tensor
+    quats: Tensor
+    opacity_logits: Tensor
+    sh_dc: Tensor
+    sh_rest: Tensor
+    cameras: Tensor
+
+    @staticmethod
+    def of(start: RiggedGaussians, n_views: int) -> Parameters:
+        """Copies of the Gaussians' tensors."""
+        values = (start.means, start.log_scales, start.quats, start.opacity_logits, start.sh[:, :1], start.sh[:, 1:],
+                  torch.zeros(n_views, 6))  # fmt: skip
+        return Parameters(*(value.detach().clone().requires_grad_() for value in values))
+
+    def groups(self, config: FitConfig, refine_cameras: bool) -> list[dict[str, object]]:
+        """Adam's parameter groups."""
+        pairs = [(self.means, config.lr_means), (self.log_scales, config.lr_scales), (self.quats, config.lr_quats),
+                 (self.opacity_logits, config.lr_opacities), (self.sh_dc, config.lr_colors)]  # fmt: skip
+        if self.sh_rest.numel():
+            pairs.append((self.sh_rest, config.lr_colors * SH_REST_LR))
+        if refine_cameras:
+            pairs.append((self.cameras, config.lr_cameras))
+        return [{"params": [tensor], "lr": rate} for tensor, rate in pairs]
+
+    def rigged(self, start: RiggedGaussians) -> RiggedGaussians:
+        """`start` with the present values; differentiable."""
+        sh = torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc
+        return start.replace(means=self.means, log_scales=self.log_scales, quats=self.quats,
+                             opacity_logits=self.opacity_logits, sh=sh)  # fmt: skip
+
+
+def optimise(
+    config: FitConfig,
+    head: HeadModel,
+    start: RiggedGaussians,
+    views: Sequence[WeightedView],
+    n_iterations: int,
+    *,
+    refine_cameras: bool = False,
+    report: Callable[[str, float, int], None] | None = None,
+) -> RiggedGaussians:
+    """Fit `start` to the views; returns detached Gaussians.
+
+    With refine_cameras each view's camera moves rigidly as well; what it moved by is not returned.
+    Raises NotFiniteError when the loss leaves the numbers.
+    """
+    targets = [Target.of(item.view.image) for item in views]
+    frames = [bound_frames(item.view.vertices, head.faces, start.binding) for item in views]
+    eyes = [item.view.camera.centre if start.sh_degree else None for item in views]
+    parameters, allowed = Parameters.of(start, len(views)), allowed_scale(start)
+    optimizer = torch.optim.Adam(parameters.groups(config, refine_cameras), eps=ADAM_EPSILON, fused=True)
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_final ** (1 / max(n_iterations, 1)))
+    for step, index in enumerate(view_order(len(views), n_iterations, config.seed)):
+        item, rigged = views[index], parameters.rigged(start)
+        viewmat = item.view.camera.viewmat
+        if refine_cameras:
+            viewmat = camera_offsets(parameters.cameras[index : index + 1])[0] @ viewmat
+        image = render_cloud(rigged.in_frames(frames[index], eyes[index]), item.view.camera, viewmat=viewmat)
+        loss = item.weight * photometric(image, targets[index], config.weight_ssim, item.pixel_weights)
+        loss = loss + config.weight_position * position_loss(rigged) + config.weight_scale * scale_loss(rigged, allowed)
+        loss = loss + config.weight_hair * hair_loss(rigged)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+        if report and (step + 1) % REPORT_EVERY == 0:
+            report("loss", loss.item(), step + 1)
+    return _finished(parameters, start)
+
+
+def _finished(parameters: Parameters, start: RiggedGaussians) -> RiggedGaussians:
+    with torch.no_grad():
+        rigged = parameters.rigged(start)
+    for name, value in rigged.tensors().items():
+        n_bad = int((~torch.isfinite(value)).sum())
+        if n_bad:
+            raise NotFiniteError(f"the avatar's {name}", n_bad, value.numel())
+    return rigged.replace(**{name: value.detach() for name, value in rigged.tensors().items()})

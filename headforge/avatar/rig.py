@@ -1,0 +1,177 @@
+"""Gaussians bound to the triangles of a head model (Qian et al. 2024, "GaussianAvatars", section 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from headforge.errors import DataError, ModelMismatchError
+from headforge.flame.model import HeadModel, pose_head
+from headforge.geometry.meshes import triangle_frames
+from headforge.geometry.rotations import matrix_to_quat, quat_multiply
+from headforge.render.spherical_harmonics import eval_sh
+from headforge.types import GaussianCloud, HeadParams
+
+FORMAT = "headforge-avatar-1"
+SH_C0 = 0.28209479177387814
+"""The constant basis function: colour = SH_C0 * sh[0] + 0.5."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Triangle frames, one per Gaussian: what moves the Gaussians when the head moves."""
+
+    rotation: Tensor
+    """[N, 3, 3]."""
+    quat: Tensor
+    """[N, 4] the same rotation, wxyz."""
+    scale: Tensor
+    """[N] metres."""
+    centre: Tensor
+    """[N, 3] metres."""
+
+
+@dataclass(frozen=True)
+class RiggedGaussians:
+    """N Gaussians in the frames of their triangles; local lengths are in triangle sizes, colours are SH in the world.
+
+    The world values of a Gaussian whose triangle has rotation R, scale s and centre T: mean s R mu + T, standard
+    deviations s exp(sigma), rotation quat(R) q.
+    """
+
+    model_id: str
+    binding: Tensor
+    """[N] int64 triangle of the head model."""
+    means: Tensor
+    """[N, 3] mu."""
+    log_scales: Tensor
+    """[N, 3] sigma."""
+    quats: Tensor
+    """[N, 4] q, wxyz, of any length but zero."""
+    opacity_logits: Tensor
+    """[N]."""
+    sh: Tensor
+    """[N, K, 3] spherical harmonics, K = 1, 4, 9 or 16; index 0 is the constant."""
+    is_free: Tensor
+    """[N] bool: hair, which may leave its triangle; the others are held near it while fitting."""
+
+    def __len__(self) -> int:
+        """N."""
+        return self.binding.shape[0]
+
+    @property
+    def sh_degree(self) -> int:
+        """0 to 3."""
+        return round(self.sh.shape[1] ** 0.5) - 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensor fields by name, in declaration order."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model_id"}
+
+    def replace(self, **changes: Tensor) -> RiggedGaussians:
+        """A copy with some tensors replaced."""
+        return dataclasses.replace(self, **changes)
+
+    def __getitem__(self, index: Tensor | slice) -> RiggedGaussians:
+        """The chosen Gaussians."""
+        return self.replace(**{name: value[index] for name, value in self.tensors().items()})
+
+    def posed(self, head: HeadModel, params: HeadParams, eye: Tensor | None = None) -> GaussianCloud:
+        """The cloud for unbatched params, coloured as seen from `eye` [3], a camera centre (needed only if K > 1).
+
+        Raises ModelMismatchError for another head model than the one the Gaussians are bound to.
+        """
+        if self.model_id != head.model_id:
+            raise ModelMismatchError(self.model_id, head.model_id)
+        return self.on_mesh(posed_vertices(head, params), head.faces, eye)
+
+    def on_mesh(self, vertices: Tensor, faces: Tensor, eye: Tensor | None = None) -> GaussianCloud:
+        """The cloud on posed vertices [V, 3] with faces [F, 3]; differentiable, also in the vertices."""
+        return self.in_frames(bound_frames(vertices, faces, self.binding), eye)
+
+    def in_frames(self, frames: Frames, eye: Tensor | None = None) -> GaussianCloud:
+        """The cloud in frames that are known already."""
+        offset = (frames.rotation * self.means[:, None]).sum(-1)
+        means = frames.scale[:, None] * offset + frames.centre
+        return GaussianCloud(
+            means=means,
+            quats=quat_multiply(frames.quat, normalize(self.quats, dim=-1)),
+            scales=self.log_scales.exp() * frames.scale[:, None],
+            opacities=self.opacity_logits.sigmoid(),
+            colors=self._colors(means.detach(), eye),
+        )
+
+    def _colors(self, means: Tensor, eye: Tensor | None) -> Tensor:
+        degree = 0 if eye is None else self.sh_degree
+        if degree == 0:
+            return (self.sh[:, 0] * SH_C0 + 0.5).clamp_min(0)
+        assert eye is not None
+        return (eval_sh(degree, means - eye, self.sh) + 0.5).clamp_min(0)
+
+
+def posed_vertices(head: HeadModel, params: HeadParams) -> Tensor:
+    """Vertices [V, 3] for unbatched params."""
+    batched = HeadParams(params.model_id, **{name: value[None] for name, value in params.tensors().items()})
+    return pose_head(head, batched)[0]
+
+
+def bound_frames(vertices: Tensor, faces: Tensor, binding: Tensor) -> Frames:
+    """Frames [N] of the triangles binding [N] of a mesh with vertices [V, 3]."""
+    rotation, scale, centre = triangle_frames(vertices, faces[binding])
+    return Frames(rotation, matrix_to_quat(rotation), scale, centre)
+
+
+def to_local(points: Tensor, frames: Frames) -> Tensor:
+    """World points [N, 3] as local means: the inverse of what `RiggedGaussians.in_frames` does to them."""
+    offset = (points - frames.centre) / frames.scale[:, None]
+    return (frames.rotation.transpose(-1, -2) @ offset[..., None])[..., 0]
+
+
+def rgb_to_dc(rgb: Tensor) -> Tensor:
+    """The constant SH coefficient [*, 3] that shows the colour rgb [*, 3]."""
+    return (rgb - 0.5) / SH_C0
+
+
+def concatenate(parts: Sequence[RiggedGaussians]) -> RiggedGaussians:
+    """One set of Gaussians from several of the same head model and SH degree."""
+    names = parts[0].tensors()
+    return parts[0].replace(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def save_rigged(rigged: RiggedGaussians, path: Path, params: HeadParams, extra: Mapping[str, object]) -> None:
+    """Write a .safetensors file: the Gaussians, `params` (the subject's own, unbatched) and JSON-able `extra`."""
+    tensors = {name: value.detach().contiguous().cpu() for name, value in rigged.tensors().items()}
+    tensors["is_free"] = tensors["is_free"].to(torch.uint8)
+    tensors |= {f"params.{name}": value.detach().contiguous().cpu() for name, value in params.tensors().items()}
+    header = {"format": FORMAT, "model_id": rigged.model_id, **extra}
+    # One key only: safetensors does not fix the order of several metadata keys, and the bytes must be fixed.
+    save_file(tensors, path, metadata={"headforge": json.dumps(header, sort_keys=True)})
+
+
+def load_rigged(path: Path) -> tuple[RiggedGaussians, HeadParams]:
+    """Read what `save_rigged` wrote: the Gaussians and the subject's own parameters.
+
+    Raises DataError when the file is missing, damaged or something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("headforge", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise DataError(path, f"'{path}' can't be read as an avatar: {error}.", "fit the subject again.") from error
+    if header.get("format") != FORMAT:
+        found = header.get("format", "no format at all")
+        raise DataError(path, f"'{path}' is not an avatar: it says '{found}', expected '{FORMAT}'.",
+                        "give the avatar.safetensors of an avatar folder.")  # fmt: skip
+    params = {name.removeprefix("params."): tensors.pop(name) for name in list(tensors) if name.startswith("params.")}
+    tensors["is_free"] = tensors["is_free"].bool()
+    return RiggedGaussians(header["model_id"], **tensors), HeadParams(header["model_id"], **params)

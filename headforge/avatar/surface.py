@@ -1,0 +1,85 @@
+"""Where the Gaussians of the skin start: spread over the head model's triangles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from headforge.avatar.rig import RiggedGaussians, bound_frames, to_local
+from headforge.flame.model import HeadModel
+from headforge.geometry.meshes import interpolate_on_faces
+
+DENSITY: Mapping[str, float] = {
+    "scalp": 0.6,
+    "neck": 0.5,
+    "face": 2.0,
+    "nose": 2.5,
+    "lips": 5.0,
+    "left_eyeball": 5.0,
+    "right_eyeball": 5.0,
+    "teeth": 1.5,
+    "mouth_interior": 0.6,
+    "tongue": 0.6,
+    "left_ear": 1.0,
+    "right_ear": 1.0,
+}
+"""Gaussians per area relative to the rest of the skin; a later region wins over an earlier one."""
+FLATNESS = 0.25
+"""Thickness of a new Gaussian across the surface, relative to its size along it."""
+SIZE_PER_SPACING = 0.62
+"""Standard deviation of a new Gaussian relative to the distance of its neighbours: enough to close the surface."""
+GOLDEN = (0.7548776662466927, 0.5698402909980532)
+"""Steps of the R2 low-discrepancy sequence (Roberts 2018)."""
+
+
+def face_density(head: HeadModel) -> Tensor:
+    """[F] relative number of Gaussians per area."""
+    density = torch.ones(len(head.faces))
+    for name, value in DENSITY.items():
+        if name in head.regions:
+            density[head.faces_of(name)] = value
+    return density
+
+
+def sample_surface(head: HeadModel, vertices: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """n points over the triangles of vertices [V, 3], denser where `DENSITY` says.
+
+    Returns triangles [n] int64, barycentrics [n, 3] and the distance between neighbours [n] in metres. Without chance:
+    equal steps along the triangles in their order, a low-discrepancy sequence within them.
+    """
+    corners = vertices[head.faces]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2
+    share = (area * face_density(head)).double()
+    ends = share.cumsum(0) / share.sum()
+    steps = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    binding = torch.searchsorted(ends, steps).clamp_max(len(area) - 1)
+    expected = n * share / share.sum()
+    spacing = (area / expected.clamp_min(1e-12)).sqrt()[binding].float()
+    index = torch.arange(n, dtype=torch.float64)
+    a, b = (index * GOLDEN[0]) % 1, (index * GOLDEN[1]) % 1
+    flip = a + b > 1
+    a, b = torch.where(flip, 1 - a, a), torch.where(flip, 1 - b, b)
+    return binding, torch.stack([1 - a - b, a, b], dim=-1).float(), spacing
+
+
+def skin_gaussians(head: HeadModel, vertices: Tensor, n: int, sh_degree: int, opacity: float = 0.9) -> RiggedGaussians:
+    """n grey Gaussians lying flat on the surface of vertices [V, 3]."""
+    binding, barycentrics, spacing = sample_surface(head, vertices, n)
+    frames = bound_frames(vertices, head.faces, binding)
+    points = interpolate_on_faces(vertices, head.faces, binding, barycentrics)
+    size = (SIZE_PER_SPACING * spacing / frames.scale).clamp_min(1e-3).log()
+    log_scales = size[:, None].repeat(1, 3)
+    log_scales[:, 1] += math.log(FLATNESS)  # the frame's second axis is the normal
+    return RiggedGaussians(
+        model_id=head.model_id,
+        binding=binding,
+        means=to_local(points, frames),
+        log_scales=log_scales,
+        quats=torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
+        opacity_logits=torch.full((n,), math.log(opacity / (1 - opacity))),
+        sh=torch.zeros(n, (sh_degree + 1) ** 2, 3),
+        is_free=torch.zeros(n, dtype=torch.bool),
+    )

@@ -1,0 +1,113 @@
+"""The pictures an avatar is fitted to, and what one backward pass of the splatting tells about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headforge.avatar.rig import RiggedGaussians, posed_vertices, rgb_to_dc
+from headforge.flame.model import HeadModel
+from headforge.render.splat import splat
+from headforge.types import Camera, GaussianCloud, HeadParams
+
+WHITE = 1.0
+SEEN = 0.05
+"""Least sum of blending weights (pixels) at which a Gaussian's colour is known from the views."""
+N_NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture with the head that it shows."""
+
+    image: Tensor
+    """[H, W, 3] in [0, 1], over white."""
+    mask: Tensor
+    """[H, W] foreground coverage in [0, 1]."""
+    camera: Camera
+    """Unbatched, of the image's size."""
+    vertices: Tensor
+    """[V, 3] posed head."""
+
+
+def make_view(head: HeadModel, image: Tensor, mask: Tensor, camera: Camera, params: HeadParams) -> View:
+    """Pose the head and resize the camera to the image [H, W, 3]."""
+    return View(image, mask, camera.resized(image.shape[1], image.shape[0]), posed_vertices(head, params))
+
+
+def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE, viewmat: Tensor | None = None) -> Tensor:
+    """Image [H, W, C] of a cloud by an unbatched camera over a plain background; `viewmat` replaces the camera's."""
+    viewmat = camera.viewmat if viewmat is None else viewmat
+    result = splat(
+        cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.colors, viewmat[None], camera.K[None],
+        camera.width, camera.height, backgrounds=cloud.colors.new_full((1, cloud.colors.shape[-1]), background),
+    )  # fmt: skip
+    return result.image[0]
+
+
+def blended_colors(cloud: GaussianCloud, view: View) -> tuple[Tensor, Tensor, Tensor]:
+    """What each Gaussian shows of a view: its blending weights times the foreground's pixels, summed.
+
+    Returns sums [N, 3], the weights on the foreground [N] and all weights [N]. The blending weight of a Gaussian in a
+    pixel is the derivative of the pixel with respect to its colour, so that occlusion is exact and one backward pass
+    serves all Gaussians.
+    """
+    mask = view.mask[..., None]
+    channels = torch.cat([view.image * mask, mask, torch.ones_like(mask)], dim=-1)
+    with torch.enable_grad():
+        colors = torch.zeros(len(cloud.means), channels.shape[-1], requires_grad=True)
+        posed = GaussianCloud(cloud.means, cloud.quats, cloud.scales, cloud.opacities, colors)
+        (gradient,) = torch.autograd.grad((render_cloud(posed, view.camera) * channels).sum(), colors)
+    return gradient[:, :3], gradient[:, 3], gradient[:, 4]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the views say about N Gaussians."""
+
+    colors: Tensor
+    """[N, 3] mean colour of the foreground pixels; those never seen take their neighbours'."""
+    foreground: Tensor
+    """[N] blending weights on foreground pixels, summed over the views."""
+    total: Tensor
+    """[N] blending weights on all pixels."""
+
+
+@torch.no_grad()
+def look_at_views(rigged: RiggedGaussians, head: HeadModel, views: Sequence[View]) -> Seen:
+    """Gather the views' colours and coverage at every Gaussian."""
+    sums, foreground, total = torch.zeros(len(rigged), 3), torch.zeros(len(rigged)), torch.zeros(len(rigged))
+    for view in views:
+        color, front, both = blended_colors(rigged.on_mesh(view.vertices, head.faces), view)
+        sums, foreground, total = sums + color, foreground + front, total + both
+    colors = sums / foreground.clamp_min(1e-6)[:, None]
+    points = rigged.on_mesh(head.v_template, head.faces).means
+    for group in (rigged.is_free, ~rigged.is_free):
+        known = foreground > SEEN
+        colors = fill_unseen(colors, points, known & group, ~known & group)
+    return Seen(colors, foreground, total)
+
+
+def with_colors(rigged: RiggedGaussians, colors: Tensor) -> RiggedGaussians:
+    """The Gaussians in plain colours [N, 3]."""
+    sh = torch.zeros_like(rigged.sh)
+    sh[:, 0] = rgb_to_dc(colors)
+    return rigged.replace(sh=sh)
+
+
+def fill_unseen(colors: Tensor, points: Tensor, seen: Tensor, unseen: Tensor) -> Tensor:
+    """Colours [N, 3] in which each `unseen` point [N] bool has the mean of its nearest `seen` points in space."""
+    if not unseen.any() or not seen.any():
+        return colors
+    filled = colors.clone()
+    known, known_colors = points[seen], colors[seen]
+    ids = unseen.nonzero()[:, 0]
+    for chunk in ids.split(2048):
+        distance, near = torch.cdist(points[chunk], known).topk(min(N_NEIGHBOURS, len(known)), largest=False)
+        weights = 1 / (distance + 1e-3)
+        filled[chunk] = (known_colors[near] * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+    return filled
+

@@ -1,0 +1,122 @@
+"""What a picture can be without the model: the reference itself, the mean picture, reprojected colours.
+
+They write the same predictions as `generate`, of the same targets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
+from headforge.diffusion.control import GaussianField
+from headforge.diffusion.generate import GenerateConfig, to_uint8
+from headforge.diffusion.targets import Target, heldout_targets
+from headforge.flame.files import load_head
+from headforge.flame.model import HeadModel, pose_head
+from headforge.geometry.cameras import project
+from headforge.progress import SILENT, Progress
+from headforge.render.splat import splat
+from headforge.store.images import area_resize
+from headforge.store.shards import Dataset
+from headforge.store.tables import write_predictions
+from headforge.types import Camera, Prediction
+
+VERSION = 1
+FIELD_RESOLUTION = 128
+"""Texels a side of the Gaussians that carry reprojected colours: about one a pixel."""
+VISIBLE_DEPTH_M = 0.012
+"""A Gaussian deeper than this behind the surface the reference sees is hidden in it."""
+BACKGROUND = 1.0
+"""White."""
+
+
+@torch.no_grad()
+def write_baselines(
+    config: GenerateConfig, dataset: Path, tracked: Path | None, image_size: int, output: Path,
+    progress: Progress = SILENT,
+) -> None:  # fmt: skip
+    """Write "copy", "mean", "reproject_tracked" and "reproject_exact" of the held-out targets to `output`.
+
+    Pictures are `image_size` a side. The mean is over the training identities' pictures (every view of each).
+    """
+    data = Dataset(dataset)
+    head = load_head(data.head)
+    subjects = data.subject_ids("test")[: config.n_identities]
+    exact = load_bank(data, subjects, None, image_size)
+    tracks = read_tracks_of(tracked)
+    banks = {"reproject_exact": exact} if config.with_exact or tracks is None else {}
+    if tracks is not None:
+        banks["reproject_tracked"] = load_bank(data, subjects, tracks, image_size)
+    targets = heldout_targets(banks.get("reproject_tracked", exact), config.n_reference_views, config.n_targets)
+    mean = mean_picture(data, image_size)
+    progress.start((2 + len(banks)) * len(targets), "image")
+    rows = exact.rows
+    predictions: list[Prediction] = []
+    for target in targets:
+        key = (target.subject_id, target.view)
+        copied = exact.images[rows[target.subject_id, target.reference_view]]
+        predictions.append(Prediction(*key, "copy", target.reference_view, copied))
+        predictions.append(Prediction(*key, "mean", -1, mean))
+    progress.item_done("copy and mean", 2 * len(targets))
+    field = GaussianField.on_head(head, FIELD_RESOLUTION, 3, seed=0)
+    with torch_threads(config.n_threads):
+        for method, bank in banks.items():
+            predictions += [_reprojection(head, field, bank, target, method) for target in targets]
+            progress.item_done(method, len(targets))
+    predictions.sort(key=lambda p: (p.subject_id, p.view, p.method))
+    write_predictions(output, predictions)
+
+
+def mean_picture(data: Dataset, image_size: int) -> np.ndarray:
+    """[S, S, 3] uint8 mean of all training pictures."""
+    total, count = np.zeros((image_size, image_size, 3)), 0
+    for subject_id in data.subject_ids("train"):
+        for sample in data.samples(subject_id):
+            total += area_resize(sample.image, image_size)
+            count += 1
+    return np.round(total / max(count, 1)).astype(np.uint8)
+
+
+def _reprojection(head: HeadModel, field: GaussianField, bank: ViewBank, target: Target, method: str) -> Prediction:
+    rows = bank.rows
+    pair = torch.tensor([rows[target.subject_id, target.reference_view], rows[target.subject_id, target.view]])
+    means = field.means(pose_head(head, bank.params[pair]))
+    colors = reference_colors(field, means[0], bank.camera[pair[:1]], bank.pictures(pair[:1]))
+    image = draw(field, means[1:], colors, bank.camera[pair[1:]])
+    return Prediction(target.subject_id, target.view, method, target.reference_view, to_uint8(image)[0])
+
+
+def reference_colors(field: GaussianField, means: Tensor, camera: Camera, image: Tensor) -> Tensor:
+    """Colours [N, 3] of Gaussians at `means` [N, 3] as the reference [1, 3, S, S] shows them.
+
+    A Gaussian the reference does not see takes the colour of the nearest one that it sees.
+    """
+    drawn = splat(
+        means[None], None, field.log_scales.exp(), field.opacity_logits.sigmoid(), means.new_zeros(len(means), 1),
+        camera.viewmat[:, None], camera.K[:, None], camera.width, camera.height, render_mode="RGB+ED",
+    )  # fmt: skip
+    pixels, depth = project(camera, means[None])
+    grid = (2 * pixels / pixels.new_tensor([camera.width, camera.height]) - 1)[:, None]
+    seen_depth = grid_sample(drawn.image[:, 0, ..., 1:].permute(0, 3, 1, 2), grid, mode="nearest", align_corners=False)
+    alpha = grid_sample(drawn.alpha[:, 0].permute(0, 3, 1, 2), grid, align_corners=False)[0, 0, 0]
+    colors = grid_sample(image, grid, align_corners=False, padding_mode="border")[0, :, 0].T
+    visible = (depth[0] < seen_depth[0, 0, 0] + VISIBLE_DEPTH_M) & (alpha > 0.9)
+    if not bool(visible.any()):
+        return torch.full_like(colors, BACKGROUND)
+    nearest = torch.cdist(means, means[visible]).argmin(1)
+    return torch.where(visible[:, None], colors, colors[visible][nearest])
+
+
+def draw(field: GaussianField, means: Tensor, colors: Tensor, camera: Camera) -> Tensor:
+    """Pictures [B, 3, S, S] of Gaussians at `means` [B, N, 3] with `colors` [N, 3] over white."""
+    drawn = splat(
+        means, None, field.log_scales.exp(), field.opacity_logits.sigmoid(), colors, camera.viewmat[:, None],
+        camera.K[:, None], camera.width, camera.height,
+        backgrounds=torch.full((len(means), 1, 3), BACKGROUND),
+    )  # fmt: skip
+    return drawn.image[:, 0].permute(0, 3, 1, 2).clamp(0, 1)

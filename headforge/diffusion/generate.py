@@ -1,0 +1,268 @@
+"""Pictures from a trained model: held-out identities to be scored, and a person of a photo seen from many sides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
+from headforge.diffusion.model_files import TrainedModel, load_model
+from headforge.diffusion.network import DOMAINS
+from headforge.diffusion.sample import ddim, initial_noise
+from headforge.diffusion.targets import Target, heldout_targets
+from headforge.errors import ConfigError, DataError, ModelMismatchError
+from headforge.flame.model import pose_head
+from headforge.geometry.cameras import orbit_camera
+from headforge.progress import SILENT, Progress
+from headforge.store.images import area_resize, decode_image
+from headforge.store.shards import Dataset, write_shard
+from headforge.store.tables import write_predictions
+from headforge.types import Camera, HeadParams, Prediction, Sample
+
+VERSION = 1
+FOREGROUND_ALPHA = 0.5
+BACKGROUND_DISTANCE = 12
+"""Levels of 255 that a pixel must differ from white in some channel to count as foreground beyond the head mesh."""
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Settings of sampling."""
+
+    n_identities: int = 40
+    """Held-out identities sampled, the first ones of the test split."""
+    n_targets: int = 4
+    """Pictures made of each, of its first views that are not references."""
+    n_reference_views: int = 4
+    """The first so many views of a subject are references; the very first one is shown to the model."""
+    n_ddim_steps: int = 20
+    """Denoising steps."""
+    with_exact: bool = True
+    """Whether to sample with exact parameters as well, beside tracked ones."""
+    domain: str = "synthetic"
+    """Token of pictures made from photos: the embedded default has seen no other in training."""
+    portrait_yaw_max_deg: float = 60.0
+    """Largest azimuth of the views made of a person."""
+    portrait_n_yaws: int = 9
+    """Number of azimuths, evenly spread to both sides."""
+    portrait_pitches_deg: tuple[float, ...] = (-15.0, 0.0, 20.0)
+    """Elevations of the views made of a person."""
+    batch_references: int = 4
+    """References sampled together."""
+    n_threads: int = 1
+    """Processor threads; part of what the bytes depend on."""
+    seed: int = 0
+    """Seed of the noise; each picture's depends on its subject and view besides."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't be sampled with."""
+        for name in ("n_identities", "n_targets", "n_ddim_steps", "portrait_n_yaws", "batch_references", "n_threads"):
+            found = getattr(self, name)
+            if found < 1:
+                raise ConfigError(f"generate.{name}", found, f"generate.{name} is {found}.", "give at least 1.")
+        if self.domain not in DOMAINS:
+            raise ConfigError("generate.domain", self.domain, f"there is no domain '{self.domain}'.",
+                              f"give one of {', '.join(DOMAINS)}.")  # fmt: skip
+
+
+@torch.no_grad()
+def generate_heldout(
+    config: GenerateConfig, model: Path, dataset: Path, tracked: Path | None, output: Path, progress: Progress = SILENT
+) -> None:
+    """Sample held-out identities from their reference view and write predictions to the Parquet file `output`.
+
+    Methods: "control_tracked" with the tracks' parameters and cameras, "control_exact" with the dataset's own. Both
+    cover the same views: those that tracking accepted. Pictures are `image_size` of the model. A picture does not
+    depend on the others sampled beside it, up to rounding of matrix products (at most 1 level of 255).
+    """
+    trained, data = load_model(model), Dataset(dataset)
+    size = trained.network.config.image_size
+    tracks = read_tracks_of(tracked)
+    subjects = data.subject_ids("test")[: config.n_identities]
+    banks = {} if tracks is None else {"control_tracked": load_bank(data, subjects, tracks, size)}
+    exact = load_bank(data, subjects, None, size)
+    targets = heldout_targets(banks.get("control_tracked", exact), config.n_reference_views, config.n_targets)
+    if config.with_exact or tracks is None:
+        banks["control_exact"] = exact
+    progress.start(len(banks) * len(targets), "image")
+    predictions: list[Prediction] = []
+    with torch_threads(config.n_threads):
+        for method, bank in banks.items():
+            predictions += sample_targets(config, trained, bank, targets, method, progress)
+    predictions.sort(key=lambda p: (p.subject_id, p.view, p.method))
+    write_predictions(output, predictions)
+
+
+def sample_targets(
+    config: GenerateConfig, trained: TrainedModel, bank: ViewBank, targets: Sequence[Target], method: str,
+    progress: Progress = SILENT, with_reference: bool = True,
+) -> list[Prediction]:  # fmt: skip
+    """One prediction for each target, in groups of `batch_references` references."""
+    rows = bank.rows
+    grouped: dict[tuple[str, int], list[Target]] = {}
+    for target in targets:
+        grouped.setdefault((target.subject_id, target.reference_view), []).append(target)
+    found: list[Prediction] = []
+    for chunk in batched_by_length(list(grouped.items()), config.batch_references):
+        references = torch.tensor([rows[key] for key, _ in chunk])
+        wanted = [target for _, members in chunk for target in members]
+        places = torch.tensor([rows[t.subject_id, t.view] for t in wanted])
+        images, _ = sample_images(
+            trained, bank.pictures(references), bank.params[references], bank.camera[references],
+            bank.params[places], bank.camera[places], bank.domains[references],
+            [(t.subject_id, t.view) for t in wanted], config.seed, config.n_ddim_steps, with_reference,
+        )  # fmt: skip
+        for target, image in zip(wanted, to_uint8(images), strict=True):
+            found.append(Prediction(target.subject_id, target.view, method, target.reference_view, image))
+        progress.item_done(f"{method} {wanted[-1].subject_id}", len(wanted))
+    return found
+
+
+def batched_by_length(
+    groups: Sequence[tuple[tuple[str, int], list[Target]]], size: int
+) -> list[Sequence[tuple[tuple[str, int], list[Target]]]]:
+    """Runs of at most `size` neighbouring groups with equally many targets."""
+    chunks: list[list[tuple[tuple[str, int], list[Target]]]] = []
+    for group in groups:
+        last = chunks[-1] if chunks else None
+        if last is not None and len(last) < size and len(last[0][1]) == len(group[1]):
+            last.append(group)
+        else:
+            chunks.append([group])
+    return list(chunks)
+
+
+@torch.no_grad()
+def sample_images(
+    trained: TrainedModel,
+    reference_images: Tensor,
+    reference_params: HeadParams,
+    reference_camera: Camera,
+    target_params: HeadParams,
+    target_camera: Camera,
+    domains: Tensor,
+    keys: Sequence[tuple[str, int]],
+    seed: int,
+    n_ddim_steps: int,
+    with_reference: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Pictures [B, 3, S, S] in [0, 1] and their control maps [B, C + 1, S, S].
+
+    R references [R, 3, S, S] with B / R targets each, in order. `keys` [B] name the pictures for their noise. Without
+    reference the pictures show nobody in particular, as in a training without it.
+    """
+    network, head = trained.network, trained.head
+    n_targets = len(keys) // len(reference_images)
+    reference = None
+    if with_reference:
+        reference_control = network.field(network.field.means(pose_head(head, reference_params)), reference_camera)
+        reference = network.encode_reference(network.codec.encode(reference_images), reference_control, domains)
+    control = network.field(network.field.means(pose_head(head, target_params)), target_camera)
+    size = network.config.latent_size
+    shape = (network.config.n_components, size, size)
+    noise = torch.stack([initial_noise(seed, subject_id, view, shape) for subject_id, view in keys])
+    target_domains = domains.repeat_interleave(n_targets)
+
+    def predict(noisy: Tensor, step: Tensor) -> Tensor:
+        return network.predict_velocity(noisy, step, control, target_domains, reference, n_targets)
+
+    return network.codec.decode(ddim(predict, noise, n_ddim_steps)).clamp(0, 1), control
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """[B, 3, H, W] in [0, 1] to [B, H, W, 3] uint8, rounded."""
+    return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+@torch.no_grad()
+def generate_portrait_views(
+    config: GenerateConfig, model: Path, portrait: Path, output: Path, progress: Progress = SILENT
+) -> None:
+    """Sample the person of a tracked photo from a grid of directions; a shard of `Sample`s goes to the file `output`.
+
+    `portrait` holds photo.png (on white) and track.json. The views keep the photo's expression, focal length and
+    distance; their cameras look at the head's origin from azimuths and elevations about it. Neck and translation are
+    zero, as in the dataset.
+    """
+    trained = load_model(model)
+    size = trained.network.config.image_size
+    image, params, camera = read_portrait(portrait, size)
+    if params.model_id != trained.head.model_id:
+        raise ModelMismatchError(trained.head.model_id, params.model_id)
+    views, angles = portrait_cameras(config, camera)
+    n = len(angles)
+    reference = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    person = HeadParams.stack([params])
+    still = person.replace(neck=torch.zeros(1, 3), rotation=torch.zeros(1, 3), translation=torch.zeros(1, 3))
+    target = still[torch.zeros(n, dtype=torch.int64)]
+    keys = [(portrait.name, view) for view in range(n)]
+    domains = torch.tensor([DOMAINS.index(config.domain)])
+    progress.start(n, "image")
+    with torch_threads(config.n_threads):
+        images, control = sample_images(
+            trained, reference, person, Camera.stack([camera]), target, views, domains, keys, config.seed,
+            config.n_ddim_steps,
+        )  # fmt: skip
+    pictures, masks = to_uint8(images), foreground_masks(images, control)
+    samples = [
+        Sample(
+            subject_id=portrait.name,
+            view=i,
+            split="train",
+            source=config.domain,
+            seed=config.seed,
+            image=pictures[i],
+            mask=masks[i],
+            camera=views[i],
+            params=target[i],
+            yaw_deg=yaw_deg,
+            pitch_deg=pitch_deg,
+        )
+        for i, (yaw_deg, pitch_deg) in enumerate(angles)
+    ]
+    write_shard(output, [samples])
+    progress.item_done(portrait.name, n)
+
+
+def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadParams, Camera]:
+    """Photo [S, S, 3] uint8 averaged down, tracked parameters and the camera for that size, unbatched."""
+    try:
+        track = json.loads((portrait / "track.json").read_text())
+        photo = decode_image((portrait / "photo.png").read_bytes())
+        tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in track["params"].items()}
+        params = HeadParams(track["model_id"], **tensors)
+        K, viewmat = (torch.tensor(track["camera"][name], dtype=torch.float32) for name in ("K", "viewmat"))
+        camera = Camera(K, viewmat, photo.shape[1], photo.shape[0])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(portrait, f"{portrait} is no tracked portrait ({error}).",
+                        "track the photo again: headforge track") from error  # fmt: skip
+    return area_resize(photo, image_size), params, camera.resized(image_size, image_size)
+
+
+def portrait_cameras(config: GenerateConfig, camera: Camera) -> tuple[Camera, list[tuple[float, float]]]:
+    """Cameras [n] like `camera` (focal length, size, distance) on the configured grid, and their (yaw, pitch)."""
+    yaws = torch.linspace(-config.portrait_yaw_max_deg, config.portrait_yaw_max_deg, config.portrait_n_yaws)
+    angles = [(float(yaw), pitch) for pitch in config.portrait_pitches_deg for yaw in yaws]
+    views = orbit_camera(
+        torch.tensor([yaw for yaw, _ in angles]),
+        torch.tensor([pitch for _, pitch in angles]),
+        distance_m=float(camera.centre.norm()),
+        focal_px=float(camera.K[0, 0]),
+        width=camera.width,
+        height=camera.height,
+    )
+    return views, angles
+
+
+def foreground_masks(images: Tensor, control: Tensor) -> np.ndarray:
+    """[B, S, S] uint8: the head's alpha, and opaque wherever the picture itself is not white (hair, clothes)."""
+    alpha = control[:, -1]
+    differs = (1 - images).amax(1) * 255 > BACKGROUND_DISTANCE
+    mask = torch.where(differs, torch.ones_like(alpha), alpha * (alpha > FOREGROUND_ALPHA))
+    return (mask * 255).round().byte().numpy()

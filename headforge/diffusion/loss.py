@@ -1,0 +1,72 @@
+"""The noise schedule and v-prediction (Salimans and Ho 2022).
+
+Cosine schedule: at step t of `N_STEPS`, signal a = cos(phi), noise s = sin(phi), phi = (pi / 2) t / N_STEPS. Step
+`N_STEPS` is pure noise (zero terminal SNR, so sampling starts from what training saw), step 0 is the clean latent.
+a z + ... identities: z = a x + s e, v = a e - s x, x = a z - s v, e = s z + a v.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+N_STEPS = 1000
+
+
+def signal_and_noise(step: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors a and s, each [B, 1, 1, 1], of steps [B] in 0 .. N_STEPS; exact at both ends."""
+    phi = step.double() * (math.pi / 2 / N_STEPS)
+    signal = torch.where(step == N_STEPS, torch.zeros_like(phi), phi.cos())
+    shape = (-1, 1, 1, 1)
+    return signal.float().view(shape), phi.sin().float().view(shape)
+
+
+def add_noise(clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+    """z at steps [B], from x and e [B, K, h, w]."""
+    a, s = signal_and_noise(step)
+    return a * clean + s * noise
+
+
+def velocity(clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+    """v at steps [B], from x and e."""
+    a, s = signal_and_noise(step)
+    return a * noise - s * clean
+
+
+def clean_from_velocity(noisy: Tensor, v: Tensor, step: Tensor) -> Tensor:
+    """x from z and v."""
+    a, s = signal_and_noise(step)
+    return a * noisy - s * v
+
+
+def noise_from_velocity(noisy: Tensor, v: Tensor, step: Tensor) -> Tensor:
+    """e from z and v."""
+    a, s = signal_and_noise(step)
+    return s * noisy + a * v
+
+
+def input_scale(step: Tensor, deviations: Tensor) -> Tensor:
+    """[B, K, 1, 1] that bring z at steps [B] to unit variance, for latents with the standard deviations [K]."""
+    a, s = signal_and_noise(step)
+    return (s**2 + (a * deviations[:, None, None]) ** 2).rsqrt()
+
+
+def velocity_skip(step: Tensor, deviations: Tensor) -> Tensor:
+    """[B, K, 1, 1] factor k of the part k z of v that is known without a network.
+
+    The linear regression of v on z for a latent of mean zero and standard deviations [K]:
+    k = E[v z] / E[z z] = a s (1 - q) / (s^2 + q a^2), q the variance. (Karras et al. 2022 derive their skip like this;
+    for q = 1 it vanishes.)
+    """
+    a, s = signal_and_noise(step)
+    q = (deviations**2)[:, None, None]
+    return a * s * (1 - q) / (s**2 + q * a**2)
+
+
+def stratified_steps(n: int, generator: torch.Generator) -> Tensor:
+    """[n] int64 training steps in 1 .. N_STEPS: uniform, one in each n-th of the range, in random order."""
+    offsets = torch.rand(n, generator=generator, dtype=torch.float64)
+    order = torch.randperm(n, generator=generator)
+    return ((order + offsets) / n * N_STEPS).floor().long().clamp_max(N_STEPS - 1) + 1

@@ -1,0 +1,70 @@
+"""A trained model on disk: model.safetensors, model.json and the head model it belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+
+from headforge.diffusion.control import GaussianField
+from headforge.diffusion.latent import PatchPCA
+from headforge.diffusion.network import DOMAINS, Learn2Control, NetworkConfig
+from headforge.errors import DataError
+from headforge.flame.files import load_head
+from headforge.flame.model import HeadModel
+from headforge.store.files import atomic_path, write_json
+
+SCHEMA_VERSION = 1
+HELP = "train the model again: headforge train"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model and the head whose parameters it understands."""
+
+    network: Learn2Control
+    head: HeadModel
+
+
+def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[str, object]) -> None:
+    """Write the weights, `model.json` (sizes, and the settings and length of the training) and the head model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(folder / "model.safetensors") as path:
+        safetensors.torch.save_file(tensors, path)
+    with atomic_path(folder / "head_model.safetensors") as path:
+        shutil.copyfile(head_file, path)
+    description = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "learn2control-pixels",
+        "network": dataclasses.asdict(model.config),
+        "n_gaussians": len(model.field.features),
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "domains": list(DOMAINS),
+        "head_model": load_head(head_file).model_id,
+        "train": train,
+    }
+    write_json(folder / "model.json", description)
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """The model in `folder`, ready for inference. Raises DataError if a file is missing or doesn't fit."""
+    try:
+        description = json.loads((folder / "model.json").read_text())
+        sizes = description["network"]
+        config = NetworkConfig(**{**sizes, "widths": tuple(sizes["widths"])})
+        field = GaussianField(description["n_gaussians"], config.control_channels)
+        model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
+        model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise DataError(folder, f"{folder} holds no model that can be read ({error}).", HELP) from error
+    head = load_head(folder / "head_model.safetensors")
+    if head.model_id != description["head_model"]:
+        raise DataError(folder, f"the model in {folder} belongs to the head '{description['head_model']}', "
+                        f"but beside it lies '{head.model_id}'.", HELP)  # fmt: skip
+    return TrainedModel(model.eval(), head)

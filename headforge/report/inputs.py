@@ -1,0 +1,153 @@
+"""What a report is made from: the folders of the other stages, any of which may be missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headforge.errors import DataError
+from headforge.flame.files import load_head
+from headforge.flame.model import HeadModel
+from headforge.report.metric_files import MetricSet, read_metrics
+from headforge.store.images import decode_image
+from headforge.store.shards import Dataset
+from headforge.store.tables import read_predictions, read_tracks
+from headforge.types import Prediction, Track
+
+
+@dataclass(frozen=True)
+class PortraitFolder:
+    """data/tracked/portraits/<name>."""
+
+    name: str
+    path: Path
+    info: Mapping[str, object]
+    """track.json; empty if there is none."""
+
+    def picture(self, file: str) -> np.ndarray | None:
+        """One of its pictures as [H, W, 3] (or [H, W] for a mask) uint8, or None."""
+        return read_picture(self.path / file)
+
+
+@dataclass(frozen=True)
+class AvatarFolder:
+    """data/avatars/<name>."""
+
+    name: str
+    path: Path
+    info: Mapping[str, object]
+    """avatar.json; empty if there is none."""
+
+    @property
+    def turntable(self) -> bytes | None:
+        """The film, or None."""
+        path = self.path / "turntable.mp4"
+        return path.read_bytes() if path.is_file() else None
+
+    def predictions(self) -> list[Prediction]:
+        """Its renders of held-out views."""
+        path = self.path / "predictions.parquet"
+        return read_predictions(path) if path.is_file() else []
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a report shows, read lazily where it is large. A stage that has not run is None or empty."""
+
+    dataset: Dataset | None
+    head: HeadModel | None
+    tracks: Mapping[tuple[str, int], Track]
+    track_summary: Mapping[str, object]
+    portraits: tuple[PortraitFolder, ...]
+    portrait_rejects: tuple[Mapping[str, object], ...]
+    models: Path | None
+    avatars: tuple[AvatarFolder, ...]
+    metrics: MetricSet
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def portrait_names(self) -> frozenset[str]:
+        """Names of the portraits that were tracked."""
+        return frozenset(portrait.name for portrait in self.portraits)
+
+    def subject_avatars(self) -> tuple[AvatarFolder, ...]:
+        """Avatars of the dataset's subjects."""
+        return tuple(avatar for avatar in self.avatars if avatar.name not in self.portrait_names)
+
+    def portrait_avatar(self, name: str) -> AvatarFolder | None:
+        """The avatar of a portrait, or None."""
+        return next((avatar for avatar in self.avatars if avatar.name == name), None)
+
+
+def read_run(
+    dataset: Path | None,
+    tracked: Path | None,
+    models: Path | None,
+    avatars: Path | None,
+    metrics: Path | None,
+) -> Run:
+    """Read the stages' folders; a path that is None or does not exist counts as a stage that has not run."""
+    tracked = tracked if tracked is not None and tracked.is_dir() else None
+    models = models if models is not None and models.is_dir() else None
+    opened = Dataset(dataset) if dataset is not None and (dataset / "dataset.json").is_file() else None
+    predictions = metrics / "details" / "predictions.parquet" if metrics is not None else None
+    return Run(
+        dataset=opened,
+        head=_find_head(models, dataset),
+        tracks=_read_tracks(tracked),
+        track_summary=read_json(tracked / "tracks.json") if tracked else {},
+        portraits=_portraits(tracked),
+        portrait_rejects=_portrait_rejects(tracked),
+        models=models,
+        avatars=_avatars(avatars),
+        metrics=read_metrics(metrics),
+        predictions=tuple(read_predictions(predictions)) if predictions and predictions.is_file() else (),
+    )
+
+
+def read_json(path: Path) -> Mapping[str, object]:
+    """A JSON object from a file, empty if there is no such file. Raises DataError for anything else."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(path, f"{path.name} is not JSON: {error}", "run the stage that writes it again.") from error
+    return value if isinstance(value, dict) else {"items": value}
+
+
+def read_picture(path: Path) -> np.ndarray | None:
+    """A picture file decoded, or None if there is none."""
+    return decode_image(path.read_bytes()) if path.is_file() else None
+
+
+def _find_head(models: Path | None, dataset: Path | None) -> HeadModel | None:
+    for folder in (models, dataset):
+        if folder is not None and (folder / "head_model.safetensors").is_file():
+            return load_head(folder / "head_model.safetensors")
+    return None
+
+
+def _read_tracks(tracked: Path | None) -> Mapping[tuple[str, int], Track]:
+    return read_tracks(tracked) if tracked is not None and any(tracked.glob("shards/*.parquet")) else {}
+
+
+def _portraits(tracked: Path | None) -> tuple[PortraitFolder, ...]:
+    folders = sorted((tracked / "portraits").glob("*")) if tracked is not None else []
+    return tuple(PortraitFolder(f.name, f, read_json(f / "track.json")) for f in folders if f.is_dir())
+
+
+def _portrait_rejects(tracked: Path | None) -> tuple[Mapping[str, object], ...]:
+    items = read_json(tracked / "rejects.json").get("items", []) if tracked is not None else []
+    return tuple(item for item in items if isinstance(item, dict)) if isinstance(items, list) else ()
+
+
+def _avatars(avatars: Path | None) -> tuple[AvatarFolder, ...]:
+    folders = sorted(avatars.glob("*")) if avatars is not None else []
+    return tuple(
+        AvatarFolder(f.name, f, read_json(f / "avatar.json")) for f in folders if (f / "avatar.safetensors").is_file()
+    )

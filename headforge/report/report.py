@@ -1,0 +1,150 @@
+"""The stage `report`: one self-contained page about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headforge.errors import ConfigError
+from headforge.report.blocks import Gallery, Grid, Hero, Page, Picture, Section
+from headforge.report.inputs import Run, read_run
+from headforge.report.page import render_page
+from headforge.report.sections.avatars import avatars_section
+from headforge.report.sections.control import control_section
+from headforge.report.sections.control_maps import control_map_pictures
+from headforge.report.sections.dataset import dataset_section
+from headforge.report.sections.lineage import lineage_section
+from headforge.report.sections.metrics import avatar_tables, headline_cards, metrics_section
+from headforge.report.sections.portrait import hero_pictures, portrait_section
+from headforge.report.sections.tracking import tracking_section
+from headforge.report.sections.viewer import viewer_section
+from headforge.report.sheets import gallery_sheet, labelled_grid
+from headforge.store.files import write_bytes
+from headforge.store.images import encode_png
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Settings of the stage `report`."""
+
+    title: str = "From seeds and a photo to an animatable head"
+    """Heading of the page."""
+    n_contact_subjects: int = 48
+    """Subjects on the dataset's contact sheet."""
+    n_tracking_overlays: int = 3
+    """Rows of the tracking overlays."""
+    n_tracking_compared: int = 240
+    """Views whose tracks are compared with the exact values."""
+    n_control_rows: int = 8
+    """Rows of the control model's comparison."""
+    n_avatars: int = 6
+    """Subjects' avatars shown."""
+    n_avatar_views: int = 3
+    """Held-out views shown of each avatar."""
+    n_portraits: int = 4
+    """Portraits shown."""
+    n_viewer_avatars: int = 2
+    """Avatars in the interactive viewer."""
+    viewer_max_gaussians: int = 60_000
+    """Gaussians of an avatar in the viewer at most; the most visible ones are kept."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value < 1:
+                key = f"report.{name}"
+                raise ConfigError(
+                    key, value, f"{key} is {value}, expected a count of at least 1.", f"set {key} to 1 or more."
+                )
+
+
+def build_report(
+    config: ReportConfig,
+    dataset: Path | None,
+    tracked: Path | None,
+    models: Path | None,
+    avatars: Path | None,
+    metrics: Path | None,
+    output: Path,
+    lineage: Mapping[str, object],
+) -> Path:
+    """Write the page `output`/index.html, which needs nothing else, and sheets in `output`/figures; returns the page.
+
+    Any input may be None or a folder that does not exist: its part of the page then says so. The bytes depend on the
+    arguments' contents only. `lineage` holds what the run was made from; times, run ids and folders are left out.
+    """
+    run = read_run(dataset, tracked, models, avatars, metrics)
+    page = compose_page(config, run, lineage)
+    for name, sheet in figures(page).items():
+        write_bytes(output / "figures" / f"{name}.png", sheet)
+    index = output / "index.html"
+    write_bytes(index, render_page(page).encode("utf-8"))
+    return index
+
+
+def compose_page(config: ReportConfig, run: Run, lineage: Mapping[str, object]) -> Page:
+    """The contents of the page."""
+    maps = control_map_pictures(run, config.n_control_rows)
+    sections = (
+        viewer_section(run, config.n_viewer_avatars, config.viewer_max_gaussians),
+        portrait_section(run, config.n_portraits, run.metrics.likeness),
+        avatars_section(run, config.n_avatars, config.n_avatar_views, avatar_tables(run.metrics)),
+        control_section(run, config.n_control_rows, maps),
+        tracking_section(run, config.n_tracking_overlays, config.n_tracking_compared),
+        dataset_section(run, config.n_contact_subjects),
+        metrics_section(run.metrics),
+        lineage_section(lineage),
+    )
+    subtitle = (
+        "Heads are synthesized and tracked, a diffusion model learns to draw a person from other sides under the "
+        "control of a head model, and Gaussian avatars are fitted. Every number stands beside its baseline."
+    )
+    hero = Hero(config.title, subtitle, _facts(run), hero_pictures(run), headline_cards(run.metrics.headline))
+    return Page(hero, sections)
+
+
+def figures(page: Page) -> dict[str, bytes]:
+    """PNG sheets of the page's first grid or gallery of pictures in each section, for trackers that show images."""
+    sheets: dict[str, bytes] = {}
+    for section in page.sections:
+        sheet = _first_sheet(section)
+        if sheet is not None:
+            sheets[section.anchor] = sheet
+    return sheets
+
+
+def _first_sheet(section: Section) -> bytes | None:
+    for block in section.blocks:
+        if isinstance(block, Grid) and block.rows:
+            return encode_png(labelled_grid(block))
+        if isinstance(block, Gallery):
+            pictures = [item for item in block.items if isinstance(item, Picture)]
+            if pictures:
+                return encode_png(gallery_sheet(pictures))
+    return None
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+def _facts(run: Run) -> tuple[str, ...]:
+    facts: list[str] = []
+    if run.dataset is not None:
+        about = run.dataset.description
+        facts.append(
+            f"{about['n_subjects']} synthetic people, {about['n_views']:,} pictures of {run.dataset.image_size} px"
+        )
+        held_out = about["n_subjects_by_split"].get("test", 0)
+        if held_out:
+            facts.append(f"{held_out} people held out")
+    if run.tracks:
+        facts.append(f"{len(run.tracks):,} views tracked")
+    subjects = run.subject_avatars()
+    if subjects:
+        facts.append(_counted(len(subjects), "avatar of a held-out person", "avatars of held-out people"))
+    if run.portraits:
+        facts.append(_counted(len(run.portraits), "portrait", "portraits"))
+    return tuple(facts)

@@ -1,0 +1,132 @@
+"""Every number with its protocol, the headline cards, and the published values, kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headforge.report.blocks import Block, Card, Cards, Folded, Note, Section, Table
+from headforge.report.metric_files import MetricSet
+from headforge.report.published import WARNING, published_tables
+from headforge.report.tables import ABSENT, HASH_LENGTH, comparison_tables, format_value
+
+AVATAR_METRICS = ("psnr_db", "ssim", "foreground_psnr_db")
+SAME_PERSON_DISTANCE = 0.6
+"""dlib's own threshold for two pictures of one person."""
+
+
+def metrics_section(metrics: MetricSet) -> Section:
+    """All tables of results, what their protocols are, and published values."""
+    lead = (
+        "Every value with the number of things it is a mean of and the hash of its protocol. Values of unlike "
+        "protocols never share a table."
+    )
+    blocks: list[Block] = []
+    for group, rows in metrics.groups.items():
+        blocks.extend(comparison_tables(rows, group))
+    if metrics.headline:
+        blocks.append(Folded(f"All headline values ({len(metrics.headline)})", (headline_table(metrics.headline),)))
+    if metrics.protocols:
+        blocks.append(Folded(f"Protocols ({len(metrics.protocols)})", (protocol_table(metrics.protocols),)))
+    if not blocks:
+        blocks.append(Note("This run has not been evaluated.", "missing"))
+    published = Folded("Published values, not comparable", (Note(WARNING, "warning"), *published_tables()))
+    return Section("numbers", "Numbers", lead, (*blocks, published))
+
+
+def avatar_tables(metrics: MetricSet) -> tuple[Table, ...]:
+    """Quality of the avatars by method and hair, the few metrics that tell most; all are among the numbers."""
+    rows = [row for group in metrics.groups.values() for row in group if row.method.startswith("avatar_")]
+    return comparison_tables([row for row in rows if row.metric in AVATAR_METRICS], "Avatars by hair length")
+
+
+def headline_cards(headline: Mapping[str, float | None]) -> Cards:
+    """The numbers a reader looks for first, each with its baselines; those that were not measured are left out."""
+    makers = (_control_psnr, _control_ssim, _avatars, _portrait, _tracking)
+    return Cards(tuple(card for make in makers if (card := make(headline)) is not None))
+
+
+Headline = Mapping[str, float | None]
+
+
+def _control_psnr(headline: Headline) -> Card | None:
+    value = headline.get("heldout.psnr_db")
+    if value is None:
+        return None
+    baselines = _pairs(headline, "{:.2f} dB", {
+        "copy": "heldout.copy_psnr_db",
+        "reprojection": "heldout.reprojection_psnr_db",
+        "exact parameters": "heldout_exact.psnr_db",
+    })  # fmt: skip
+    return Card("Control model, PSNR", f"{value:.2f}", "dB", _people(headline), baselines)
+
+
+def _control_ssim(headline: Headline) -> Card | None:
+    value = headline.get("heldout.ssim")
+    if value is None:
+        return None
+    baselines = _pairs(headline, "{:.3f}", {
+        "copy": "heldout.copy_ssim",
+        "reprojection": "heldout.reprojection_ssim",
+        "exact parameters": "heldout_exact.ssim",
+    })  # fmt: skip
+    return Card("Control model, SSIM", f"{value:.3f}", "", _people(headline), baselines)
+
+
+def _avatars(headline: Headline) -> Card | None:
+    value, n = headline.get("avatar.psnr_db"), headline.get("avatar.n_short_hair")
+    if value is None:
+        return None
+    others = _pairs(headline, "{:.2f} dB", {
+        "medium hair": "avatar.medium_hair_psnr_db",
+        "long hair": "avatar.long_hair_psnr_db",
+        "exact parameters": "avatar_exact.psnr_db",
+    })  # fmt: skip
+    whom = "" if n is None else f"{n:.0f} short-haired people; "
+    return Card("Avatars, PSNR", f"{value:.2f}", "dB", f"{whom}views and expressions not fitted to", others)
+
+
+def _portrait(headline: Headline) -> Card | None:
+    value = headline.get("portrait.identity_distance")
+    if value is None:
+        return None
+    limit = (("same person below", f"{SAME_PERSON_DISTANCE:g}"),)
+    return Card("Portrait, identity distance", f"{value:.3f}", "", "photo to avatar, dlib embedding", limit)
+
+
+def _tracking(headline: Headline) -> Card | None:
+    value = headline.get("tracking.rms_px")
+    if value is None:
+        return None
+    floor = _pairs(headline, "{:.3f} px", {"noise floor": "tracking.noise_floor_px"})
+    shape = _pairs(headline, "{:.2f} mm", {"face surface": "tracking.vertex_mm"})
+    return Card("Tracking, residual", f"{value:.3f}", "px", "per landmark coordinate", (*floor, *shape))
+
+
+def _pairs(headline: Headline, form: str, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    found = ((title, headline.get(key)) for title, key in names.items())
+    return tuple((title, form.format(value)) for title, value in found if value is not None)
+
+
+def headline_table(headline: Mapping[str, float | None]) -> Table:
+    """Every headline value by name."""
+    return Table(("name", "value"), tuple((name, format_value(name, headline[name])) for name in sorted(headline)))
+
+
+def _people(headline: Headline) -> str:
+    n = headline.get("heldout.n_identities")
+    return "" if n is None else f"{n:.0f} people the model has never seen"
+
+
+def protocol_table(protocols: Mapping[str, Mapping[str, object]]) -> Table:
+    """What each hash stands for, one protocol a row."""
+    settings = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol))
+    # What an embedding's weights are is a hash as long as the protocol's own; its beginning tells it apart as well.
+    rows = [
+        (
+            key[:HASH_LENGTH],
+            *(str(protocol.get(s, ABSENT))[: HASH_LENGTH if s.endswith("sha256") else None] for s in settings),
+        )
+        for key, protocol in protocols.items()
+    ]
+    ordered = sorted(rows, key=lambda row: row[1:])
+    return Table(("protocol", *(s.replace("_", " ") for s in settings)), tuple(ordered), numeric=False)

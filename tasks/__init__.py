@@ -1,0 +1,1 @@
+"""Thin Prefect tasks: dataclasses and paths in, receipts out."""

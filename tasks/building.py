@@ -1,0 +1,84 @@
+"""One Prefect task per item of work: a shard, a subject, a model. The store decides whether it has to run."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
+from prefect.states import Completed
+from prefect.tasks import Task
+
+from headforge.errors import HeadforgeError
+from headforge.store.objects import Store, StoredObject
+from tasks.engine import CrashedError, Engine
+from tasks.items import Built, Failure, Item
+
+RETRY_DELAYS_S = [1.0, 5.0]
+
+
+@dataclass(eq=False)
+class Workshop:
+    """What every item needs: the store, the engine and how often to try again."""
+
+    store: Store
+    engine: Engine
+    retries: int
+    candidates: tuple[Path, ...] = ()
+    """Folders with other copies of results, from which damaged objects are healed."""
+
+
+def build_items(workshop: Workshop, items: Sequence[Item]) -> Built:
+    """Build all items, several at a time, and go on when one fails. Call it inside a flow."""
+    make = _make.with_options(retries=workshop.retries)
+    futures = [make.submit(_Quoted(workshop), _Quoted(item), item.label) for item in items]
+    outcomes = [_outcome(future) for future in futures]
+    failures = [_failure(item, o) for item, o in zip(items, outcomes, strict=True) if isinstance(o, Exception)]
+    return Built(tuple(None if isinstance(o, Exception) else o for o in outcomes), tuple(failures))
+
+
+class _Quoted:
+    """Keeps Prefect from looking for futures inside a value, field by field."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), CrashedError)
+
+
+@task(name="item", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False, log_prints=False,
+      retry_condition_fn=_worth_retrying, retry_delay_seconds=RETRY_DELAYS_S)  # fmt: skip
+def _make(quoted_workshop: _Quoted, quoted_item: _Quoted, label: str) -> State[StoredObject] | StoredObject:
+    workshop: Workshop = quoted_workshop.value
+    item: Item = quoted_item.value
+
+    def make(folder: Path) -> None:
+        folders = (folder, workshop.store.work_folder(item.recipe)) if item.resumable else (folder,)
+        workshop.engine.run(item.function, *item.args, *folders)
+
+    found = workshop.store.build(item.recipe, make, workshop.candidates)
+    return Completed(name="Cached", data=found) if found.hit else found
+
+
+def _outcome(future: PrefectFuture[Any]) -> StoredObject | Exception:
+    try:
+        return future.result()
+    except Exception as error:
+        return error
+
+
+def _failure(item: Item, error: Exception) -> Failure:
+    if isinstance(error, HeadforgeError):
+        return Failure(item.label, error.message, error.help)
+    help = "run the command again: what is finished stays finished."
+    if isinstance(error, CrashedError):
+        return Failure(item.label, error.reason, help, error.details)
+    return Failure(item.label, f"{type(error).__name__}: {error}", help, "".join(traceback.format_exception(error)))

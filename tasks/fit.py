@@ -1,0 +1,100 @@
+"""Work of the stage `fit`: one item per subject and one per portrait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headforge.avatar.fit import VERSION, FitConfig, fit_portrait, fit_subject
+from headforge.errors import ConfigError, Rejected
+from headforge.flame.files import load_head
+from headforge.progress import Progress
+from headforge.store.files import sha256_file
+from headforge.store.objects import Recipe
+from headforge.store.shards import Dataset, shard_paths
+from tasks.digests import folder_digest, subject_digests
+from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
+
+SHORT_HAIR = ("bald", "short")
+LONG_HAIR = ("long",)
+PORTRAIT_PREFIX = "portrait_"
+
+
+@dataclass(frozen=True)
+class SubjectsConfig:
+    """Which held-out subjects get an avatar."""
+
+    n_short_hair: int = 4
+    """Subjects whose hair ends above the shoulders, the first ones of the test split."""
+    n_long_hair: int = 2
+    """Subjects with hair over the shoulders."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_short_hair", "n_long_hair"):
+            found = getattr(self, name)
+            if found < 0:
+                key = f"subjects.{name}"
+                raise ConfigError(key, found, f"{key} is {found}, expected 0 or more.", f"set {key} to 0 or more.")
+
+
+def choose_subjects(config: SubjectsConfig, dataset: Path) -> list[str]:
+    """Ids of held-out subjects, in order; fewer than asked for if the dataset has fewer."""
+    data = Dataset(dataset)
+    rows = data.parameters()
+    hair = {subject: rows.attributes[span.start].get("hair", "") for subject, span in rows.subject_rows.items()}
+    heldout = data.subject_ids("test")
+    long = [subject for subject in heldout if hair[subject] in LONG_HAIR]
+    short = [subject for subject in heldout if hair[subject] in SHORT_HAIR]
+    return sorted(short[: config.n_short_hair] + long[: config.n_long_hair])
+
+
+def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Sequence[str]) -> list[Item]:
+    """One item per subject."""
+    params = {name: value for name, value in params_of(config).items() if not name.startswith(PORTRAIT_PREFIX)}
+    head = sha256_file(Dataset(dataset).head)
+    rows, tracks = subject_digests(shard_paths(dataset)), subject_digests(shard_paths(tracked))
+    return [
+        Item(
+            label=subject,
+            recipe=Recipe(
+                "fit",
+                VERSION,
+                params | {"subject": subject},
+                {"subject": rows[subject], "tracks": tracks.get(subject, ""), "head": head},
+                CPU_RUNTIME,
+            ),
+            function=make_subject,
+            args=(config, dataset, tracked, subject),
+        )
+        for subject in subjects
+    ]
+
+
+def portrait_item(config: FitConfig, portrait: Path, views: Path, head: Path) -> Item:
+    """The avatar of a tracked portrait; `views` is the file of the model's pictures of it."""
+    inputs = {"portrait": folder_digest(portrait), "views": sha256_file(views), "head": sha256_file(head)}
+    recipe = Recipe("fit_portrait", VERSION, params_of(config), inputs, CPU_RUNTIME)
+    return Item(portrait.name, recipe, make_portrait, (config, portrait, views, head))
+
+
+def portrait_folders(tracked: Path, names: Mapping[str, str]) -> list[Path]:
+    """The tracked portraits; rejected ones have no folder."""
+    folders = [tracked / "portraits" / name for name in sorted(names)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def make_subject(
+    config: FitConfig, dataset: Path, tracked: Path, subject: str, folder: Path, progress: Progress
+) -> None:
+    """Runs in a worker. A subject with too few tracked views is recorded as rejected."""
+    try:
+        fit_subject(config, dataset, tracked, subject, folder, progress)
+    except Rejected as error:
+        progress.item_rejected(subject, error.reason)
+        write_rejection(folder, subject, error.gate, error.reason, error.help)
+
+
+def make_portrait(config: FitConfig, portrait: Path, views: Path, head: Path, folder: Path, progress: Progress) -> None:
+    """Runs in a worker."""
+    fit_portrait(config, portrait, views, load_head(head), folder, progress)

@@ -1,0 +1,65 @@
+"""Pictures by the trained model and its baselines, for the stages `fit` (portraits) and `evaluate` (held-out views)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
+from headforge.diffusion.baselines import write_baselines
+from headforge.diffusion.generate import VERSION as GENERATE_VERSION
+from headforge.diffusion.generate import GenerateConfig, generate_heldout, generate_portrait_views
+from headforge.progress import Progress
+from headforge.store.objects import Recipe
+from headforge.store.shards import Dataset, shard_paths
+from tasks.digests import folder_digest
+from tasks.items import CPU_RUNTIME, Item, params_of
+
+PREDICTIONS_FILE = "predictions.parquet"
+VIEWS_FILE = "views.parquet"
+
+
+def portrait_views_item(config: GenerateConfig, model: Path, portrait: Path) -> Item:
+    """The trained model's pictures of a tracked portrait from many sides."""
+    inputs = {"model": folder_digest(model, model.glob("*.safetensors")), "portrait": folder_digest(portrait)}
+    recipe = Recipe("generate_portrait", GENERATE_VERSION, params_of(config), inputs, CPU_RUNTIME)
+    return Item(f"{portrait.name}, views", recipe, make_portrait_views, (config, model, portrait))
+
+
+def prediction_items(config: GenerateConfig, image_size: int, model: Path, dataset: Path, tracked: Path) -> list[Item]:
+    """The model's and the baselines' pictures of held-out views, `image_size` pixels a side."""
+    inputs = {
+        "dataset": folder_digest(dataset, [*shard_paths(dataset), Dataset(dataset).head]),
+        "tracks": folder_digest(tracked, shard_paths(tracked)),
+    }
+    params = params_of(config)
+    of_model = inputs | {"model": folder_digest(model, model.glob("*.safetensors"))}
+    return [
+        Item(
+            "held-out views, model", Recipe("generate", GENERATE_VERSION, params, of_model, CPU_RUNTIME),
+            make_heldout, (config, model, dataset, tracked),
+        ),
+        Item(
+            "held-out views, baselines",
+            Recipe("baselines", BASELINES_VERSION, params | {"image_size": image_size}, inputs, CPU_RUNTIME),
+            make_baselines, (config, dataset, tracked, image_size),
+        ),
+    ]  # fmt: skip
+
+
+def make_portrait_views(config: GenerateConfig, model: Path, portrait: Path, folder: Path, progress: Progress) -> None:
+    """Runs in a worker."""
+    generate_portrait_views(config, model, portrait, folder / VIEWS_FILE, progress)
+
+
+def make_heldout(
+    config: GenerateConfig, model: Path, dataset: Path, tracked: Path, folder: Path, progress: Progress
+) -> None:
+    """Runs in a worker."""
+    generate_heldout(config, model, dataset, tracked, folder / PREDICTIONS_FILE, progress)
+
+
+def make_baselines(
+    config: GenerateConfig, dataset: Path, tracked: Path, image_size: int, folder: Path, progress: Progress
+) -> None:
+    """Runs in a worker."""
+    write_baselines(config, dataset, tracked, image_size, folder / PREDICTIONS_FILE, progress)

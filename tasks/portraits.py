@@ -1,0 +1,43 @@
+"""Portraits as inputs: pictures in the store, by content, or one that a package ships."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from headforge.store.objects import Store
+
+from headforge.errors import ConfigError, MissingExtraError
+from headforge.store.images import read_photo
+
+ASTRONAUT = "builtin:astronaut"
+
+
+def load_picture(picture: str, store: Path) -> np.ndarray:
+    """The pixels [H, W, 3] uint8 of a portrait that params.yaml names by SHA-256 or as builtin:astronaut."""
+    return _astronaut() if picture == ASTRONAUT else read_photo(stored_picture(picture, store))
+
+
+def stored_picture(sha256: str, store: Path) -> Path:
+    """The file of a picture in the store."""
+    path = Store(store).blob(sha256)
+    if not path.is_file():
+        raise ConfigError(
+            "portraits", sha256, f"the picture {sha256[:12]}… that params.yaml names is not in the store {store}.",
+            "give it again: headforge run --portrait PHOTO.",
+        )  # fmt: skip
+    return path
+
+
+def picture_digest(picture: str) -> str:
+    """What stands for the picture in a recipe."""
+    return hashlib.sha256(_astronaut().tobytes()).hexdigest() if picture == ASTRONAUT else picture
+
+
+def _astronaut() -> np.ndarray:
+    try:
+        from skimage import data  # an optional package
+    except ImportError as error:
+        raise MissingExtraError("scikit-image", "photos", "the builtin portrait") from error
+    return data.astronaut()

@@ -1,0 +1,32 @@
+"""Work of the stage `report`: one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headforge.store.objects import Recipe
+
+from headforge.progress import Progress
+from headforge.report.report import VERSION, ReportConfig, build_report
+from tasks.digests import folder_digest
+from tasks.items import CPU_RUNTIME, Item, params_of
+
+
+def report_item(config: ReportConfig, inputs: Mapping[str, Path], lineage: Mapping[str, object]) -> Item:
+    """The page about the stages' folders `inputs`: dataset, tracked, models, avatars, metrics."""
+    digests = {name: folder_digest(folder) for name, folder in inputs.items()}
+    recipe = Recipe("report", VERSION, params_of(config) | {"lineage": dict(lineage)}, digests, CPU_RUNTIME)
+    return Item("page", recipe, make_report, (config, dict(inputs), dict(lineage)))
+
+
+def make_report(
+    config: ReportConfig,
+    inputs: Mapping[str, Path],
+    lineage: Mapping[str, object],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Runs in a worker."""
+    build_report(config, *(inputs[name] for name in ("dataset", "tracked", "models", "avatars", "metrics")),
+                 output=folder, lineage=lineage)  # fmt: skip

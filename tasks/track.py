@@ -1,0 +1,73 @@
+"""Work of the stage `track`: one item per shard of the dataset and one per portrait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headforge.priors.dlib_faces import DlibFaces
+from headforge.store.objects import Recipe
+
+from headforge.errors import Rejected
+from headforge.flame.files import load_head
+from headforge.progress import Progress
+from headforge.store.files import sha256_file
+from headforge.store.shards import Dataset, shard_paths
+from headforge.track.photo import track_photo
+from headforge.track.track import VERSION, TrackConfig, track_shard
+from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
+from tasks.portraits import load_picture, picture_digest
+
+
+def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
+    """One item per shard of the dataset in the folder `dataset`."""
+    params = {name: value for name, value in params_of(config).items() if not name.startswith("photo_")}
+    head = Dataset(dataset).head
+    head_digest = sha256_file(head)
+    return [
+        Item(
+            label=f"shard {shard.stem.removeprefix('part-')}",
+            recipe=Recipe("track", VERSION, params, {"shard": sha256_file(shard), "head": head_digest}, CPU_RUNTIME),
+            function=make_tracks,
+            args=(config, shard, head),
+        )
+        for shard in shard_paths(dataset)
+    ]
+
+
+def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, str], store: Path) -> list[Item]:
+    """One item per portrait; `portraits` holds what params.yaml says of them."""
+    head = Dataset(dataset).head
+    head_digest = sha256_file(head)
+    return [
+        Item(
+            label=name,
+            recipe=Recipe(
+                "track_photo",
+                VERSION,
+                params_of(config) | {"name": name},
+                {"photo": picture_digest(picture), "head": head_digest},
+                CPU_RUNTIME,
+            ),
+            function=make_portrait,
+            args=(config, name, picture, store, head),
+        )
+        for name, picture in sorted(portraits.items())
+    ]
+
+
+def make_tracks(config: TrackConfig, shard: Path, head: Path, folder: Path, progress: Progress) -> None:
+    """Runs in a worker."""
+    track_shard(config, shard, load_head(head), folder, progress)
+
+
+def make_portrait(
+    config: TrackConfig, name: str, picture: str, store: Path, head: Path, folder: Path, progress: Progress
+) -> None:
+    """Runs in a worker. A photo without a usable face is recorded as rejected."""
+    photo = load_picture(picture, store)
+    try:
+        track_photo(config, photo, name, load_head(head), DlibFaces(), folder)
+    except Rejected as error:
+        progress.item_rejected(name, error.reason)
+        write_rejection(folder, name, error.gate, error.reason, error.help)

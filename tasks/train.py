@@ -1,0 +1,32 @@
+"""Work of the stage `train`: one item, which goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headforge.store.objects import Recipe
+
+from headforge.diffusion.train import VERSION, TrainConfig, train
+from headforge.progress import Progress
+from headforge.store.shards import Dataset, shard_paths
+from tasks.digests import folder_digest
+from tasks.items import CPU_RUNTIME, Item, params_of
+
+BOOKKEEPING = ("checkpoint_images",)
+"""Settings that don't change the model."""
+
+
+def train_item(config: TrainConfig, dataset: Path, tracked: Path) -> Item:
+    """The model trained on a dataset and its tracks."""
+    inputs = {
+        "dataset": folder_digest(dataset, [*shard_paths(dataset), Dataset(dataset).head]),
+        "tracks": folder_digest(tracked, shard_paths(tracked)),
+    }
+    runtime = dict(CPU_RUNTIME) | {"threads": str(config.n_threads)}
+    recipe = Recipe("train", VERSION, params_of(config, without=BOOKKEEPING), inputs, runtime)
+    return Item("model", recipe, make_model, (config, dataset, tracked), resumable=True)
+
+
+def make_model(config: TrainConfig, dataset: Path, tracked: Path, folder: Path, work: Path, progress: Progress) -> None:
+    """Runs in a worker."""
+    train(config, dataset, tracked, folder, work, progress)
