@@ -48,7 +48,7 @@ def embree_ids(vertices: Tensor, faces: Tensor, camera: Camera) -> Callable[[], 
         from embreex.mesh_construction import TriangleMesh
     except ImportError:
         return None
-    scene = rtcore_scene.EmbreeScene()
+    scene = rtcore_scene.EmbreeScene()  # type: ignore[attr-defined]
     TriangleMesh(scene, np.ascontiguousarray(vertices[faces].numpy(), dtype=np.float32))
     rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
     pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
@@ -85,14 +85,16 @@ def measure(size: int) -> dict[str, float | int | None]:
 
 def main() -> None:
     """Run the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--out", type=Path, help="write the result to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [measure(size) for size in SIZES_PX]
     for row in rows:
-        sys.stdout.write("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()) + "\n")
+        sys.stdout.write(
+            "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()) + "\n"
+        )
     at_512 = next(row for row in rows if row["size_px"] == 512)
     result = {"ids_512_ms": at_512["ids_ms"], "embreex_512_ms": at_512["embreex_ms"],
               "embreex_ratio_512": at_512.get("ratio"), "clock": "process CPU time, minimum of several"}  # fmt: skip

@@ -113,7 +113,9 @@ def run_table(quick: bool, device: str) -> dict[str, object]:
                 rows.append(row)
                 write(f"{n:>6} {size:>4} {channels:>2}  twin {twin[0]:7.1f} {twin[1]:7.1f}  {fast} {ours[0]:7.2f} "
                       f"{ours[1]:7.2f} ms   ratio {row['fwd_ratio']:5.1f} {row['fwdbwd_ratio']:5.1f}")  # fmt: skip
-    means = {f"{k}_geomean": math.exp(sum(math.log(r[k]) for r in rows) / len(rows)) for k in ("fwd_ratio", "fwdbwd_ratio")}
+    means = {
+        f"{k}_geomean": math.exp(sum(math.log(r[k]) for r in rows) / len(rows)) for k in ("fwd_ratio", "fwdbwd_ratio")
+    }
     processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     return {**means, "isa": instruction_set(), "device": device, "processor": processor, "backend": fast,
             "clock": "process CPU time, minimum of several" if device == "cpu" else "wall, synchronised",
@@ -128,7 +130,7 @@ def write(line: str) -> None:
 
 def main() -> None:
     """Run the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--out", type=Path, help="write the result to this file")
     parser.add_argument("--quick", action="store_true", help="small scenes and few runs")

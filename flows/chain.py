@@ -66,7 +66,8 @@ def _chain(root: Path, stages: Sequence[str], record: RunRecord, summary: Summar
         for name in stages:
             try:
                 run_one = _stage.with_options(name=name, task_run_name=name)
-                summary.stages[name] = run_one.submit(str(root), name, record.run_id).result()
+                done: Any = run_one.submit(str(root), name, record.run_id).result()
+                summary.stages[name] = done
             except StageFailedError as failure:
                 return failure
         return None
@@ -75,7 +76,7 @@ def _chain(root: Path, stages: Sequence[str], record: RunRecord, summary: Summar
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def _stage(root: str, name: str, parent_run: str) -> State[Any] | str:
+def _stage(root: str, name: str, parent_run: str) -> State[str] | str:
     with tempfile.TemporaryDirectory(prefix="headforge-") as folder:
         path = Path(folder) / "outcome.json"
         exit_code, complaints = reproduce(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows import dvc_guard
 from flows.dvc_calls import changed_stages
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
 from flows.project import find_root, home, only_run, quiet_environment, require_space
@@ -60,6 +62,8 @@ def run_request(request: Request, start: Path) -> Summary:
     """Change params.yaml as asked, then bring the project up to date. Prefect is imported only if there is work."""
     root = find_root(start)
     quiet_environment()
+    with contextlib.suppress(OSError):  # an environment that can't be written has to be guarded by who owns it
+        dvc_guard.install()
     with only_run(root):
         _apply(root, request)
         changed = [name for name in request.stages if name in changed_stages(root)]

@@ -6,8 +6,9 @@ the class does what its base class does: it compares inode, time and size with w
 hashes the object again if they differ, and removes it if it is bad; the stage then runs and takes its result from the
 store.
 
-DVC has no plug-in point, but every command that looks at stages imports networkx, which calls the functions that
-packages declare under the entry point `networkx.backend_info`. pyproject.toml declares `on_networkx_import` there.
+DVC has no plug-in point, and it has to be guarded in every process, whoever starts it. So `install` writes a file
+beside the installed packages (`headforge_dvc_guard.pth`) that Python reads when it starts; `make` calls it, and so does
+`headforge run` if it finds it missing. All that file does is to leave a finder that waits for DVC's module.
 """
 
 from __future__ import annotations
@@ -16,30 +17,39 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 GUARDED_MODULE = "dvc_data.hashfile.db.local"
+START_FILE = "headforge_dvc_guard.pth"
+START_LINE = (
+    'import importlib.util, importlib; importlib.util.find_spec("flows") and '
+    'importlib.import_module("flows.dvc_guard").watch()\n'
+)
+"""Python runs lines of such files that begin with import; nothing happens once headforge is uninstalled."""
 
 
-def on_networkx_import() -> dict[str, object]:
-    """Guard DVC if this process runs it; says nothing about networkx."""
-    if "dvc" in sys.modules:
-        guard()
-    return {}
+def install() -> None:
+    """Make every Python process of this environment call `watch` when it starts; does nothing if it does already."""
+    path = Path(sysconfig.get_path("purelib")) / START_FILE
+    if not path.is_file() or path.read_text() != START_LINE:
+        path.write_text(START_LINE)
 
 
-def guard() -> None:
-    """Remove the shortcut, now or when DVC's module is imported, and let stages run in this interpreter."""
+def watch() -> None:
+    """Guard DVC's module when it is imported."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def _guard(module: ModuleType) -> None:
+    _always_check(module)
+    # The stages' command is `python -m flows.<stage>`: it must be this interpreter, activated environment or not.
     folder = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[0] != folder:
         os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", "")
-    module = sys.modules.get(GUARDED_MODULE)
-    if module is not None:
-        _always_check(module)
-    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
 
 
 def _always_check(module: ModuleType) -> None:
@@ -49,7 +59,7 @@ def _always_check(module: ModuleType) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Calls `_always_check` once the module is loaded."""
+    """Guards the module once it is loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -68,4 +78,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Load the module, then guard it."""
         super().exec_module(module)
-        _always_check(module)
+        _guard(module)
+
+
+if __name__ == "__main__":
+    install()

@@ -107,12 +107,8 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
         StageRecord(name, root, _stage_params(name, settings)) as record,
     ):
         end_workers_on_signals(engine)
-        run = StageRun(
-            root,
-            settings,
-            Workshop(store, engine, engine_config.retries, (root / DVC_CACHE, root / stage_named(name).output)),
-            progress,
-        )
+        copies = (root / DVC_CACHE, root / stage_named(name).output)
+        run = StageRun(root, settings, Workshop(store, engine, engine_config.retries, copies), progress)
         runner = ThreadPoolTaskRunner(max_workers=engine_config.n_processes)
         outcome = _run_flow(name, body, run, runner, record)
         try:

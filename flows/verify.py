@@ -25,10 +25,7 @@ def verify(start: Path, repair: bool) -> list[Rejection]:
     with only_run(root):
         in_cache, in_workspace = list(damaged_cache(root)), list(damaged_workspace(root))
         in_store = Store(store_root()).verify(repair=repair, candidates=(root / DVC_CACHE, root / "data"))
-        found = [
-            Rejection(str(item.path), ", ".join(part for part in (item.reason, item.outcome) if part), REPAIR_HELP)
-            for item in in_store
-        ]
+        found = [Rejection(str(item.path), f"{item.reason} {item.outcome}".strip(), REPAIR_HELP) for item in in_store]
         found += [Rejection(str(path), "its bytes are not those it is named for", REPAIR_HELP) for path in in_cache]
         found += [Rejection(str(path), "its bytes are not those in dvc.lock", REPAIR_HELP) for path in in_workspace]
         for item in found:

@@ -26,11 +26,11 @@ class FitConfig:
     """Gaussians at most in the space between the surface and the visual hull of the masks; 0 for none."""
     hair_shell_m: float = 0.12
     """How far from scalp and neck hair is looked for, metres."""
-    sh_degree: int = 0
-    """Degree of the view-dependent colour; 0 does not overfit the few views."""
-    refine_cameras: bool = True
-    """Also move the cameras a little when they were tracked and not given."""
-    lr_means: float = 0.02
+    sh_degree: int = 1
+    """Degree of the view-dependent colour, 0 to 3."""
+    also_exact: bool = True
+    """Beside an avatar from tracked poses fit one from the dataset's exact poses, for its predictions only."""
+    lr_means: float = 0.03
     """Learning rate of the positions, triangle sizes."""
     lr_scales: float = 0.02
     """Learning rate of the logarithms of the sizes."""
@@ -40,8 +40,6 @@ class FitConfig:
     """Learning rate of the opacity logits."""
     lr_colors: float = 0.02
     """Learning rate of the constant colour coefficient; the view-dependent ones have a twentieth of it."""
-    lr_cameras: float = 2e-4
-    """Learning rate of the cameras' rotation (radians) and translation (half metres)."""
     lr_final: float = 0.1
     """Learning rates fall exponentially to this share of their start."""
     weight_ssim: float = 0.2
@@ -50,7 +48,7 @@ class FitConfig:
     """Weight of leaving one triangle size of the triangle's centre, skin only."""
     weight_scale: float = 1.0
     """Weight of growing beyond the allowed size."""
-    weight_hair: float = 0.002
+    weight_hair: float = 0.005
     """Weight of hair that is far from the head and that no picture needs."""
     portrait_n_skin: int = 40000
     """Gaussians on the surface of a portrait's head."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,14 @@ import torch
 from headforge.avatar.config import FitConfig
 from headforge.avatar.hull import hair_gaussians
 from headforge.avatar.optimise import WeightedView, optimise
-from headforge.avatar.output import Avatar, frontal_params, write_avatar
+from headforge.avatar.output import Avatar, write_avatar
 from headforge.avatar.portrait import fit_portrait
 from headforge.avatar.render import render_avatar, to_uint8
 from headforge.avatar.rig import RiggedGaussians, concatenate, posed_vertices
 from headforge.avatar.surface import skin_gaussians
 from headforge.avatar.views import View, look_at_views, make_view, with_colors
 from headforge.errors import Rejected
-from headforge.flame.files import head_digest, load_head
+from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
@@ -32,7 +32,6 @@ __all__ = ["VERSION", "FitConfig", "fit_portrait", "fit_subject", "fit_views"]
 VERSION = 1
 """Bumped when the same inputs give another avatar."""
 MIN_TRAINING_VIEWS = 2
-FRONTAL_SIZE = 512
 MIN_FOREGROUND = 0.6
 """Hair that shows the background with more than the rest of its weight is left out."""
 
@@ -80,27 +79,47 @@ def fit_subject(
             subject_id, "views", f"{len(training)} training views have a pose, at least {MIN_TRAINING_VIEWS} needed",
             "track the subject with a larger `views_per_subject`, or look at why its tracks were rejected.",
         )  # fmt: skip
-    views = [sample_view(head, sample, poses[sample.view], config.image_size) for sample in training]
-    params = mean_identity([poses[sample.view].params for sample in training])
-    rigged = fit_views(config, head, views, params, subject_id, refine=tracked is not None, progress=progress)
-    output.mkdir(parents=True, exist_ok=True)
-    motion = HeadParams.stack([poses[sample.view].params for sample in usable])
-    avatar = Avatar(rigged, head, frontal_params(params), motion)
+    fitted = _fit_poses(config, head, training, poses, progress)
     kind = "exact" if tracked is None else "tracked"
+    predictions = _predict_all(config, head, fitted, heldout, poses, f"avatar_{kind}")
+    if tracked is not None and config.also_exact:
+        exact = exact_poses(samples)
+        twin = _fit_poses(config, head, training, exact, SILENT)
+        predictions += _predict_all(config, head, twin, heldout, exact, "avatar_exact")
+    output.mkdir(parents=True, exist_ok=True)
+    avatar = Avatar(*fitted, HeadParams.stack([poses[sample.view].params for sample in usable]))
     provenance = {
         "subject_id": subject_id,
         "source": samples[0].source,
         "poses": kind,
         "attributes": dict(samples[0].attributes),
-        "head_model_sha256": head_digest(head),
         "training_views": [sample.view for sample in training],
         "heldout_views": [sample.view for sample in heldout],
-        "licence": "as the dataset's; nothing but the dataset went into it",
+        "licence": "as the dataset's; nothing else went into the avatar",
     }
-    write_avatar(output, avatar, config, provenance, frontal_size=FRONTAL_SIZE)
-    predictions = [predict(rigged, head, s, poses[s.view], config, f"avatar_{kind}") for s in heldout]
+    write_avatar(output, head, avatar, config, provenance)
     write_predictions(output / "predictions.parquet", predictions)
     progress.image("frontal", output / "frontal.png")
+
+
+def _fit_poses(
+    config: FitConfig, head: HeadModel, training: Sequence[Sample], poses: Mapping[int, Pose], progress: Progress
+) -> tuple[RiggedGaussians, HeadParams]:
+    """The Gaussians and the subject's parameters at rest."""
+    views = [sample_view(head, sample, poses[sample.view], config.image_size) for sample in training]
+    params = mean_identity([poses[sample.view].params for sample in training])
+    return fit_views(config, head, views, params, training[0].subject_id, progress), params
+
+
+def _predict_all(
+    config: FitConfig,
+    head: HeadModel,
+    fitted: tuple[RiggedGaussians, HeadParams],
+    samples: Sequence[Sample],
+    poses: Mapping[int, Pose],
+    method: str,
+) -> list[Prediction]:
+    return [predict(fitted[0], head, sample, poses[sample.view], config, method) for sample in samples]
 
 
 def exact_poses(samples: Sequence[Sample]) -> dict[int, Pose]:
@@ -151,16 +170,13 @@ def fit_views(
     views: Sequence[View],
     params: HeadParams,
     subject_id: str,
-    *,
-    refine: bool,
     progress: Progress = SILENT,
 ) -> RiggedGaussians:
     """Start from the surface and the visual hull and optimise. `params`: the subject at rest, unbatched."""
     torch.set_num_threads(1)  # sums over threads would depend on their number
     start = initial_gaussians(config, head, views, params, subject_id)
     weighted = [WeightedView(view) for view in views]
-    refine = refine and config.refine_cameras
-    return optimise(config, head, start, weighted, config.n_iterations, refine_cameras=refine, report=progress.metric)
+    return optimise(config, head, start, weighted, config.n_iterations, report=progress.metric)
 
 
 def predict(

@@ -23,11 +23,11 @@ N_LAYERS = 2
 ABOVE_SURFACE_M = 0.003
 ABOVE_FACE_M = 0.010
 """Hair starts this far above the surface; higher above the face, which moves."""
-INSIDE = 0.5
+INSIDE = 0.95
 """Mask coverage from which a pixel is foreground."""
 MIN_SEEN = 0.6
 """Share of the views that must have a point in the picture for the masks to say anything about it."""
-SIZE_PER_CELL = 0.6
+SIZE_PER_CELL = 0.4
 HAIR_OPACITY = 0.7
 CHUNK = 8192
 

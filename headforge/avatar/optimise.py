@@ -15,14 +15,11 @@ from headforge.avatar.rig import RiggedGaussians, bound_frames
 from headforge.avatar.views import View, render_cloud
 from headforge.errors import NotFiniteError
 from headforge.flame.model import HeadModel
-from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.geometry.seeding import item_seed
 
 ADAM_EPSILON = 1e-15
 SH_REST_LR = 0.05
 """Share of the constant coefficient's learning rate (Kerbl et al. 2023: 1/20)."""
-HALF_METRE_M = 0.5
-"""Camera translations are optimised in this unit, about that of a radian seen at the head's distance."""
 REPORT_EVERY = 50
 
 
@@ -43,14 +40,6 @@ def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
     return np.concatenate(orders)[:n_steps]
 
 
-def camera_offsets(deltas: Tensor) -> Tensor:
-    """[T, 4, 4] small rigid motions of deltas [T, 6] (axis-angle, then translation in half metres)."""
-    rotation = axis_angle_to_matrix(deltas[:, :3])
-    top = torch.cat([rotation, deltas[:, 3:, None] * HALF_METRE_M], dim=-1)
-    bottom = deltas.new_tensor([0.0, 0, 0, 1]).expand(len(deltas), 1, 4)
-    return torch.cat([top, bottom], dim=1)
-
-
 @dataclass(frozen=True)
 class Parameters:
     """The tensors that are fitted, all leaves."""
@@ -61,23 +50,19 @@ class Parameters:
     opacity_logits: Tensor
     sh_dc: Tensor
     sh_rest: Tensor
-    cameras: Tensor
 
     @staticmethod
-    def of(start: RiggedGaussians, n_views: int) -> Parameters:
+    def of(start: RiggedGaussians) -> Parameters:
         """Copies of the Gaussians' tensors."""
-        values = (start.means, start.log_scales, start.quats, start.opacity_logits, start.sh[:, :1], start.sh[:, 1:],
-                  torch.zeros(n_views, 6))  # fmt: skip
+        values = (start.means, start.log_scales, start.quats, start.opacity_logits, start.sh[:, :1], start.sh[:, 1:])
         return Parameters(*(value.detach().clone().requires_grad_() for value in values))
 
-    def groups(self, config: FitConfig, refine_cameras: bool) -> list[dict[str, object]]:
+    def groups(self, config: FitConfig) -> list[dict[str, object]]:
         """Adam's parameter groups."""
         pairs = [(self.means, config.lr_means), (self.log_scales, config.lr_scales), (self.quats, config.lr_quats),
                  (self.opacity_logits, config.lr_opacities), (self.sh_dc, config.lr_colors)]  # fmt: skip
         if self.sh_rest.numel():
             pairs.append((self.sh_rest, config.lr_colors * SH_REST_LR))
-        if refine_cameras:
-            pairs.append((self.cameras, config.lr_cameras))
         return [{"params": [tensor], "lr": rate} for tensor, rate in pairs]
 
     def rigged(self, start: RiggedGaussians) -> RiggedGaussians:
@@ -94,26 +79,21 @@ def optimise(
     views: Sequence[WeightedView],
     n_iterations: int,
     *,
-    refine_cameras: bool = False,
     report: Callable[[str, float, int], None] | None = None,
 ) -> RiggedGaussians:
     """Fit `start` to the views; returns detached Gaussians.
 
-    With refine_cameras each view's camera moves rigidly as well; what it moved by is not returned.
     Raises NotFiniteError when the loss leaves the numbers.
     """
     targets = [Target.of(item.view.image) for item in views]
     frames = [bound_frames(item.view.vertices, head.faces, start.binding) for item in views]
     eyes = [item.view.camera.centre if start.sh_degree else None for item in views]
-    parameters, allowed = Parameters.of(start, len(views)), allowed_scale(start)
-    optimizer = torch.optim.Adam(parameters.groups(config, refine_cameras), eps=ADAM_EPSILON, fused=True)
+    parameters, allowed = Parameters.of(start), allowed_scale(start)
+    optimizer = torch.optim.Adam(parameters.groups(config), eps=ADAM_EPSILON, fused=True)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_final ** (1 / max(n_iterations, 1)))
     for step, index in enumerate(view_order(len(views), n_iterations, config.seed)):
         item, rigged = views[index], parameters.rigged(start)
-        viewmat = item.view.camera.viewmat
-        if refine_cameras:
-            viewmat = camera_offsets(parameters.cameras[index : index + 1])[0] @ viewmat
-        image = render_cloud(rigged.in_frames(frames[index], eyes[index]), item.view.camera, viewmat=viewmat)
+        image = render_cloud(rigged.in_frames(frames[index], eyes[index]), item.view.camera)
         loss = item.weight * photometric(image, targets[index], config.weight_ssim, item.pixel_weights)
         loss = loss + config.weight_position * position_loss(rigged) + config.weight_scale * scale_loss(rigged, allowed)
         loss = loss + config.weight_hair * hair_loss(rigged)

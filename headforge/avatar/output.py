@@ -36,9 +36,8 @@ class Avatar:
     """A fitted avatar with what belongs to it."""
 
     rigged: RiggedGaussians
-    head: HeadModel
     params: HeadParams
-    """Unbatched: the subject in the expression it is shown in, facing +z."""
+    """Unbatched: the subject in the expression it is shown in; its pose is not used."""
     motion: HeadParams
     """[T] parameters of the pictures it was fitted to."""
 

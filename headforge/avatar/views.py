@@ -38,11 +38,10 @@ def make_view(head: HeadModel, image: Tensor, mask: Tensor, camera: Camera, para
     return View(image, mask, camera.resized(image.shape[1], image.shape[0]), posed_vertices(head, params))
 
 
-def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE, viewmat: Tensor | None = None) -> Tensor:
-    """Image [H, W, C] of a cloud by an unbatched camera over a plain background; `viewmat` replaces the camera's."""
-    viewmat = camera.viewmat if viewmat is None else viewmat
+def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE) -> Tensor:
+    """Image [H, W, C] of a cloud by an unbatched camera over a plain background."""
     result = splat(
-        cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.colors, viewmat[None], camera.K[None],
+        cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.colors, camera.viewmat[None], camera.K[None],
         camera.width, camera.height, backgrounds=cloud.colors.new_full((1, cloud.colors.shape[-1]), background),
     )  # fmt: skip
     return result.image[0]

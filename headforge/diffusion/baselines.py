@@ -5,6 +5,7 @@ They write the same predictions as `generate`, of the same targets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ from headforge.store.tables import write_predictions
 from headforge.types import Camera, Prediction
 
 VERSION = 1
-FIELD_RESOLUTION = 128
-"""Texels a side of the Gaussians that carry reprojected colours: about one a pixel."""
+FIELD_RESOLUTION = 96
+"""Texels a side of the Gaussians that carry reprojected colours: more than one a pixel of the small pictures."""
 VISIBLE_DEPTH_M = 0.012
 """A Gaussian deeper than this behind the surface the reference sees is hidden in it."""
 BACKGROUND = 1.0
@@ -66,7 +67,7 @@ def write_baselines(
     field = GaussianField.on_head(head, FIELD_RESOLUTION, 3, seed=0)
     with torch_threads(config.n_threads):
         for method, bank in banks.items():
-            predictions += [_reprojection(head, field, bank, target, method) for target in targets]
+            predictions += reproject(head, field, bank, targets, method)
             progress.item_done(method, len(targets))
     predictions.sort(key=lambda p: (p.subject_id, p.view, p.method))
     write_predictions(output, predictions)
@@ -82,13 +83,23 @@ def mean_picture(data: Dataset, image_size: int) -> np.ndarray:
     return np.round(total / max(count, 1)).astype(np.uint8)
 
 
-def _reprojection(head: HeadModel, field: GaussianField, bank: ViewBank, target: Target, method: str) -> Prediction:
+def reproject(
+    head: HeadModel, field: GaussianField, bank: ViewBank, targets: Sequence[Target], method: str
+) -> list[Prediction]:
+    """Predictions of `targets`, whose colours are looked up once for each reference."""
     rows = bank.rows
-    pair = torch.tensor([rows[target.subject_id, target.reference_view], rows[target.subject_id, target.view]])
-    means = field.means(pose_head(head, bank.params[pair]))
-    colors = reference_colors(field, means[0], bank.camera[pair[:1]], bank.pictures(pair[:1]))
-    image = draw(field, means[1:], colors, bank.camera[pair[1:]])
-    return Prediction(target.subject_id, target.view, method, target.reference_view, to_uint8(image)[0])
+    grouped: dict[tuple[str, int], list[Target]] = {}
+    for target in targets:
+        grouped.setdefault((target.subject_id, target.reference_view), []).append(target)
+    found: list[Prediction] = []
+    for reference, members in grouped.items():
+        places = torch.tensor([rows[reference], *(rows[t.subject_id, t.view] for t in members)])
+        means = field.means(pose_head(head, bank.params[places]))
+        colors = reference_colors(field, means[0], bank.camera[places[:1]], bank.pictures(places[:1]))
+        images = to_uint8(draw(field, means[1:], colors, bank.camera[places[1:]]))
+        for target, image in zip(members, images, strict=True):
+            found.append(Prediction(target.subject_id, target.view, method, target.reference_view, image))
+    return found
 
 
 def reference_colors(field: GaussianField, means: Tensor, camera: Camera, image: Tensor) -> Tensor:

@@ -116,11 +116,13 @@ def measure_predictions(
                             "run the stages generate and evaluate again on one dataset.")  # fmt: skip
         truths = {sample.view: sample for sample in data.samples(subject_id)}
         for p in by_subject[subject_id]:
-            truth = truths[p.view]
-            size = p.image.shape[0]
+            if p.view not in truths:
+                raise DataError(subject_id, f"a prediction is of {subject_id}/{p.view}; the dataset doesn't have it.",
+                                "run the stages generate and evaluate again on one dataset.")  # fmt: skip
+            truth, size = truths[p.view], p.image.shape[:2]
             image = area_resize(truth.image.astype(np.float64) / 255, size)
             mask = area_resize(truth.mask.astype(np.float64) / 255, size) > 0.5
-            rows += _measure(config, p, image, mask, Protocol("", "headforge", resolution_px=size, pairs=pairs))
+            rows += _measure(config, p, image, mask, Protocol("", "headforge", resolution_px=size[0], pairs=pairs))
     return rows
 
 

@@ -13,8 +13,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import models, overload, register_model
 
+# What numba makes of the function below it has another signature, which checkers can't see.
+intrinsic: Callable[..., Any] = _intrinsic
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 
@@ -346,7 +349,7 @@ def _comparison(symbol: str) -> Callable[..., Any]:
 
 def _overload_operator(symbol: Any, kind: type, operation: Callable[..., Any]) -> None:
     @overload(symbol, inline="always")
-    def implement(a, b):  # noqa: ANN001, ANN202  (numba compares this signature with the lambda's)
+    def implement(a, b):  # type: ignore[no-untyped-def]  # numba compares this signature with the lambda's
         if isinstance(a, kind) and a == b:
             return lambda a, b: operation(a, b)
         return None

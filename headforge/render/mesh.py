@@ -1,8 +1,8 @@
 """Triangle meshes to pixels: which triangle each pixel sees, where on it, and how far away.
 
 The triangle ids come from a z-buffer (numba on the CPU, scatter-min elsewhere, the same contract); barycentrics and
-depth are computed from the ids in torch and are differentiable with respect to the vertices. Coverage itself is not
-differentiated. Pixel centres are at +0.5; both sides of a triangle are visible.
+depth are computed from the ids in torch and are differentiable with respect to the vertices, or by a second kernel
+when no gradient is asked for. Coverage itself is not differentiated. Pixel centres are at +0.5; both sides of a triangle are visible.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
     inverse_depth = torch.where(in_front, 1 / safe_depth, torch.zeros_like(depth))
     with torch.no_grad():
         ids = _face_ids(xy.detach(), inverse_depth.detach(), faces, camera.width, camera.height)
+    if _is_plain(xy) and _is_plain(inverse_depth):
+        return _fragments_without_gradient(ids, xy, inverse_depth, faces)
     return _fragments(ids, xy, inverse_depth, faces)
 
 
@@ -91,6 +93,21 @@ def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) ->
     values = torch.cat([over_depth / total, weights.sum(-1, keepdim=True) / total], dim=-1)
     image = values.new_zeros(*ids.shape, 4).index_put((batch, rows, columns), values)
     return MeshFragments(ids, image[..., :3], image[..., 3])
+
+
+def _is_plain(values: Tensor) -> bool:
+    """Whether numba can read `values` and nobody will ask for their gradient."""
+    return not values.requires_grad and not values.is_cuda and values.dtype == torch.float32
+
+
+def _fragments_without_gradient(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
+    """What `_fragments` returns, to float32 rounding, in one pass over the pixels."""
+    barycentrics, depth = torch.empty(*ids.shape, 3), torch.empty(*ids.shape)
+    corners = faces.contiguous().numpy()
+    for b in range(len(xy)):
+        _weigh(ids[b].numpy(), xy[b].contiguous().numpy(), inverse_depth[b].contiguous().numpy(), corners,
+               barycentrics[b].numpy(), depth[b].numpy())  # fmt: skip
+    return MeshFragments(ids, barycentrics, depth)
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
@@ -135,8 +152,10 @@ def scatter_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: in
     return torch.where(ids == no_face, BACKGROUND, ids).reshape(height, width)
 
 
-@kernel("void(f4[:, ::1], f4[::1], i8[:, ::1], f4[:, ::1], i8[:, ::1])")
-def _zbuffer(xy, inverse_depth, faces, nearest, ids):  # noqa: ANN001, ANN202
+@kernel()
+def _zbuffer(
+    xy: np.ndarray, inverse_depth: np.ndarray, faces: np.ndarray, nearest: np.ndarray, ids: np.ndarray
+) -> None:
     height, width = ids.shape
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -167,6 +186,36 @@ def _zbuffer(xy, inverse_depth, faces, nearest, ids):  # noqa: ANN001, ANN202
                 if nearness > nearest[y, x]:
                     nearest[y, x] = nearness
                     ids[y, x] = f
+
+
+@kernel()
+def _weigh(
+    ids: np.ndarray,
+    xy: np.ndarray,
+    inverse_depth: np.ndarray,
+    faces: np.ndarray,
+    barycentrics: np.ndarray,
+    depth: np.ndarray,
+) -> None:
+    height, width = ids.shape
+    for y in range(height):
+        py = np.float32(y) + HALF
+        for x in range(width):
+            f = ids[y, x]
+            if f < 0:
+                barycentrics[y, x, 0] = barycentrics[y, x, 1] = barycentrics[y, x, 2] = depth[y, x] = ZERO
+                continue
+            px = np.float32(x) + HALF
+            a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+            dax, day, dbx, dby = xy[a, 0] - px, xy[a, 1] - py, xy[b, 0] - px, xy[b, 1] - py
+            dcx, dcy = xy[c, 0] - px, xy[c, 1] - py
+            w0 = dbx * dcy - dby * dcx
+            w1 = dcx * day - dcy * dax
+            w2 = dax * dby - day * dbx
+            v0, v1, v2 = w0 * inverse_depth[a], w1 * inverse_depth[b], w2 * inverse_depth[c]
+            total = v0 + v1 + v2
+            barycentrics[y, x, 0], barycentrics[y, x, 1], barycentrics[y, x, 2] = v0 / total, v1 / total, v2 / total
+            depth[y, x] = (w0 + w1 + w2) / total
 
 
 def _check(vertices: Tensor, faces: Tensor, camera: Camera) -> None:

@@ -28,7 +28,13 @@ def sh_basis(degree: int, directions: Tensor) -> Tensor:
         values += [-k * y, k * z, -k * x]
     if degree >= 2:
         k = 0.5 * math.sqrt(15 / math.pi)
-        values += [k * x * y, -k * y * z, math.sqrt(5 / math.pi) / 4 * (2 * zz - xx - yy), -k * x * z, k / 2 * (xx - yy)]
+        values += [
+            k * x * y,
+            -k * y * z,
+            math.sqrt(5 / math.pi) / 4 * (2 * zz - xx - yy),
+            -k * x * z,
+            k / 2 * (xx - yy),
+        ]
     if degree >= 3:
         a, b, c = math.sqrt(35 / (2 * math.pi)) / 4, math.sqrt(105 / math.pi) / 2, math.sqrt(21 / (2 * math.pi)) / 4
         values += [

@@ -92,15 +92,11 @@ class _Splat(torch.autograd.Function):
         b, m, h, w = scene.n_scenes, scene.n_cameras, scene.height, scene.width
         image, transmittance = torch.empty(b, m, h, w, scene.n_channels), torch.empty(b, m, h, w)
         with_pairs = any(ctx.needs_input_grad)
-        bins = [
-            _forward_image(
-                _arrays(tensors, scene, k, c), scene, image[k, c].numpy(), transmittance[k, c].numpy(), with_pairs
-            )
-            for k in range(b)
-            for c in range(m)
-        ]
+        arrays = [_arrays(tensors, scene, k, c) for k in range(b) for c in range(m)]
+        pixels = zip(image.flatten(0, 1).numpy(), transmittance.flatten(0, 1).numpy(), strict=True)
+        bins = [_forward_image(a, scene, *planes, with_pairs) for a, planes in zip(arrays, pixels, strict=True)]
         if with_pairs:
-            ctx.scene, ctx.bins, ctx.has_background = scene, bins, backgrounds is not None
+            ctx.scene, ctx.arrays, ctx.bins, ctx.has_background = scene, arrays, bins, backgrounds is not None
             ctx.save_for_backward(image, transmittance, *tensors)
         return image, (1 - transmittance)[..., None]
 
@@ -109,22 +105,21 @@ class _Splat(torch.autograd.Function):
     def backward(ctx: Any, grad_image: Tensor, grad_alpha: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         image, transmittance, *tensors = ctx.saved_tensors
         scene: SplatScene = ctx.scene
-        b, m = scene.n_scenes, scene.n_cameras
+        m = scene.n_cameras
         grad_image, grad_alpha = grad_image.contiguous(), grad_alpha.contiguous()
         inputs = tensors[:6] + ([tensors[7]] if ctx.has_background else [])
         grads = [torch.zeros_like(x) for x in inputs]
-        for k in range(b):
-            for c in range(m):
-                arrays = _arrays(tensors, scene, k, c)
-                pixels = (image[k, c], transmittance[k, c], grad_image[k, c], grad_alpha[k, c, ..., 0])
-                places = _places(tensors, k, c)
-                into = [grad[place].numpy() for grad, place in zip(grads[:5], places, strict=False)]
-                view, background = _backward_image(
-                    arrays, ctx.bins[k * m + c], scene, [x.numpy() for x in pixels], into
-                )
-                grads[5][k, c] = torch.from_numpy(view)
-                if ctx.has_background:
-                    grads[6][k, c] = torch.from_numpy(background)
+        pixels = zip(
+            *(x.flatten(0, 1).numpy() for x in (image, transmittance, grad_image, grad_alpha[..., 0])), strict=True
+        )
+        for n, planes in enumerate(pixels):
+            k, c = divmod(n, m)
+            places = _places(tensors, k, c)
+            into = [grad[place].numpy() for grad, place in zip(grads[:5], places, strict=False)]
+            view, background = _backward_image(ctx.arrays[n], ctx.bins[n], scene, list(planes), into)
+            grads[5][k, c] = torch.from_numpy(view)
+            if ctx.has_background:
+                grads[6][k, c] = torch.from_numpy(background)
         return (*grads, None) if ctx.has_background else (*grads, None, None)
 
 
@@ -137,11 +132,14 @@ def _places(tensors: list[Tensor], k: int, c: int) -> list[tuple[int, ...]]:
 
 def _arrays(tensors: list[Tensor], scene: SplatScene, k: int, c: int) -> _Arrays:
     index = _places(tensors, k, c)
-    five = [x.detach()[place].numpy() for x, place in zip(tensors[:5], index, strict=False)]
+    means, quats, scales, opacities, colors = (
+        x.detach()[place].numpy() for x, place in zip(tensors[:5], index, strict=False)
+    )
     background = np.zeros(scene.n_channels, np.float32)
     if len(tensors) == 8:
-        background[: five[4].shape[-1]] = tensors[7][k, c].detach().numpy()
-    return _Arrays(*five, tensors[5][k, c].detach().numpy(), tensors[6][k, c].numpy(), background)
+        background[: colors.shape[-1]] = tensors[7][k, c].detach().numpy()
+    viewmat, K = tensors[5][k, c].detach().numpy(), tensors[6][k, c].numpy()
+    return _Arrays(means, quats, scales, opacities, colors, viewmat, K, background)
 
 
 def _forward_image(
@@ -161,15 +159,17 @@ def _forward_image(
         -(-n // PART),
     )  # fmt: skip
     order = splat_kernels.sort_visible(keys)
-    lists = splat_kernels.bin_tiles(keys, order, stride, boxes, tiles_x, tiles_y, with_pairs)
+    tile_starts, entries, pair_starts, pair_entries = splat_kernels.bin_tiles(
+        keys, order, stride, boxes, tiles_x, tiles_y, with_pairs
+    )
     used = np.empty(tiles_x * tiles_y, np.int64)
     run_ranges(
         lambda first, last: splat_kernels.raster(
-            first, last, tiles_x, width, height, lists[0], lists[1], stride, records, boxes, arrays.background, image,
+            first, last, tiles_x, width, height, tile_starts, entries, stride, records, boxes, arrays.background, image,
             transmittance, used),
         tiles_x * tiles_y,
     )  # fmt: skip
-    bins = _Bins(records, *lists, used)
+    bins = _Bins(records, tile_starts, entries, pair_starts, pair_entries, used)
     weakref.finalize(bins, give_back, records)
     return bins
 

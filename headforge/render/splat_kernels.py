@@ -12,6 +12,8 @@ Arrays are float32 and contiguous; helpers on lanes take them flat.
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from headforge.render.jit import kernel
@@ -38,6 +40,10 @@ CHUNK = 256
 AHEAD = 12
 """How many records ahead the cache is asked for."""
 TILE, BLOCK = 16, 4
+Array: TypeAlias = Any
+Lanes: TypeAlias = Any
+"""Types inside kernels are numba's affair."""
+
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _CAP, _MIN, _STOP = np.float32(ALPHA_CAP), np.float32(ALPHA_MIN), np.float32(TRANSMITTANCE_STOP)
 _FAINTEST = np.float32(-8.1)
@@ -57,7 +63,7 @@ LANE_Y = np.ascontiguousarray(block_basis()[:, 2])
 
 
 @kernel()
-def sort_visible(keys):  # noqa: ANN001, ANN202
+def sort_visible(keys: Array) -> Array:
     """Indices of the visible Gaussians from near to far, equal depths in index order (radix sort, 11 bits a pass)."""
     n, low, high = 0, HIDDEN, np.uint32(0)
     for i in range(len(keys)):
@@ -90,7 +96,9 @@ def sort_visible(keys):  # noqa: ANN001, ANN202
 
 
 @kernel()
-def bin_tiles(keys, order, stride, boxes, tiles_x, tiles_y, with_pairs):  # noqa: ANN001, ANN202
+def bin_tiles(
+    keys: Array, order: Array, stride: int, boxes: Array, tiles_x: int, tiles_y: int, with_pairs: bool
+) -> tuple[Array, Array, Array, Array]:
     """Lists of Gaussians per tile, each from near to far.
 
     Returns tile_starts [T + 1], entries [E] (Gaussian ids), and for the way back pair_starts [N + 1] (first pair of
@@ -131,7 +139,19 @@ def bin_tiles(keys, order, stride, boxes, tiles_x, tiles_y, with_pairs):  # noqa
 
 
 @kernel(inline="always")
-def _spread_chunk(first, last, end, entries, boxes, stride, left, top, alive, lists, counts):  # noqa: ANN001, ANN202
+def _spread_chunk(
+    first: int,
+    last: int,
+    end: int,
+    entries: Array,
+    boxes: Array,
+    stride: int,
+    left: int,
+    top: int,
+    alive: Array,
+    lists: Array,
+    counts: Array,
+) -> None:
     """List the entries first..last for each live block that their boxes touch: entry number in the chunk."""
     for b in range(16):
         counts[b] = 0
@@ -151,7 +171,7 @@ def _spread_chunk(first, last, end, entries, boxes, stride, left, top, alive, li
 
 
 @kernel(inline="always")
-def _start_block(b, left, top, width, height, transmittance):  # noqa: ANN001, ANN202
+def _start_block(b: int, left: int, top: int, width: int, height: int, transmittance: Array) -> bool:
     """Transmittance 1, or -1 (ended) outside the image; true if any pixel of the block is on the image."""
     x, y = left + b % BLOCK * BLOCK, top + b // BLOCK * BLOCK
     for p in range(16):
@@ -162,9 +182,21 @@ def _start_block(b, left, top, width, height, transmittance):  # noqa: ANN001, A
 
 @kernel()
 def raster(
-    first_tile, last_tile, tiles_x, width, height, tile_starts, entries, stride, records, boxes, background, image,
-    transmittance, used,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    first_tile: int,
+    last_tile: int,
+    tiles_x: int,
+    width: int,
+    height: int,
+    tile_starts: Array,
+    entries: Array,
+    stride: int,
+    records: Array,
+    boxes: Array,
+    background: Array,
+    image: Array,
+    transmittance: Array,
+    used: Array,
+) -> None:
     """Fill image [H, W, C], the final transmittance [H, W] and how many entries each tile used [T]."""
     n_channels = image.shape[2]
     padded = stride - GEOMETRY
@@ -195,7 +227,7 @@ def raster(
 
 
 @kernel(inline="always")
-def _block_pixels(b, left, top):  # noqa: ANN001, ANN202
+def _block_pixels(b: int, left: int, top: int) -> tuple[Lanes, ...]:
     """x and y of a block's pixel centres."""
     x = load16(LANE_X, 0) + broadcast16(np.float32(left + b % BLOCK * BLOCK) + _TWO)
     y = load16(LANE_Y, 0) + broadcast16(np.float32(top + b // BLOCK * BLOCK) + _TWO)
@@ -203,7 +235,7 @@ def _block_pixels(b, left, top):  # noqa: ANN001, ANN202
 
 
 @kernel(inline="always")
-def _exponent(records, at, x, y):  # noqa: ANN001, ANN202
+def _exponent(records: Array, at: int, x: Lanes, y: Lanes) -> Lanes:
     """Base 2 exponent of a Gaussian at a block's pixels."""
     dx, dy = broadcast16(records[at]) - x, broadcast16(records[at + 1]) - y
     along = fma(broadcast16(records[at + 3]), dy, broadcast16(records[at + 2]) * dx)
@@ -212,8 +244,19 @@ def _exponent(records, at, x, y):  # noqa: ANN001, ANN202
 
 @kernel(inline="always")
 def _weigh(
-    b, count, first, lists, entries, records, stride, left, top, light, weights, hits
-):  # noqa: ANN001, ANN202  # fmt: skip
+    b: int,
+    count: int,
+    first: int,
+    lists: Array,
+    entries: Array,
+    records: Array,
+    stride: int,
+    left: int,
+    top: int,
+    light: Array,
+    weights: Array,
+    hits: Array,
+) -> tuple[int, bool]:
     """Weights of a block's listed Gaussians that it sees; returns how many, and whether any pixel is still open."""
     x, y = _block_pixels(b, left, top)
     zero, least, stop = broadcast16(_ZERO), broadcast16(_MIN), broadcast16(_STOP)
@@ -242,7 +285,7 @@ def _weigh(
 
 
 @kernel(inline="always")
-def _add_colors(n, hits, weights, records, padded, sums, base):  # noqa: ANN001, ANN202
+def _add_colors(n: int, hits: Array, weights: Array, records: Array, padded: int, sums: Array, base: int) -> None:
     """Add weight x colour of n Gaussians to a block's sums [channel, pixel], four channels at a time."""
     for c in range(0, padded, 4):
         at = base + c * 16
@@ -262,8 +305,18 @@ def _add_colors(n, hits, weights, records, padded, sums, base):  # noqa: ANN001,
 
 @kernel(inline="always")
 def _write_tile(
-    left, top, width, height, n_channels, padded, sums, light, background, image, transmittance
-):  # noqa: ANN001, ANN202  # fmt: skip
+    left: int,
+    top: int,
+    width: int,
+    height: int,
+    n_channels: int,
+    padded: int,
+    sums: Array,
+    light: Array,
+    background: Array,
+    image: Array,
+    transmittance: Array,
+) -> None:
     for y in range(top, min(top + TILE, height)):
         for x in range(left, min(left + TILE, width)):
             b, p = ((y - top) >> 2 << 2) + ((x - left) >> 2), ((y - top) & 3) * 4 + ((x - left) & 3)
@@ -275,9 +328,26 @@ def _write_tile(
 
 @kernel()
 def raster_backward(
-    first_tile, last_tile, tiles_x, width, height, tile_starts, used, slot_starts, entries, stride, records, boxes,
-    image, transmittance, grad_image, grad_alpha, slots, slot_stride, background_parts,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    first_tile: int,
+    last_tile: int,
+    tiles_x: int,
+    width: int,
+    height: int,
+    tile_starts: Array,
+    used: Array,
+    slot_starts: Array,
+    entries: Array,
+    stride: int,
+    records: Array,
+    boxes: Array,
+    image: Array,
+    transmittance: Array,
+    grad_image: Array,
+    grad_alpha: Array,
+    slots: Array,
+    slot_stride: int,
+    background_parts: Array,
+) -> None:
     """Fill one gradient slot per used entry (MOMENTS, then colours) and each tile's gradient of the background.
 
     Pixels are walked from front to back as in `raster`; what lies behind a Gaussian is the rest of a running total.
@@ -314,9 +384,22 @@ def raster_backward(
 
 @kernel(inline="always")
 def _read_gradients(
-    tile, left, top, width, height, padded, lanes, image, transmittance, grad_image, grad_alpha, by_channel, by_pixel,
-    rest, background_parts,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    tile: int,
+    left: int,
+    top: int,
+    width: int,
+    height: int,
+    padded: int,
+    lanes: int,
+    image: Array,
+    transmittance: Array,
+    grad_image: Array,
+    grad_alpha: Array,
+    by_channel: Array,
+    by_pixel: Array,
+    rest: Array,
+    background_parts: Array,
+) -> None:
     """The picture's gradients in both orders that the lanes want, and each pixel's total."""
     n_channels = image.shape[2]
     by_channel[:] = _ZERO
@@ -339,8 +422,23 @@ def _read_gradients(
 
 @kernel(inline="always")
 def _pull(
-    b, count, first, lists, entries, records, stride, padded, left, top, light, rest, by_channel, weights, pulls, hits
-):  # noqa: ANN001, ANN202  # fmt: skip
+    b: int,
+    count: int,
+    first: int,
+    lists: Array,
+    entries: Array,
+    records: Array,
+    stride: int,
+    padded: int,
+    left: int,
+    top: int,
+    light: Array,
+    rest: Array,
+    by_channel: Array,
+    weights: Array,
+    pulls: Array,
+    hits: Array,
+) -> tuple[int, bool]:
     """Weights, and gradients of the exponents, of a block's Gaussians; how many, and whether a pixel is still open."""
     x, y = _block_pixels(b, left, top)
     zero, one, least, stop = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_MIN), broadcast16(_STOP)
@@ -385,9 +483,24 @@ def _pull(
 
 @kernel(inline="always")
 def _add_slots(
-    b, n, first, slot, hits, entries, records, stride, left, top, weights, pulls, by_pixel, lanes, moments, slots,
-    slot_stride,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    b: int,
+    n: int,
+    first: int,
+    slot: int,
+    hits: Array,
+    entries: Array,
+    records: Array,
+    stride: int,
+    left: int,
+    top: int,
+    weights: Array,
+    pulls: Array,
+    by_pixel: Array,
+    lanes: int,
+    moments: Array,
+    slots: Array,
+    slot_stride: int,
+) -> None:
     """Sum a block's pixels into the slots: moments about the block's middle, moved to each Gaussian's centre."""
     middle_x = np.float32(left + b % BLOCK * BLOCK) + _TWO
     middle_y = np.float32(top + b // BLOCK * BLOCK) + _TWO

@@ -7,6 +7,7 @@ Gaussians are handled in parts of fixed size, so that no result depends on how p
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -48,6 +49,10 @@ BOX_MARGIN_PX = np.float32(4e-3)
 """Boxes are widened by this, more than roundings and the rough logarithm move an edge; what it lets in is tested
 exactly later."""
 
+Array: TypeAlias = Any
+Lanes: TypeAlias = Any
+"""Types inside kernels are numba's affair."""
+
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _LOG2E, _TWO_LN2 = np.float32(math.log2(math.e)), np.float32(2 * math.log(2))
 _MIN, _LOG2_MIN = np.float32(ALPHA_MIN), np.float32(math.log2(ALPHA_MIN))
@@ -56,7 +61,7 @@ _TINY, _MINUS_HALF_LOG2E = np.float32(1e-12), np.float32(-0.5 * math.log2(math.e
 
 
 @kernel(inline="always")
-def _slope_limits(K, width, height):  # noqa: ANN001, ANN202
+def _slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float, float]:
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     w, h = np.float32(width), np.float32(height)
     mx, my = _MARGIN * w / fx * _HALF, _MARGIN * h / fy * _HALF
@@ -64,15 +69,33 @@ def _slope_limits(K, width, height):  # noqa: ANN001, ANN202
 
 
 @kernel(inline="always")
-def _dot(a0, a1, a2, b0, b1, b2):  # noqa: ANN001, ANN202
+def _dot(a0: Lanes, a1: Lanes, a2: Lanes, b0: Lanes, b1: Lanes, b2: Lanes) -> Lanes:
     return fma(a0, b0, fma(a1, b1, a2 * b2))
 
 
 @kernel()
 def project(
-    first_part, last_part, n, means, quats, scales, opacities, colors, view, K, width, height, eps2d, near,
-    antialiased, with_depth, stride, records, boxes, keys,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    first_part: int,
+    last_part: int,
+    n: int,
+    means: Array,
+    quats: Array,
+    scales: Array,
+    opacities: Array,
+    colors: Array,
+    view: Array,
+    K: Array,
+    width: int,
+    height: int,
+    eps2d: float,
+    near: float,
+    antialiased: bool,
+    with_depth: bool,
+    stride: int,
+    records: Array,
+    boxes: Array,
+    keys: Array,
+) -> None:
     """Fill records [N x stride], `boxes` (the records as int32) and the depth sort keys [N] (uint32).
 
     means, quats, scales and opacities are flat, colors is [N, C].
@@ -111,7 +134,7 @@ def project(
 
 
 @kernel(inline="always")
-def _camera_lanes(view):  # noqa: ANN001, ANN202
+def _camera_lanes(view: Array) -> tuple[Lanes, ...]:
     return (
         broadcast16(view[0, 0]), broadcast16(view[0, 1]), broadcast16(view[0, 2]), broadcast16(view[0, 3]),
         broadcast16(view[1, 0]), broadcast16(view[1, 1]), broadcast16(view[1, 2]), broadcast16(view[1, 3]),
@@ -120,7 +143,7 @@ def _camera_lanes(view):  # noqa: ANN001, ANN202
 
 
 @kernel(inline="always")
-def _rays(means, i, view, near):  # noqa: ANN001, ANN202
+def _rays(means: Array, i: int, view: Array, near: float) -> tuple[Lanes, ...]:
     """Camera depth, whether it is in range, 1 / depth (1 where not), and the ray's slopes."""
     one = broadcast16(_ONE)
     px, py, pz = load16_of_3(means, i * 3, 0), load16_of_3(means, i * 3, 1), load16_of_3(means, i * 3, 2)
@@ -134,7 +157,9 @@ def _rays(means, i, view, near):  # noqa: ANN001, ANN202
 
 
 @kernel(inline="always")
-def _jacobian(view, K, width, height, inv_z, ray_x, ray_y):  # noqa: ANN001, ANN202
+def _jacobian(
+    view: Array, K: Array, width: int, height: int, inv_z: Lanes, ray_x: Lanes, ray_y: Lanes
+) -> tuple[Lanes, ...]:
     """The two rows (focal / depth) (row of the view - slope x its last row), with the slopes as they are clamped."""
     low_x, high_x, low_y, high_y = _slope_limits(K, width, height)
     v00, v01, v02, _, v10, v11, v12, _, v20, v21, v22, _ = _camera_lanes(view)
@@ -149,7 +174,7 @@ def _jacobian(view, K, width, height, inv_z, ray_x, ray_y):  # noqa: ANN001, ANN
 
 
 @kernel(inline="always")
-def _unit_quaternions(quats, i):  # noqa: ANN001, ANN202
+def _unit_quaternions(quats: Array, i: int) -> tuple[Lanes, ...]:
     w, x = load16_of_4(quats, i * 4, 0), load16_of_4(quats, i * 4, 1)
     y, z = load16_of_4(quats, i * 4, 2), load16_of_4(quats, i * 4, 3)
     norm = maximum(square_root(fma(w, w, fma(x, x, fma(y, y, z * z)))), broadcast16(_TINY))
@@ -158,7 +183,7 @@ def _unit_quaternions(quats, i):  # noqa: ANN001, ANN202
 
 
 @kernel(inline="always")
-def _rotation(w, x, y, z):  # noqa: ANN001, ANN202
+def _rotation(w: Lanes, x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, ...]:
     one, two = broadcast16(_ONE), broadcast16(_TWO)
     return (
         one - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y),
@@ -169,8 +194,20 @@ def _rotation(w, x, y, z):  # noqa: ANN001, ANN202
 
 @kernel()
 def _project_16(
-    means, quats, scales, opacities, i, view, K, width, height, eps2d, near, antialiased, found
-):  # noqa: ANN001, ANN202  # fmt: skip
+    means: Array,
+    quats: Array,
+    scales: Array,
+    opacities: Array,
+    i: int,
+    view: Array,
+    K: Array,
+    width: int,
+    height: int,
+    eps2d: float,
+    near: float,
+    antialiased: bool,
+    found: Array,
+) -> None:
     """Rows of found [11, 16]: six of GEOMETRY, depth, first column, first row, last column, last row.
 
     A Gaussian that is not seen gets an empty box.
@@ -220,9 +257,22 @@ def _project_16(
 
 @kernel(inline="always")
 def _sum_slots(
-    i, count, stride, boxes, tiles_x, pair_starts, pair_entries, tile_starts, used, entry_slots, slots, slot_stride,
-    sums, moments, grad_colors,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    i: int,
+    count: int,
+    stride: int,
+    boxes: Array,
+    tiles_x: int,
+    pair_starts: Array,
+    pair_entries: Array,
+    tile_starts: Array,
+    used: Array,
+    entry_slots: Array,
+    slots: Array,
+    slot_stride: int,
+    sums: Array,
+    moments: Array,
+    grad_colors: Array,
+) -> bool:
     """Add each Gaussian's slots in tile order; moments [8, 16], colours straight to their gradient."""
     n_colors, any_used = grad_colors.shape[1], False
     for p in range(16):
@@ -259,10 +309,38 @@ def _sum_slots(
 
 @kernel()
 def project_backward(
-    first_part, last_part, n, means, quats, scales, opacities, view, K, width, height, eps2d, near, antialiased,
-    with_depth, stride, boxes, tiles_x, pair_starts, pair_entries, tile_starts, used, entry_slots, slots, slot_stride,
-    grad_means, grad_quats, grad_scales, grad_opacities, grad_colors, view_parts,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    first_part: int,
+    last_part: int,
+    n: int,
+    means: Array,
+    quats: Array,
+    scales: Array,
+    opacities: Array,
+    view: Array,
+    K: Array,
+    width: int,
+    height: int,
+    eps2d: float,
+    near: float,
+    antialiased: bool,
+    with_depth: bool,
+    stride: int,
+    boxes: Array,
+    tiles_x: int,
+    pair_starts: Array,
+    pair_entries: Array,
+    tile_starts: Array,
+    used: Array,
+    entry_slots: Array,
+    slots: Array,
+    slot_stride: int,
+    grad_means: Array,
+    grad_quats: Array,
+    grad_scales: Array,
+    grad_opacities: Array,
+    grad_colors: Array,
+    view_parts: Array,
+) -> None:
     """Add one image's gradients to those of the Gaussians, and fill the camera's, [parts, 3, 4], part by part."""
     sums, moments, out = np.empty(slot_stride, np.float32), np.empty(7 * 16, np.float32), np.empty(11 * 16, np.float32)
     tail_means, tail_quats = np.zeros(48, np.float32), np.ones(64, np.float32)
@@ -300,14 +378,28 @@ def project_backward(
 
 
 @kernel(inline="always")
-def _add16(array, row, value):  # noqa: ANN001, ANN202
+def _add16(array: Array, row: int, value: Lanes) -> None:
     store16(array, row * 16, load16(array, row * 16) + value)
 
 
 @kernel()
 def _project_16_backward(
-    means, quats, scales, opacities, i, view, K, width, height, eps2d, near, antialiased, moments, out, camera
-):  # noqa: ANN001, ANN202  # fmt: skip
+    means: Array,
+    quats: Array,
+    scales: Array,
+    opacities: Array,
+    i: int,
+    view: Array,
+    K: Array,
+    width: int,
+    height: int,
+    eps2d: float,
+    near: float,
+    antialiased: bool,
+    moments: Array,
+    out: Array,
+    camera: Array,
+) -> None:
     """From the exponents' gradients (times 1, dx, dy, dx^2, dx dy, dy^2) and the depths' to those of the inputs.
 
     out [11, 16]: means 3, scales 3, quats 4, opacity; camera [12, 16] is added to.

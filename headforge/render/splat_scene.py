@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,8 +122,8 @@ def make_scene(
                           "give a width and a height of at least 0.")  # fmt: skip
     n, m, c = means.shape[-2], viewmats.shape[-3], colors.shape[-1] if colors.dim() else 0
     try:
-        batch = torch.broadcast_shapes(means.shape[:-2], viewmats.shape[:-3])
-    except RuntimeError:
+        batch = np.broadcast_shapes(means.shape[:-2], viewmats.shape[:-3])
+    except ValueError:
         expected = f"batch dimensions that fit those of viewmats, {tuple(viewmats.shape[:-3])}"
         raise ShapeError("means", expected, tuple(means.shape)) from None
     if scales.shape[-2:] != (n, 3) and scales.shape[-1:] == (n,):
@@ -149,12 +150,12 @@ def make_scene(
         near_plane=near_plane,
         antialiased=antialiased,
         with_depth=with_depth,
-        batch_shape=tuple(batch),
+        batch_shape=batch,
     )
 
 
 def _flat(
-    name: str, x: Tensor, batch: torch.Size, tail: tuple[int, ...], axes: str, *, whole: bool = False
+    name: str, x: Tensor, batch: tuple[int, ...], tail: tuple[int, ...], axes: str, *, whole: bool = False
 ) -> Tensor:
     """[*, tail] to [B, tail], or to [1, tail] if it has no batch dimensions and `whole` is false."""
     lead = x.dim() - len(tail)
@@ -171,11 +172,11 @@ def _flat(
 def check_finite(scene: SplatScene) -> None:
     """Raise `NotFiniteError` for the first tensor that holds NaN or infinity."""
     names = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
-    for name in names:
-        x = getattr(scene, name)
-        # The sum is several times cheaper than looking at every value, and can only err on the careful side.
-        if x is None or math.isfinite(float(x.detach().sum())):
-            continue
+    tensors = {name: getattr(scene, name) for name in names if getattr(scene, name) is not None}
+    # Sums are several times cheaper than looking at every value, and can only err on the careful side.
+    if math.isfinite(float(torch.stack([x.detach().sum() for x in tensors.values()]).sum())):
+        return
+    for name, x in tensors.items():
         finite = torch.isfinite(x)
         if not bool(finite.all()):
             raise NotFiniteError(name, int((~finite).sum()), finite.numel())

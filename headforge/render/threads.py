@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 from headforge.errors import ConfigError
 
@@ -47,7 +48,7 @@ def run_ranges(run: Callable[[int, int], object], n: int, *, ranges_per_thread: 
         pool = _pool
         n_ranges = min(n, n_threads * ranges_per_thread)
         edges = [n * k // n_ranges for k in range(n_ranges + 1)]
-        futures = [pool.submit(run, first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+        futures = [pool.submit(run, first, last) for first, last in pairwise(edges)]
     for future in futures:
         future.result()
 

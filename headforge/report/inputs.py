@@ -66,6 +66,7 @@ class Run:
     portrait_rejects: tuple[Mapping[str, object], ...]
     models: Path | None
     avatars: tuple[AvatarFolder, ...]
+    avatar_rejects: tuple[Mapping[str, object], ...]
     metrics: MetricSet
     predictions: tuple[Prediction, ...]
 
@@ -101,9 +102,10 @@ def read_run(
         tracks=_read_tracks(tracked),
         track_summary=read_json(tracked / "tracks.json") if tracked else {},
         portraits=_portraits(tracked),
-        portrait_rejects=_portrait_rejects(tracked),
+        portrait_rejects=_rejects(tracked),
         models=models,
         avatars=_avatars(avatars),
+        avatar_rejects=_rejects(avatars),
         metrics=read_metrics(metrics),
         predictions=tuple(read_predictions(predictions)) if predictions and predictions.is_file() else (),
     )
@@ -141,8 +143,8 @@ def _portraits(tracked: Path | None) -> tuple[PortraitFolder, ...]:
     return tuple(PortraitFolder(f.name, f, read_json(f / "track.json")) for f in folders if f.is_dir())
 
 
-def _portrait_rejects(tracked: Path | None) -> tuple[Mapping[str, object], ...]:
-    items = read_json(tracked / "rejects.json").get("items", []) if tracked is not None else []
+def _rejects(folder: Path | None) -> tuple[Mapping[str, object], ...]:
+    items = read_json(folder / "rejects.json").get("items", []) if folder is not None else []
     return tuple(item for item in items if isinstance(item, dict)) if isinstance(items, list) else ()
 
 

@@ -86,6 +86,12 @@ UNITS = {"_db": "dB", "_px": "px", "_deg": "\N{DEGREE SIGN}", "_mm": "mm", "_pct
 ACRONYMS = {"psnr": "PSNR", "ssim": "SSIM", "l1": "L1", "rms": "RMS"}
 
 
+def rejects_table(items: Sequence[Mapping[str, object]], caption: str) -> Table:
+    """What was rejected by which check, and why."""
+    rows = tuple(tuple(str(item.get(key, "")) for key in ("item", "gate", "reason")) for item in items)
+    return Table(("item", "check", "reason"), rows, caption, numeric=False)
+
+
 def metric_title(metric: str) -> str:
     """The name of a metric as a column title, with its unit."""
     suffix = next((s for s in UNITS if metric.endswith(s)), "")

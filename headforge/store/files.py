@@ -94,7 +94,7 @@ def storage_errors(path: Path, only: Collection[int] | None = None) -> Iterator[
 
 
 _ADVICE = {
-    errno.ENOSPC: "free some space (headforge gc removes objects nothing refers to) or set HEADFORGE_HOME elsewhere.",
+    errno.ENOSPC: "free some space or set HEADFORGE_HOME to another disk.",
     errno.EDQUOT: "your quota is used up: free some space or set HEADFORGE_HOME to another disk.",
     errno.EROFS: "the file system is read-only: set HEADFORGE_HOME, or work in a project, on one that is not.",
     errno.EACCES: "make the folder writable for this user (chmod, chown) or set HEADFORGE_HOME to one that is.",

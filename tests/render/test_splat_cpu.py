@@ -24,8 +24,14 @@ VALUE_TOLERANCE = 2e-5
 FLIP_TOLERANCE = 2 * ALPHA_MIN
 """A pixel at the threshold where a Gaussian ends may see it in one backend and not in the other."""
 HALF_PIXEL = torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-GRADIENT_TOLERANCE = 1e-3
-"""Of the tensor's largest gradient: rounding, and pixels at thresholds, whose gradients jump."""
+GRADIENT_TOLERANCE = 2e-3
+"""Of the tensor's largest gradient, for its worst element: what lies behind a Gaussian is a float32 difference of two
+totals, divided by 1 - alpha, so that thin Gaussians behind nearly opaque ones keep few digits."""
+TYPICAL_GRADIENT_TOLERANCE = 1e-4
+"""The same for all but one element in ten."""
+FLIPPED_GRADIENT_TOLERANCE = 5e-2
+"""The same where a pixel flipped: its whole share of the gradient comes or goes (as it does between the twin in
+float32 and in float64), a few parts in a thousand of these scenes of some hundred lit pixels."""
 
 
 def assert_close(inputs: Inputs, **options: object) -> None:
@@ -35,11 +41,14 @@ def assert_close(inputs: Inputs, **options: object) -> None:
     assert error.quantile(0.99) < VALUE_TOLERANCE
     if "ED" not in str(options):
         assert error.max() < FLIP_TOLERANCE
+    tolerance = FLIPPED_GRADIENT_TOLERANCE if error.max() > VALUE_TOLERANCE else GRADIENT_TOLERANCE
     for name, a, b in zip(NAMES, our_grads, twin_grads, strict=True):
         if b is None:
             assert a is None
             continue
-        assert (a - b).abs().max() <= GRADIENT_TOLERANCE * b.abs().max() + 1e-6, name
+        assert (a - b).abs().max() <= tolerance * b.abs().max() + 1e-6, name
+        if error.max() < VALUE_TOLERANCE:
+            assert (a - b).abs().quantile(0.9) <= TYPICAL_GRADIENT_TOLERANCE * b.abs().max() + 1e-6, name
 
 
 @settings(max_examples=25, deadline=None)
@@ -108,7 +117,8 @@ def test_a_hundred_thousand_on_one_pixel() -> None:
         # The principal point is moved to a pixel's centre.
         means=torch.randn(n, 3, generator=torch.Generator().manual_seed(0)) * 1e-4,
         quats=inputs.quats.expand(n, 4), scales=torch.full((n, 3), 1e-4), opacities=torch.full((n,), 0.005),
-        colors=torch.full((n, 3), 0.5), viewmats=inputs.viewmats, Ks=inputs.Ks + HALF_PIXEL, backgrounds=inputs.backgrounds,
+        colors=torch.full((n, 3), 0.5), viewmats=inputs.viewmats, Ks=inputs.Ks + HALF_PIXEL,
+        backgrounds=inputs.backgrounds,
     ).to(torch.float32)  # fmt: skip
     result = draw(crowd, "cpu")
     middle = result.image[0, 20, 20]

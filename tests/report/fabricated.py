@@ -44,6 +44,8 @@ def fabricate_run(root: Path, portrait: str = PORTRAIT) -> dict[str, Path]:
     for subject in (samples[1], samples[3]):
         _write_avatar(folders["avatars"] / subject[0].subject_id, head, subject)
     _write_avatar(folders["avatars"] / portrait, head, samples[0], is_portrait=True)
+    rejected = [{"item": "000002", "gate": "views", "reason": "too few views were tracked"}]
+    (folders["avatars"] / "rejects.json").write_text(json.dumps(rejected))
     _write_predictions(folders["metrics"] / "details", samples)
     return folders
 

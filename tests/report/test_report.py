@@ -50,7 +50,8 @@ def test_every_part_is_there(html: str) -> None:
     assert html.count("<video") == 5
     assert html.count('src="data:video/mp4') == 3
     assert 'class="note missing"' not in html.split('id="numbers"')[0]
-    for text in ("control map", "reprojection, tracked", "tracked mesh", "000003 (long hair)", "no face was found",
+    for text in ("control map", "reprojection, tracked", "tracked mesh", "000003 (long hair)",
+                 "no face was found", "too few views were tracked",
                  "the head touches the border", "too few landmarks", "not comparable"):  # fmt: skip
         assert text in html, text
 

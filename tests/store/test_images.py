@@ -68,7 +68,9 @@ def test_a_plain_photo_reads_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_photo(save(tmp_path / "a.png", Image.fromarray(PHOTO))), PHOTO)
 
 
-@pytest.mark.parametrize("orientation, turned", [(3, np.rot90(PHOTO, 2)), (6, np.rot90(PHOTO, -1)), (8, np.rot90(PHOTO))])
+@pytest.mark.parametrize(
+    "orientation, turned", [(3, np.rot90(PHOTO, 2)), (6, np.rot90(PHOTO, -1)), (8, np.rot90(PHOTO))]
+)
 def test_a_photo_is_turned_as_its_exif_says(tmp_path: Path, orientation: int, turned: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_samples_survive_a_round_trip(tmp_path: Path) -> None:
     assert (info.n_rows, info.subject_ids) == (9, ("000000", "000001", "000002"))
     assert (info.sha256, info.n_bytes) == (sha256_file(info.path), info.path.stat().st_size)
     read = read_shard_samples(tmp_path / "part.parquet")
-    for found, expected in zip(read, sum(written, []), strict=True):
+    for found, expected in zip(read, chain.from_iterable(written), strict=True):
         assert_same_sample(found, expected)
 
 
@@ -85,7 +86,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 
 def test_views_hold_everything_but_the_pictures(tmp_path: Path) -> None:
-    written = sum(subjects(range(3)), [])
+    written = list(chain.from_iterable(subjects(range(3))))
     write_shard(tmp_path / "part.parquet", subjects(range(3)))
     views = read_shard_views(tmp_path / "part.parquet")
     assert len(views) == 9

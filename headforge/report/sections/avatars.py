@@ -11,6 +11,7 @@ from headforge.report.blocks import Block, Gallery, Grid, GridRow, Note, Picture
 from headforge.report.inputs import AvatarFolder, Run
 from headforge.report.pictures import ERROR_GAIN, error_map, psnr_db
 from headforge.report.sections.dataset import spread
+from headforge.report.tables import rejects_table
 from headforge.store.images import area_resize
 from headforge.store.shards import Dataset
 from headforge.types import Prediction
@@ -39,6 +40,8 @@ def avatars_section(run: Run, n_avatars: int, n_views: int, tables: Sequence[Blo
             blocks.append(Gallery(films, "Turntables.", "medium"))
         if not any(hair_of(run.dataset, f.name) == "long" for f in folders):
             blocks.append(Note("No long-haired subject is among the avatars of this run.", "missing"))
+    if run.avatar_rejects:
+        blocks.append(rejects_table(run.avatar_rejects, "Rejected subjects"))
     return Section("avatars", "Avatars", lead, (*blocks, *tables))
 
 

@@ -118,15 +118,19 @@ def _people(headline: Headline) -> str:
 
 
 def protocol_table(protocols: Mapping[str, Mapping[str, object]]) -> Table:
-    """What each hash stands for, one protocol a row."""
-    settings = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol))
-    # What an embedding's weights are is a hash as long as the protocol's own; its beginning tells it apart as well.
-    rows = [
-        (
-            key[:HASH_LENGTH],
-            *(str(protocol.get(s, ABSENT))[: HASH_LENGTH if s.endswith("sha256") else None] for s in settings),
-        )
-        for key, protocol in protocols.items()
-    ]
-    ordered = sorted(rows, key=lambda row: row[1:])
-    return Table(("protocol", *(s.replace("_", " ") for s in settings)), tuple(ordered), numeric=False)
+    """What each hash stands for, one protocol a row; settings that all share are in the caption."""
+    names = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol))
+    values = {name: [_setting(protocol, name) for protocol in protocols.values()] for name in names}
+    shared = {name: found[0] for name, found in values.items() if len(set(found)) == 1}
+    shown = [name for name in names if name not in shared]
+    rows = sorted(zip(*(values[name] for name in shown), protocols, strict=True))
+    body = tuple((key[:HASH_LENGTH], *settings) for *settings, key in rows)
+    listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
+    titles = ("protocol", *(name.replace("_", " ") for name in shown))
+    return Table(titles, body, f"In all of them: {listed}." if shared else "", numeric=False)
+
+
+def _setting(protocol: Mapping[str, object], name: str) -> str:
+    # The weights' hash is as long as the protocol's own; its beginning tells it apart as well.
+    text = str(protocol.get(name, ""))
+    return (text[:HASH_LENGTH] if name.endswith("sha256") else text) or ABSENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from headforge.avatar.rig import load_rigged
 from headforge.errors import DataError
 from headforge.flame.model import HeadModel
 from headforge.report import pictures as draw
-from headforge.report.blocks import Block, Gallery, Note, Picture, Section, Table, Video
+from headforge.report.blocks import Block, Gallery, Note, Picture, Section, Video
 from headforge.report.inputs import AvatarFolder, PortraitFolder, Run, read_picture
 from headforge.report.sections.dataset import most_frontal, spread
+from headforge.report.tables import rejects_table
 from headforge.store.shards import read_shard_samples
 
 AVATAR_YAWS_DEG = (-60.0, -30.0, 0.0, 30.0, 60.0)
@@ -41,7 +42,7 @@ def portrait_section(run: Run, n_portraits: int, identity: Mapping[str, str]) ->
         others = ", ".join(portrait.name for portrait in run.portraits[n_portraits:])
         blocks.append(Note(f"Not shown: {others}."))
     if run.portrait_rejects:
-        blocks.append(_rejected(run.portrait_rejects))
+        blocks.append(rejects_table(run.portrait_rejects, "Rejected portraits"))
     return Section("portrait", "Portrait", lead, tuple(blocks))
 
 
@@ -125,11 +126,6 @@ def _view_files(run: Run, name: str) -> list[Path]:
     if run.models is not None:
         places.append(run.models / "portraits" / name / "views.parquet")
     return [path for path in places if path.is_file()][:1]
-
-
-def _rejected(items: Sequence[Mapping[str, object]]) -> Table:
-    rows = tuple((str(i.get("item", "")), str(i.get("gate", "")), str(i.get("reason", ""))) for i in items)
-    return Table(("portrait", "check", "reason"), rows, "Rejected portraits", numeric=False)
 
 
 def hero_pictures(run: Run) -> tuple[Picture | Video, ...]:

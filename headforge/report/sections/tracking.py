@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from headforge.report.blocks import Block, Chart, Charts, Grid, GridRow, Note, P
 from headforge.report.inputs import Run
 from headforge.report.sections.dataset import spread
 from headforge.store.shards import Dataset
-from headforge.types import Sample, Track
+from headforge.types import Camera, HeadParams, Sample, Track
 
 OVERLAY_SIZE = 256
 """Side of the overlays in pixels: the pictures are enlarged so that dots and mesh can be seen."""
@@ -53,18 +54,27 @@ def overlay_grid(run: Run, dataset: Dataset, head: HeadModel, n_rows: int) -> Gr
     return Grid(("picture", "landmarks", "tracked mesh", "exact mesh"), tuple(rows), caption)
 
 
-def compared_pairs(run: Run, dataset: Dataset, n: int) -> list[tuple[Sample, Track]]:
+@dataclass(frozen=True)
+class Exact:
+    """What the generator knows of a view, unbatched."""
+
+    params: HeadParams
+    camera: Camera
+
+
+def compared_pairs(run: Run, dataset: Dataset, n: int) -> list[tuple[Exact, Track]]:
     """Up to `n` views with a track, spread over the held-out subjects."""
-    pairs = []
-    for subject in dataset.subject_ids("test") or dataset.subject_ids():
-        for sample in dataset.samples(subject):
-            track = run.tracks.get((sample.subject_id, sample.view))
-            if track is not None and _ok(track):
-                pairs.append((sample, track))
-    return spread(pairs, n)
+    views = dataset.parameters()
+    held_out = set(dataset.subject_ids("test") or dataset.subject_ids())
+    rows = [row for key, row in views.rows.items() if key[0] in held_out and _ok(run.tracks.get(key))]
+    chosen = spread(rows, n)
+    keys = [(views.subject_ids[row], int(views.views[row])) for row in chosen]
+    return [
+        (Exact(views.params[row], views.camera[row]), run.tracks[key]) for row, key in zip(chosen, keys, strict=True)
+    ]
 
 
-def tracking_errors(head: HeadModel, pairs: Sequence[tuple[Sample, Track]]) -> dict[str, np.ndarray]:
+def tracking_errors(head: HeadModel, pairs: Sequence[tuple[Exact, Track]]) -> dict[str, np.ndarray]:
     """Errors of tracks against exact values, one array over the pairs each; empty without pairs."""
     if not pairs:
         return {}
@@ -118,10 +128,10 @@ def _charts(tracks: list[Track], errors: dict[str, np.ndarray]) -> tuple[Chart, 
     return tuple(charts)
 
 
-def _direction_error_deg(sample: Sample, track: Track) -> float:
+def _direction_error_deg(exact: Exact, track: Track) -> float:
     """Angle between the two directions from the head to its camera, seen in the head's own axes."""
     directions = []
-    for params, camera in ((sample.params, sample.camera), (track.params, track.camera)):
+    for params, camera in ((exact.params, exact.camera), (track.params, track.camera)):
         offset = camera.centre - params.translation
         directions.append(axis_angle_to_matrix(params.rotation).T @ (offset / offset.norm()))
     return math.degrees(math.acos(min(1.0, float(directions[0] @ directions[1]))))

@@ -1,0 +1,78 @@
+"""params.yaml, presets, dvc.yaml and README agree with the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows.cli import _parser
+from flows.params import field_help, load_settings, preset_names, render_params, validate
+from flows.sections import SECTIONS
+from flows.stages import STAGES
+
+ROOT = Path(__file__).parents[2]
+RELIED_ON = (
+    "synthesize.n_subjects", "synthesize.views_per_subject", "synthesize.image_size", "synthesize.subjects_per_shard",
+    "synthesize.generator", "train.n_images_seen", "train.image_size", "train.learning_rate", "engine.workers",
+)  # fmt: skip
+
+
+def test_params_file_is_the_defaults_under_their_docstrings() -> None:
+    # `python -m flows.params > params.yaml` writes it again.
+    assert (ROOT / "params.yaml").read_text() == render_params()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_is_explained(section: str) -> None:
+    names = {item.name for item in dataclasses.fields(SECTIONS[section])}
+    assert set(field_help(SECTIONS[section])) == names
+
+
+@pytest.mark.parametrize("key", RELIED_ON)
+def test_names_that_programs_rely_on(key: str) -> None:
+    section, _, name = key.partition(".")
+    assert name in {item.name for item in dataclasses.fields(SECTIONS[section])}
+
+
+@pytest.mark.parametrize("name", preset_names(ROOT))
+def test_preset_is_valid_and_the_demo_undoes_it(name: str) -> None:
+    preset = YAML(typ="safe").load((ROOT / "presets" / f"{name}.yaml").read_text())
+    demo = YAML(typ="safe").load((ROOT / "presets" / "demo.yaml").read_text())
+    validate(preset, name)
+    for section, values in preset.items():
+        assert set(values) <= set(demo[section]), f"presets/demo.yaml must set what {name} sets in {section}"
+
+
+def test_demo_preset_is_the_default() -> None:
+    demo = YAML(typ="safe").load((ROOT / "presets" / "demo.yaml").read_text())
+    assert validate(demo, "demo").sections == load_settings(ROOT).sections
+
+
+def test_dvc_stages_are_the_stages() -> None:
+    described = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert list(described) == [stage.name for stage in STAGES]
+    for stage in STAGES:
+        entry = described[stage.name]
+        outputs = [*entry.get("outs", []), *entry.get("metrics", [])]
+        assert entry["cmd"] == f"python -m flows.{stage.name}"
+        assert all(Path(output).is_relative_to(stage.output) for output in outputs)
+        assert stage.name in entry["params"]
+        assert "engine" not in entry["params"], "no result depends on the engine"
+
+
+def test_dvc_watches_the_version_of_every_stage_function() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    for path in re.findall(r"(headforge/\S+\.py):", text):
+        assert re.search(r"^VERSION = \d+$", (ROOT / path).read_text(), re.MULTILINE), path
+
+
+def test_commands_in_the_readme_exist() -> None:
+    lines = re.findall(r"^headforge .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert lines
+    for line in lines:
+        _parser().parse_args(shlex.split(line, comments=True)[1:])

@@ -1,0 +1,107 @@
+"""Bad input ends with 2, one message and a help line, and writes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows import project as project_module
+from flows.cli import main
+from flows.server import ServerError, prefect_server
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, root)
+    shutil.copytree(ROOT / "presets", root / "presets")
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("flows.dvc_guard.install", lambda: None)
+    return root
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert said.splitlines()[-1].startswith("help: ")
+    assert "Traceback" not in said
+    return said
+
+
+def test_folder_that_is_no_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "not in a headforge project" in refusal(capsys, "run")
+
+
+def test_project_without_git(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(project / ".git")
+    assert "not in a git repository" in refusal(capsys, "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-S", "synthesize.n_subject=3"), "did you mean synthesize.n_subjects?"),
+        (("-S", "synthesize.n_subjects=-1"), "-1"),
+        (("-S", "synthesize.n_subjects=many"), "should be a valid integer"),
+        (("--preset", "tyni"), "did you mean tiny?"),
+        (("--portrait", "nowhere.jpg"), "nowhere.jpg"),
+    ],
+)
+def test_bad_settings(project: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:
+    before = (project / "params.yaml").read_bytes()
+    assert said in refusal(capsys, "run", *arguments)
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "synthesise" in refusal(capsys, "synthesise")
+
+
+def test_another_run_in_progress(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / ".dvc" / "tmp").mkdir()
+    with (project / ".dvc" / "tmp" / "headforge.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another run is in progress" in refusal(capsys, "run")
+
+
+def test_no_space(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_module, "MIN_FREE_BYTES", 1 << 60)
+    assert "free space" in refusal(capsys, "run")
+
+
+def test_home_that_can_not_be_written(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "file").touch()
+    monkeypatch.setenv("HEADFORGE_HOME", str(project / "file"))
+    assert "can't be written" in refusal(capsys, "run")
+
+
+def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("PREFECT_SERVER_API_PORT", str(port))
+        with pytest.raises(ServerError, match=f"port {port}"), prefect_server():
+            pass
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port + 1 if port < 65535 else 1}/api")
+        with pytest.raises(ServerError, match="PREFECT_API_URL"), prefect_server():
+            pass

@@ -1,0 +1,84 @@
+"""DVC notices damaged objects in its cache; without the guard it calls them up to date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.dvc_guard import install
+from flows.verify import damaged_cache, damaged_workspace
+
+PIPELINE = """stages:
+  make:
+    cmd: {python} -c "open('out', 'w').write('good' * 100)"
+    outs: [out]
+    params: [seed]
+"""
+CACHE_SETTINGS = '[core]\n    analytics = false\n[cache]\n    type = "reflink,copy"\n'
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _guarded() -> None:
+    install()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(CACHE_SETTINGS)
+    (tmp_path / "dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    dvc(tmp_path, "repro")
+    return tmp_path
+
+
+def damage(path: Path) -> None:
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"BAD")
+    path.chmod(mode)
+
+
+def only_object(project: Path) -> Path:
+    (path,) = (project / ".dvc/cache/files/md5").glob("??/*")
+    return path
+
+
+def test_status_sees_damaged_cache(project: Path) -> None:
+    damage(only_object(project))
+    assert "not in cache" in dvc(project, "status")
+
+
+@pytest.mark.parametrize("command", [("repro",), ("repro", "--single-item", "make")])
+@pytest.mark.parametrize("what", ["deleted", "damaged"])
+def test_damaged_cache_is_never_checked_out(project: Path, command: tuple[str, ...], what: str) -> None:
+    damage(only_object(project))
+    assert list(damaged_cache(project))
+    if what == "deleted":
+        (project / "out").unlink()
+    else:
+        damage(project / "out")
+    dvc(project, *command)
+    assert (project / "out").read_text() == "good" * 100
+    assert not list(damaged_cache(project))
+
+
+def test_damaged_workspace_is_brought_back(project: Path) -> None:
+    damage(project / "out")
+    dvc(project, "repro")
+    assert (project / "out").read_text() == "good" * 100
+
+
+def test_copies_share_no_inode(project: Path) -> None:
+    assert (project / "out").stat().st_ino != only_object(project).stat().st_ino
+    assert not list(damaged_workspace(project))
