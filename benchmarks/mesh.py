@@ -7,10 +7,8 @@ embreex is a development-only package; without it the ratio is null. Process CPU
 
 from __future__ import annotations
 
-import argparse
-import json
+import math
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,25 +18,15 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.record import arguments, best_ms, finish, machine_record, write
 from headforge.geometry.cameras import orbit_camera, project
-from headforge.render.mesh import _face_ids, rasterize
+from headforge.render.mesh import nearest_face_ids, rasterize
 from headforge.types import Camera
 from tests.heads import tiny_head
 
 SIZES_PX = (256, 512, 1024)
 FOCAL_PER_WIDTH = 3.2
 """With the camera at 1 m, the 0.23 m head fills three quarters of the frame's height."""
-
-
-def best_ms(run: Callable[[], object], n_runs: int = 15) -> float:
-    """Minimum of process CPU time over n_runs, after one run to warm up."""
-    run()
-    times = []
-    for _ in range(n_runs):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return 1e3 * min(times)
 
 
 def embree_ids(vertices: Tensor, faces: Tensor, camera: Camera) -> Callable[[], np.ndarray] | None:
@@ -67,42 +55,35 @@ def measure(size: int) -> dict[str, float | int | None]:
 
     def ids() -> Tensor:
         xy, depth = project(camera, vertices)
-        return _face_ids(xy, 1 / depth, head.faces, size, size)
+        return nearest_face_ids(xy, 1 / depth, head.faces, size, size)
 
     embree = embree_ids(head.v_template, head.faces, camera)
+    ids_ms, embree_ms = best_ms(ids), best_ms(embree) if embree else math.nan
     row: dict[str, float | int | None] = {
         "size_px": size,
         "n_vertices": len(head.v_template),
-        "ids_ms": best_ms(ids),
+        "ids_ms": ids_ms,
         "ids_barycentrics_depth_ms": best_ms(lambda: rasterize(vertices, head.faces, camera)),
-        "embreex_ms": best_ms(embree) if embree else None,
+        "embreex_ms": embree_ms if embree else None,
     }
     if embree:
         row["agreement"] = float((torch.from_numpy(embree().astype(np.int64)) == ids()[0]).float().mean())
-        row["ratio"] = row["embreex_ms"] / row["ids_ms"]  # type: ignore[operator]
+        row["ratio"] = embree_ms / ids_ms
     return row
 
 
 def main() -> None:
     """Run the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--out", type=Path, help="write the result to this file")
-    arguments = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     torch.set_num_threads(1)
     rows = [measure(size) for size in SIZES_PX]
     for row in rows:
-        sys.stdout.write(
-            "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()) + "\n"
-        )
+        write("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
     at_512 = next(row for row in rows if row["size_px"] == 512)
     result = {"ids_512_ms": at_512["ids_ms"], "embreex_512_ms": at_512["embreex_ms"],
-              "embreex_ratio_512": at_512.get("ratio"), "clock": "process CPU time, minimum of several"}  # fmt: skip
-    if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
-    if arguments.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+              "embreex_ratio_512": at_512.get("ratio"), **machine_record(seeds=[]),
+              "clock": "process CPU time, minimum of several", "rows": rows}  # fmt: skip
+    finish(result, options)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,9 @@ The last line of `--json` is a JSON object with fwd_ratio_geomean, fwdbwd_ratio_
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import platform
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,19 +18,19 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.record import arguments, best_ms, finish, machine_record, write
 from headforge.geometry.cameras import orbit_camera
-from headforge.render.splat import splat
-from headforge.render.splat_cpu import instruction_set
+from headforge.render.splat import Backend, splat
 
 COUNTS, SIZES_PX, CHANNELS = (5_000, 20_000, 65_536), (64, 128, 256), (3, 8)
 HALF_AXES_M = (0.075, 0.115, 0.095)
-FILL = 0.3
+SEED, FILL = 0, 0.3
 """Fraction of the frame that the head covers."""
 
 
 def head_scene(n: int, size: int, channels: int) -> list[Tensor]:
     """A UV grid of about n anisotropic Gaussians on a head-size ellipsoid, opacity 0.4-0.99, seen from the front."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
     rows = int(math.sqrt(n / 2))
     columns = n // rows
     polar = math.pi * (torch.arange(rows) + 0.5) / rows
@@ -59,18 +55,7 @@ def head_scene(n: int, size: int, channels: int) -> list[Tensor]:
     ]
 
 
-def best_ms(run: Callable[[], object], n_runs: int, clock: Callable[[], float]) -> float:
-    """Minimum over n_runs, after one run to warm up."""
-    run()
-    times = []
-    for _ in range(n_runs):
-        start = clock()
-        run()
-        times.append(clock() - start)
-    return 1e3 * min(times)
-
-
-def measure(backend: str, n: int, size: int, channels: int, n_runs: int, device: str) -> tuple[float, float]:
+def measure(backend: Backend, n: int, size: int, channels: int, n_runs: int, device: str) -> tuple[float, float]:
     """Milliseconds forward, and forward + backward (gradients of all six inputs and the background)."""
     scene = [x.to(device) for x in head_scene(n, size, channels)]
     background = torch.ones(1, channels, device=device)
@@ -78,7 +63,7 @@ def measure(backend: str, n: int, size: int, channels: int, n_runs: int, device:
 
     def forward() -> None:
         with torch.no_grad():
-            splat(*scene, size, size, backgrounds=background, backend=backend)  # type: ignore[arg-type]
+            splat(*scene, size, size, backgrounds=background, backend=backend)
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -88,7 +73,7 @@ def measure(backend: str, n: int, size: int, channels: int, n_runs: int, device:
     def forward_backward() -> None:
         for leaf in leaves:
             leaf.grad = None
-        result = splat(*leaves[:6], scene[6], size, size, backgrounds=leaves[6], backend=backend)  # type: ignore[arg-type]
+        result = splat(*leaves[:6], scene[6], size, size, backgrounds=leaves[6], backend=backend)
         torch.autograd.backward([result.image, result.alpha], [weight, weight[..., :1]])
         if device == "cuda":
             torch.cuda.synchronize()
@@ -98,7 +83,7 @@ def measure(backend: str, n: int, size: int, channels: int, n_runs: int, device:
 
 def run_table(quick: bool, device: str) -> dict[str, object]:
     """Every row of the table and the geometric means."""
-    fast = "gsplat" if device == "cuda" else "cpu"
+    fast: Backend = "gsplat" if device == "cuda" else "cpu"
     rows = []
     for n in COUNTS:
         for size in SIZES_PX:
@@ -116,37 +101,20 @@ def run_table(quick: bool, device: str) -> dict[str, object]:
     means = {
         f"{k}_geomean": math.exp(sum(math.log(r[k]) for r in rows) / len(rows)) for k in ("fwd_ratio", "fwdbwd_ratio")
     }
-    processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
-    return {**means, "isa": instruction_set(), "device": device, "processor": processor, "backend": fast,
-            "clock": "process CPU time, minimum of several" if device == "cpu" else "wall, synchronised",
-            "torch": torch.__version__, "rows": rows}  # fmt: skip
-
-
-def write(line: str) -> None:
-    """One line to standard output."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    clock = "process CPU time, minimum of several" if device == "cpu" else "wall, synchronised, minimum of several"
+    return {**means, **machine_record(seeds=[SEED]), "backend": fast, "clock": clock, "rows": rows}
 
 
 def main() -> None:
     """Run the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--out", type=Path, help="write the result to this file")
+    parser = arguments(__doc__)
     parser.add_argument("--quick", action="store_true", help="small scenes and few runs")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         write("no CUDA device here: the gsplat backend is not measured")
-    result = run_table(arguments.quick, device)
-    write(f"geometric means: forward {result['fwd_ratio_geomean']:.1f}, forward + backward "
-          f"{result['fwdbwd_ratio_geomean']:.1f} times the twin ({result['isa']})")  # fmt: skip
-    if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    if arguments.json:
-        write(json.dumps({k: v for k, v in result.items() if k != "rows"}))
+    finish(run_table(options.quick, device), options)
 
 
 if __name__ == "__main__":

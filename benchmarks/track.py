@@ -1,6 +1,6 @@
 """Multi-view landmark fitting: accuracy and speed of the solver, beside Adam on the same cost.
 
-    python benchmarks/track.py [--json] [--subjects N] [--adam-iterations N]
+    python benchmarks/track.py [--json] [--out benchmarks/results/track.json] [--subjects N] [--adam-iterations N]
 
 The scene is one moment seen by 60 cameras (512 px, field of view 40 degrees, +-60 degrees of yaw, 0.45 to 0.6 m away,
 so that the head fills about two thirds of the height): 68 points, 1 px noise per coordinate, 30 % hidden, 5 % gross
@@ -11,16 +11,18 @@ are process CPU times.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.record import arguments, finish, machine_record
 from headforge.flame.builtin import builtin_head
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project
@@ -219,35 +221,30 @@ def _adam(basis: LandmarkBasis, scenes: list[Scene], n_iterations: int) -> list[
     ]
 
 
-def main(arguments: list[str]) -> None:
-    """Run everything and print a table, or one JSON object as the last line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+def main() -> None:
+    """Run everything and print it as a table, with --json also as one JSON object in the last line."""
+    parser = arguments(__doc__)
     parser.add_argument("--subjects", type=int, default=24, help="subjects the solver is measured on")
     parser.add_argument("--adam-iterations", type=int, default=8000, help="longest Adam fit to try; 0 leaves Adam out")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     head = builtin_head()
     basis = landmark_basis(head)
     studio = solve_all(head, basis, STUDIO, options.subjects)
     free = solve_all(head, basis, FREE, options.subjects)
-    row: dict[str, object] = dict(vars(studio))
-    row |= {f"free_{name}": value for name, value in vars(free).items()}
+    result: dict[str, object] = dict(vars(studio))
+    result |= {f"free_{name}": value for name, value in vars(free).items()}
     if options.adam_iterations >= ADAM_STEPS[0]:
         seconds, n_iterations, error = adam_seconds_per_subject(
             head, basis, WITHIN * studio.vertex_mm, options.adam_iterations
         )
-        row["speedup_over_adam"] = seconds * studio.subjects_per_s
-        row["adam_iterations"] = n_iterations
-        row["adam_vertex_mm"] = error
-        row["adam_arrived"] = error <= WITHIN * studio.vertex_mm
-    row |= {"n_subjects": options.subjects, "head_model": head.model_id, "torch": torch.__version__}
-    if not options.json:
-        for name, value in row.items():
-            sys.stdout.write(f"{name:>22}  {value:.4g}\n" if isinstance(value, float) else f"{name:>22}  {value}\n")
-    else:
-        sys.stdout.write(json.dumps(row) + "\n")
+        result["speedup_over_adam"] = seconds * studio.subjects_per_s
+        result["adam_iterations"] = n_iterations
+        result["adam_vertex_mm"] = error
+        result["adam_arrived"] = error <= WITHIN * studio.vertex_mm
+    result |= {"n_subjects": options.subjects, "head_model": head.model_id}
+    finish(result | machine_record(seeds=list(range(options.subjects))), options)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

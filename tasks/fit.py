@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset, shard_paths
 from tasks.digests import folder_digest, subject_digests
+from tasks.generate import VIEWS_FILE
 from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
 
 SHORT_HAIR = ("bald", "short")
@@ -96,5 +98,6 @@ def make_subject(
 
 
 def make_portrait(config: FitConfig, portrait: Path, views: Path, head: Path, folder: Path, progress: Progress) -> None:
-    """Runs in a worker."""
+    """Runs in a worker. Leaves the pictures that the avatar was fitted to beside it."""
     fit_portrait(config, portrait, views, load_head(head), folder, progress)
+    shutil.copyfile(views, folder / VIEWS_FILE)

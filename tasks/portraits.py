@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from headforge.store.objects import Store
+from skimage import data
 
-from headforge.errors import ConfigError, MissingExtraError
+from headforge.errors import ConfigError
 from headforge.store.images import read_photo
+from headforge.store.objects import Store
 
 ASTRONAUT = "builtin:astronaut"
 
@@ -36,8 +37,4 @@ def picture_digest(picture: str) -> str:
 
 
 def _astronaut() -> np.ndarray:
-    try:
-        from skimage import data  # an optional package
-    except ImportError as error:
-        raise MissingExtraError("scikit-image", "photos", "the builtin portrait") from error
     return data.astronaut()

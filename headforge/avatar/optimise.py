@@ -35,7 +35,7 @@ class WeightedView:
 
 def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
     """[n_steps] view of each step: rounds of all views, each in its own order."""
-    rounds = -(-n_steps // n_views)
+    rounds = n_steps // n_views + 1
     orders = [np.random.default_rng(item_seed(seed, "round", r)).permutation(n_views) for r in range(rounds)]
     return np.concatenate(orders)[:n_steps]
 

@@ -15,6 +15,7 @@ from headforge.avatar.config import FitConfig
 from headforge.avatar.export import write_flame_params, write_posed_ply, write_rigged_ply, write_spz
 from headforge.avatar.render import render_avatar, to_uint8
 from headforge.avatar.rig import RiggedGaussians, save_rigged
+from headforge.flame.files import head_digest
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import orbit_camera
 from headforge.store.images import encode_png
@@ -25,8 +26,12 @@ AVATAR_FORMAT = "headforge-avatar-1"
 N_ORBIT, N_EXPRESSIONS = 64, 48
 FPS = 25
 PITCH_SWING_DEG = 8.0
-EXPRESSION_SIZE = 1.4
-JAW_OPEN_RAD = 0.18
+SHOWN_EXPRESSIONS = ("smile", "brow_up", "mouth_pucker", "blink_left", "frown", "cheek_puff")
+EXPRESSION_SIZE = 1.2
+EXPRESSION_YAW_DEG = 20.0
+JAW_OPEN_RAD = 0.2
+GAZE_RAD = 0.25
+FRONTAL_SIZE = 512
 ORBIT_DISTANCE_M, ORBIT_FOV_DEG = 1.0, 21.5
 """The picture spans 0.38 m at the head: about two thirds of its height is head."""
 
@@ -44,8 +49,9 @@ class Avatar:
 
 def frontal_params(params: HeadParams) -> HeadParams:
     """The same person and expression, facing +z from the origin, eyes ahead."""
-    zero = torch.zeros(3)
-    return params.replace(rotation=zero, neck=zero, translation=zero, eyes=torch.zeros(6))
+    return params.replace(
+        rotation=torch.zeros(3), neck=torch.zeros(3), translation=torch.zeros(3), eyes=torch.zeros(6)
+    )
 
 
 def show_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Camera:
@@ -54,42 +60,49 @@ def show_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Came
     return orbit_camera(yaw_deg, pitch_deg, distance_m=ORBIT_DISTANCE_M, focal_px=focal, width=size, height=size)
 
 
-def render_frontal(avatar: Avatar, size: int) -> np.ndarray:
+def render_frontal(head: HeadModel, avatar: Avatar, size: int) -> np.ndarray:
     """[size, size, 3] uint8 from straight ahead."""
-    return to_uint8(render_avatar(avatar.rigged, avatar.head, avatar.params, show_camera(size))).numpy()
+    return _draw(head, avatar, frontal_params(avatar.params), show_camera(size))
 
 
-def render_turntable(avatar: Avatar, size: int, yaw_max_deg: float) -> np.ndarray:
+def render_turntable(head: HeadModel, avatar: Avatar, size: int, yaw_max_deg: float) -> np.ndarray:
     """[T, size, size, 3] uint8: a swing to both sides in the shown expression, then expressions from ahead."""
     frames = []
+    params = frontal_params(avatar.params)
     for phase in np.arange(N_ORBIT) / N_ORBIT * 2 * math.pi:
         camera = show_camera(size, yaw_max_deg * math.sin(phase), PITCH_SWING_DEG * math.sin(2 * phase))
-        frames.append(render_avatar(avatar.rigged, avatar.head, avatar.params, camera))
+        frames.append(_draw(head, avatar, params, camera))
     for step in range(N_EXPRESSIONS):
-        params, yaw_deg = _expression(avatar, step / N_EXPRESSIONS)
-        frames.append(render_avatar(avatar.rigged, avatar.head, params, show_camera(size, yaw_deg)))
-    return torch.stack([to_uint8(frame) for frame in frames]).numpy()
+        time = step / N_EXPRESSIONS
+        camera = show_camera(size, EXPRESSION_YAW_DEG * math.sin(2 * math.pi * time))
+        frames.append(_draw(head, avatar, moving_params(head, params, time), camera))
+    return np.stack(frames)
 
 
-def _expression(avatar: Avatar, time: float) -> tuple[HeadParams, float]:
-    """Parameters and camera azimuth at a time in [0, 1): the first expression components one after the other."""
-    n = min(avatar.head.n_expr, 6)
-    index, phase = divmod(time * n, 1.0)
-    strength = math.sin(math.pi * phase) ** 2
-    expr = avatar.params.expr.clone()
-    expr[int(index)] += EXPRESSION_SIZE * strength
-    jaw = avatar.params.jaw.clone()
-    jaw[0] = jaw[0] + JAW_OPEN_RAD * math.sin(2 * math.pi * time) ** 2 * (time < 0.5)
-    return avatar.params.replace(expr=expr, jaw=jaw), 20 * math.sin(2 * math.pi * time)
+def moving_params(head: HeadModel, params: HeadParams, time: float) -> HeadParams:
+    """An animation with time in [0, 1): expression components one after the other, the jaw, a look around."""
+    names = [name for name in SHOWN_EXPRESSIONS if name in head.expression_names]
+    shown = [head.expression_names.index(name) for name in names] or list(range(min(head.n_expr, 4)))
+    place, phase = divmod(time * len(shown), 1.0)
+    expr, jaw, eyes = params.expr.clone(), params.jaw.clone(), params.eyes.clone()
+    expr[shown[int(place)]] += EXPRESSION_SIZE * math.sin(math.pi * phase) ** 2
+    jaw[0] += JAW_OPEN_RAD * max(0.0, math.sin(2 * math.pi * (time - 0.5))) ** 2
+    eyes[[1, 4]] += GAZE_RAD * math.sin(4 * math.pi * time)
+    return params.replace(expr=expr, jaw=jaw, eyes=eyes)
+
+
+def _draw(head: HeadModel, avatar: Avatar, params: HeadParams, camera: Camera) -> np.ndarray:
+    return to_uint8(render_avatar(avatar.rigged, head, params, camera)).numpy()
 
 
 def write_avatar(
-    output: Path, avatar: Avatar, config: FitConfig, provenance: Mapping[str, object], *, frontal_size: int
+    output: Path, head: HeadModel, avatar: Avatar, config: FitConfig, provenance: Mapping[str, object]
 ) -> None:
     """Write everything but predictions into the folder `output`, which exists."""
     manifest = {
         "format": AVATAR_FORMAT,
-        "model_id": avatar.head.model_id,
+        "model_id": head.model_id,
+        "head_model_sha256": head_digest(head),
         "n_gaussians": len(avatar.rigged),
         "n_hair": int(avatar.rigged.is_free.sum()),
         "sh_degree": avatar.rigged.sh_degree,
@@ -97,13 +110,14 @@ def write_avatar(
         "config": asdict(config),
         **provenance,
     }
-    save_rigged(avatar.rigged, output / "avatar.safetensors", avatar.params, {})
+    params = frontal_params(avatar.params)
+    save_rigged(avatar.rigged, output / "avatar.safetensors", params, {})
     (output / "avatar.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     write_rigged_ply(output / "point_cloud.ply", avatar.rigged)
-    write_flame_params(output / "flame_param.npz", avatar.motion, avatar.head.n_vertices)
-    cloud = avatar.rigged.posed(avatar.head, avatar.params)
+    write_flame_params(output / "flame_param.npz", avatar.motion, head.n_vertices)
+    cloud = avatar.rigged.posed(head, params, show_camera(FRONTAL_SIZE).centre)
     write_posed_ply(output / "posed.ply", cloud)
     write_spz(output / "posed.spz", cloud)
-    (output / "frontal.png").write_bytes(encode_png(render_frontal(avatar, frontal_size)))
-    frames = render_turntable(avatar, config.turntable_size, config.turntable_yaw_max_deg)
+    (output / "frontal.png").write_bytes(encode_png(render_frontal(head, avatar, FRONTAL_SIZE)))
+    frames = render_turntable(head, avatar, config.turntable_size, config.turntable_yaw_max_deg)
     write_video(output / "turntable.mp4", frames, FPS)

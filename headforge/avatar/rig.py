@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -151,10 +151,10 @@ def save_rigged(rigged: RiggedGaussians, path: Path, params: HeadParams, extra: 
     """Write a .safetensors file: the Gaussians, `params` (the subject's own, unbatched) and JSON-able `extra`."""
     tensors = {name: value.detach().contiguous().cpu() for name, value in rigged.tensors().items()}
     tensors["is_free"] = tensors["is_free"].to(torch.uint8)
-    tensors |= {f"params.{name}": value.detach().contiguous().cpu() for name, value in params.tensors().items()}
+    tensors |= {f"params.{name}": value.detach().cpu().clone() for name, value in params.tensors().items()}
     header = {"format": FORMAT, "model_id": rigged.model_id, **extra}
     # One key only: safetensors does not fix the order of several metadata keys, and the bytes must be fixed.
-    save_file(tensors, path, metadata={"headforge": json.dumps(header, sort_keys=True)})
+    path.write_bytes(save(tensors, metadata={"headforge": json.dumps(header, sort_keys=True)}))
 
 
 def load_rigged(path: Path) -> tuple[RiggedGaussians, HeadParams]:

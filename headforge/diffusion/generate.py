@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.model_files import TrainedModel, load_model
@@ -27,8 +28,8 @@ from headforge.types import Camera, HeadParams, Prediction, Sample
 
 VERSION = 1
 FOREGROUND_ALPHA = 0.5
-BACKGROUND_DISTANCE = 12
-"""Levels of 255 that a pixel must differ from white in some channel to count as foreground beyond the head mesh."""
+BACKGROUND_DISTANCE = 20
+"""Levels of 255 by which a pixel's neighbourhood must differ from white to count as foreground beyond the head mesh."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,15 @@ def portrait_cameras(config: GenerateConfig, camera: Camera) -> tuple[Camera, li
 
 
 def foreground_masks(images: Tensor, control: Tensor) -> np.ndarray:
-    """[B, S, S] uint8: the head's alpha, and opaque wherever the picture itself is not white (hair, clothes)."""
-    alpha = control[:, -1]
-    differs = (1 - images).amax(1) * 255 > BACKGROUND_DISTANCE
-    mask = torch.where(differs, torch.ones_like(alpha), alpha * (alpha > FOREGROUND_ALPHA))
-    return (mask * 255).round().byte().numpy()
+    """[B, S, S] uint8: the head's alpha, and opaque where what is not white hangs together with it (hair, clothes)."""
+    alpha = control[:, -1:]
+    head = alpha > FOREGROUND_ALPHA
+    differs = avg_pool2d((1 - images).amax(1, keepdim=True), 3, 1, 1) * 255 > BACKGROUND_DISTANCE
+    grown = head
+    for _ in range(images.shape[-1]):
+        wider = (max_pool2d(grown.float(), 3, 1, 1) > 0) & (differs | head)
+        if torch.equal(wider, grown):
+            break
+        grown = wider
+    mask = torch.where(grown & differs, torch.ones_like(alpha), alpha * head)
+    return (mask[:, 0] * 255).round().byte().numpy()

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 N_STEPS = 1000
+MAX_SNR = 5.0
+"""Signal-to-noise ratio above which a step weighs no more than at this ratio, in terms of the clean latent's error."""
 
 
 def signal_and_noise(step: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,6 +47,18 @@ def noise_from_velocity(noisy: Tensor, v: Tensor, step: Tensor) -> Tensor:
     """e from z and v."""
     a, s = signal_and_noise(step)
     return s * noisy + a * v
+
+
+def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+    """Mean squared error of v, with the weight (min(snr, MAX_SNR) + 1) / (snr + 1) at each step.
+
+    An error of v is that of the clean latent over s; without the limit (min-SNR, Hang et al. 2023) a short training
+    would spend itself on the last, nearly clean steps.
+    """
+    _, s = signal_and_noise(step)
+    # snr + 1 = 1 / s^2.
+    weight = (s**2 * (MAX_SNR + 1)).clamp_max(1)
+    return (weight * (predicted - velocity(clean, noise, step)).square()).mean()
 
 
 def input_scale(step: Tensor, deviations: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from headforge.diffusion.loss import input_scale, velocity_skip
 from headforge.errors import ConfigError
 
 LAYERS_PER_BLOCK = 1
-RESIDUAL_SHARE = 0.2
+RESIDUAL_SHARE = 0.1
 """Share of a latent channel's deviation that reference and control leave open, about; `velocity_skip` rests on it."""
 DOMAINS = ("real", "synthetic")
 """Order of the learnable context tokens."""

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.batches import Batch, BatchMaker
 from headforge.diffusion.checkpoint import TrainState, read_checkpoint, write_checkpoint
 from headforge.diffusion.control import GaussianField
 from headforge.diffusion.latent import PatchPCA
-from headforge.diffusion.loss import add_noise, velocity
+from headforge.diffusion.loss import add_noise, velocity_loss
 from headforge.diffusion.model_files import TrainedModel, save_model
 from headforge.diffusion.network import Learn2Control, NetworkConfig
 from headforge.diffusion.optim import MuonAdamW
@@ -246,7 +245,7 @@ def make_optimizer(model: Learn2Control, config: TrainConfig) -> MuonAdamW:
 
 
 def batch_loss(model: Learn2Control, bank: ViewBank, means: Tensor, batch: Batch, with_reference: bool) -> Tensor:
-    """Mean squared error of the predicted velocity over one batch."""
+    """`velocity_loss` over one batch."""
     n_references, n = len(batch.references), len(batch.references) + len(batch.targets)
     rows = torch.cat([batch.references, batch.targets]) if with_reference else batch.targets
     control = model.field(means[rows], bank.camera[rows])
@@ -260,4 +259,4 @@ def batch_loss(model: Learn2Control, bank: ViewBank, means: Tensor, batch: Batch
     noisy = add_noise(latents, batch.noise, batch.steps)
     n_targets = len(batch.targets) // n_references
     predicted = model.predict_velocity(noisy, batch.steps, control, domains, reference, n_targets)
-    return mse_loss(predicted, velocity(latents, batch.noise, batch.steps))
+    return velocity_loss(predicted, latents, batch.noise, batch.steps)

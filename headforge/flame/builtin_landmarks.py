@@ -7,18 +7,21 @@ import numpy as np
 from headforge.flame.builtin_surface import BROW_ROW, CHIN_ROW, Skin
 from headforge.flame.landmarks import N_CONTOUR_BINS, bin_yaw_deg, frontal_embedding, outline_points, vertex_embedding
 
-_BROW_MM = ((11.0, 37.0), (20.5, 41.0), (31.0, 43.3), (43.5, 41.5), (52.5, 32.0))
+_BROW_MM = ((11.0, 37.0), (22.0, 41.0), (33.0, 43.0), (45.5, 41.0), (54.5, 31.5))
 """x and y of the left brow's points, inner to outer."""
-_BRIDGE_MM = ((0.0, 19.5), (0.0, 8.8), (0.0, -2.2), (0.0, -13.5))
+_BRIDGE_MM = ((0.0, 19.5), (0.0, 7.2), (0.0, -3.8), (0.0, -14.5))
 _NOSTRILS_MM = ((-12.0, -26.0), (-6.0, -27.6), (0.0, -28.8), (6.0, -27.6), (12.0, -26.0))
 _UPPER_LIP_MM = ((-15.0, -45.8), (-6.5, -43.2), (0.0, -44.6), (6.5, -43.2), (15.0, -45.8))
 _LOWER_LIP_MM = ((15.0, -58.8), (7.5, -61.6), (0.0, -62.4), (-7.5, -61.6), (-15.0, -58.8))
+_CHIN = 8
+"""Landmark in the middle of the chin; a half of the jaw line runs from beside the eye (0) to it."""
+_MANDIBLE_MM = ((17.5, 15.0), (-2.0, 13.0), (-20.3, 12.0), (-40.5, 12.0), (-59.3, 17.0), (-77.0, 30.0))
+"""y and z of the left jaw line's first points as seen from the side: down in front of the ear, along the mandible."""
 _JAW_CENTRE_MM = np.array([0.0, -12.0, 40.0])
-_JAW_ANGLES_RAD = np.deg2rad([25.0, 10.0, -5.5, -24.5, -37.5, -53.5, -65.5, -77.8, -90.0])
-"""Rays from the middle of the face to the left half of its outline, from beside the eye to the chin."""
-
+_JAW_ANGLES_RAD = np.deg2rad([23.0, 8.2, -7.4, -25.0, -39.0, -53.5, -65.5, -77.8, -89.9])
+"""Rays from the middle of the face to the left half of its outline, from beside the eye to the chin, beside its middle edge."""
 _CHIN_INSET_MM = 3.0
-"""How far above the outline of a frontal face the detector marks the chin (measured on 28 rendered heads)."""
+"""How far above the outline the detector marks the last two points (measured on 28 renderings)."""
 
 Embedding = tuple[np.ndarray, np.ndarray]
 
@@ -53,36 +56,67 @@ def _static(skin: Skin) -> list[Embedding]:
 
 def _jaw_line(skin: Skin, yaw_deg: float) -> Embedding:
     """The 17 jaw points for a camera at `yaw_deg`: the outline on the far side, the jaw's own line on the near one."""
-    far_left = yaw_deg < 0
-    halves = []
-    for is_left in (False, True):
-        turn = yaw_deg if (is_left == far_left) else 0.0
-        halves.append(_half(skin, is_left, turn))
-    right, left = halves
-    faces = np.concatenate([right[0], left[0][7::-1]])
-    barycentrics = np.concatenate([right[1], left[1][7::-1]])
-    return faces, barycentrics
+    near = _near_half(skin)
+    far = near if yaw_deg == 0 else _far_half(skin, -abs(yaw_deg), near)
+    left, right = (far, near) if yaw_deg < 0 else (near, far)
+    right = _mirrored(skin, right)
+    faces = np.concatenate([right[0][:_CHIN], left[0][::-1]])
+    return faces, np.concatenate([right[1][:_CHIN], left[1][::-1]])
 
 
-def _half(skin: Skin, is_left: bool, yaw_deg: float) -> Embedding:
+def _near_half(skin: Skin) -> Embedding:
+    """[9] the left half for a camera in front or on the left: along the mandible, then the chin's edge."""
+    seen_from_left = np.stack([-skin.vertices[:, 2], skin.vertices[:, 1], skin.vertices[:, 0]], -1)
+    y, z = np.array(_MANDIBLE_MM).T
+    side = frontal_embedding(seen_from_left, skin.faces, np.stack([-z, y], -1))
+    chin = _outline(skin, 0.0, _JAW_ANGLES_RAD[len(y) :])
+    places = _places(skin, chin)[-2:, :2] * np.array([[1.0, 1.0], [0.0, 1.0]]) + np.array([0.0, _CHIN_INSET_MM])
+    inset = frontal_embedding(skin.vertices, skin.faces, places)
+    return tuple(np.concatenate([a, b[:-2], c]) for a, b, c in zip(side, chin, inset, strict=True))
+
+
+def _far_half(skin: Skin, yaw_deg: float, near: Embedding) -> Embedding:
+    """[9] the left half for a camera on the right, at `yaw_deg` < 0: the face's outline, the chin as in `near`."""
+    c, s = np.cos(np.deg2rad(yaw_deg)), np.sin(np.deg2rad(yaw_deg))
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    chin = (_places(skin, near)[_CHIN] - _JAW_CENTRE_MM) @ turn
+    share = (_JAW_ANGLES_RAD - _JAW_ANGLES_RAD[0]) / (_JAW_ANGLES_RAD[-1] - _JAW_ANGLES_RAD[0])
+    # The chin turns with the head: the rays beside it do too, the ones to the cheek hardly.
+    angles = _JAW_ANGLES_RAD + (np.arctan2(chin[1], chin[0]) - _JAW_ANGLES_RAD[-1]) * share**3
+    outline = _outline(skin, yaw_deg, angles)
+    place = (_places(skin, outline) @ turn)[_CHIN - 1, :2] + np.array([0.0, _CHIN_INSET_MM])
+    beside = frontal_embedding(skin.vertices @ turn, skin.faces, place[None])
+    return tuple(np.concatenate([a[: _CHIN - 1], b, n[_CHIN:]]) for a, b, n in zip(outline, beside, near, strict=True))
+
+
+def _places(skin: Skin, embedding: Embedding) -> np.ndarray:
+    return np.einsum("nk,nkc->nc", embedding[1], skin.vertices[skin.faces[embedding[0]]])
+
+
+def _outline(skin: Skin, yaw_deg: float, angles: np.ndarray) -> Embedding:
+    """Where rays from the middle of the face leave the outline of its left half."""
     is_candidate = (
-        (skin.rows >= BROW_ROW - 2)
-        & (skin.rows <= CHIN_ROW + 1)
-        & (skin.vertices[:, 2] > 12)
-        & ((skin.columns >= 0) if is_left else (skin.columns <= 0))
+        (skin.rows >= BROW_ROW - 2) & (skin.rows <= CHIN_ROW + 1) & (skin.vertices[:, 2] > 12) & (skin.columns >= 0)
     )
     ids = np.flatnonzero(is_candidate[skin.faces].all(-1))
     corners = np.concatenate([np.stack([ids, np.full_like(ids, k)], -1) for k in range(3)])
     edges = np.stack([skin.faces[corners[:, 0], corners[:, 1]], skin.faces[corners[:, 0], (corners[:, 1] + 1) % 3]], -1)
-    angles = _JAW_ANGLES_RAD if is_left else np.pi - _JAW_ANGLES_RAD
     hit, t = outline_points(skin.vertices, edges, yaw_deg, _JAW_CENTRE_MM, angles)
     barycentrics = np.zeros((len(hit), 3))
     n = np.arange(len(hit))
     barycentrics[n, corners[hit, 1]] = 1 - t
     barycentrics[n, (corners[hit, 1] + 1) % 3] = t
-    hit_faces = corners[hit, 0]
-    if yaw_deg == 0:
-        places = np.einsum("nk,nkc->nc", barycentrics, skin.vertices[skin.faces[hit_faces]])[-2:, :2]
-        chin = frontal_embedding(skin.vertices, skin.faces, places + np.array([0.0, _CHIN_INSET_MM]))
-        hit_faces[-2:], barycentrics[-2:] = chin
-    return hit_faces, barycentrics
+    return corners[hit, 0], barycentrics
+
+
+def _mirrored(skin: Skin, embedding: Embedding) -> Embedding:
+    """The same points on the other side: the grid's triangles mirror about its middle."""
+    place = {key: i for i, key in enumerate(zip(skin.rows, skin.columns, skin.side, strict=True))}
+    triangle = {frozenset(face): i for i, face in enumerate(skin.faces.tolist())}
+    faces, barycentrics = np.zeros_like(embedding[0]), np.zeros_like(embedding[1])
+    for n, (face, weights) in enumerate(zip(*embedding, strict=True)):
+        corners = [place[skin.rows[v], -skin.columns[v], skin.side[v]] for v in skin.faces[face]]
+        faces[n] = triangle[frozenset(corners)]
+        order = skin.faces[faces[n]].tolist()
+        barycentrics[n, [order.index(v) for v in corners]] = weights
+    return faces, barycentrics

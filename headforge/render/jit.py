@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
-from numba.core.errors import NumbaWarning
+from numba.core.caching import FunctionCache
+
+_log = logging.getLogger(__name__)
+
+
+class KernelCache(FunctionCache):
+    """numba's cache on disk, for which a full disk or a file that can't be read is no error."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled kernel, or None if there is none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except OSError as error:
+            _log_failure("read", str(error))
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the compiled kernel for later processes if there is room."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _log_failure("written", str(error))
 
 
 def kernel(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a numba kernel: nopython, without the GIL, with the on-disk cache."""
+    """Decorate a numba kernel: nopython, without the GIL, with the on-disk cache.
+
+    Compiled when first called; with a `signature`, when decorated. Where the cache can't be used, every process
+    compiles for itself.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        args = () if signature is None else (signature,)
+        dispatcher = numba.njit(nogil=True, **options)(function)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NumbaWarning)
-                return numba.njit(*args, cache=True, nogil=True, **options)(function)
-        except (RuntimeError, OSError):
-            # No writable place for the cache: every process compiles for itself.
-            return numba.njit(*args, cache=False, nogil=True, **options)(function)
+            # What `cache=True` would do with numba's own class, which lets errors of the disk through.
+            dispatcher._cache = KernelCache(function)
+        except (RuntimeError, OSError) as error:
+            _log_failure("made", str(error))
+        if signature is not None:
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        return dispatcher
 
     return decorate
+
+
+@cache
+def _log_failure(action: str, reason: str) -> None:
+    """Once per process and reason."""
+    _log.warning("the cache of compiled kernels can't be %s, so this process compiles for itself: %s", action, reason)

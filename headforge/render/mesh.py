@@ -2,7 +2,8 @@
 
 The triangle ids come from a z-buffer (numba on the CPU, scatter-min elsewhere, the same contract); barycentrics and
 depth are computed from the ids in torch and are differentiable with respect to the vertices, or by a second kernel
-when no gradient is asked for. Coverage itself is not differentiated. Pixel centres are at +0.5; both sides of a triangle are visible.
+when no gradient is asked for. Coverage itself is not differentiated. Pixel centres are at +0.5; both sides of a
+triangle are visible.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
     xy = normalized @ camera.K[..., :2, :].transpose(-1, -2)
     inverse_depth = torch.where(in_front, 1 / safe_depth, torch.zeros_like(depth))
     with torch.no_grad():
-        ids = _face_ids(xy.detach(), inverse_depth.detach(), faces, camera.width, camera.height)
+        ids = nearest_face_ids(xy.detach(), inverse_depth.detach(), faces, camera.width, camera.height)
     if _is_plain(xy) and _is_plain(inverse_depth):
         return _fragments_without_gradient(ids, xy, inverse_depth, faces)
     return _fragments(ids, xy, inverse_depth, faces)
@@ -114,8 +115,11 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
-    """[B, H, W] int64 ids of the nearest triangles. xy [B, V, 2] pixels; inverse_depth [B, V], 0 = behind."""
+def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
+    """[B, H, W] int64 ids of the nearest triangles, -1 for none: the z-buffer alone, without gradients.
+
+    xy [B, V, 2] pixels; inverse_depth [B, V] in 1/m, 0 = behind the camera. `rasterize` is this plus the rest.
+    """
     if not xy.is_cuda and xy.dtype == torch.float32:
         ids = torch.full((len(xy), height, width), BACKGROUND, dtype=torch.int64)
         nearest = torch.zeros(len(xy), height, width)

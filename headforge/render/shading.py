@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, normalize
 
 from headforge.errors import ShapeError
+from headforge.geometry.meshes import face_normals, vertex_normals
+from headforge.render.mesh import MeshFragments, interpolate
 from headforge.render.spherical_harmonics import sh_basis
 
 IRRADIANCE_FACTORS = (1.0, 2 / 3, 2 / 3, 2 / 3, 0.25, 0.25, 0.25, 0.25, 0.25)
@@ -24,6 +26,20 @@ def sh_irradiance(normals: Tensor, coefficients: Tensor) -> Tensor:
         raise ShapeError("coefficients", "[*, 9, 3]", tuple(coefficients.shape))
     basis = sh_basis(2, normals) * normals.new_tensor(IRRADIANCE_FACTORS)
     return (basis[..., None, :] @ coefficients)[..., 0, :]
+
+
+def pixel_normals(fragments: MeshFragments, vertices: Tensor, faces: Tensor, *, smooth: bool = True) -> Tensor:
+    """Unit world normals [B, H, W, 3] of what each pixel sees, zero for background.
+
+    `vertices` [B, V, 3] and `faces` [F, 3] are those that were rasterized. `smooth` interpolates the area-weighted
+    vertex normals, otherwise every triangle is flat. Outwards, also where the inside of a surface is seen.
+    Differentiable with respect to the vertices.
+    """
+    if smooth:
+        corners = vertex_normals(vertices, faces)[:, faces]
+    else:
+        corners = face_normals(vertices, faces)[:, :, None].expand(-1, -1, 3, -1)
+    return normalize(interpolate(fragments, corners), dim=-1)
 
 
 def downsample_2x2(image: Tensor) -> Tensor:

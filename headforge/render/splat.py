@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +35,9 @@ class SplatResult:
     """[..., M, H, W, C], plus the depth channel last if it was asked for; premultiplied by alpha if no background."""
     alpha: Tensor
     """[..., M, H, W, 1] in [0, 1)."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What gsplat notes for densification, packed: "means2d" (with `.absgrad` after the backward pass), "radii",
+    "gaussian_ids", "width" ... Empty from the other backends."""
 
 
 def splat(
@@ -94,21 +98,25 @@ def splat(
         means, quats, scales, opacities, colors, viewmats, Ks, width, height, backgrounds=backgrounds, eps2d=eps2d,
         near_plane=near_plane, antialiased=rasterize_mode == "antialiased", with_depth=render_mode != "RGB",
     )  # fmt: skip
-    image, alpha = _render(scene, backend)
+    image, alpha, info = _render(scene, backend)
     if render_mode in ("ED", "RGB+ED"):
         image = torch.cat([image[..., :-1], image[..., -1:] / alpha.clamp_min(1e-10)], dim=-1)
     return SplatResult(
-        image.reshape(*scene.batch_shape, *image.shape[1:]), alpha.reshape(*scene.batch_shape, *alpha.shape[1:])
+        image.reshape(*scene.batch_shape, *image.shape[1:]),
+        alpha.reshape(*scene.batch_shape, *alpha.shape[1:]),
+        info,
     )
 
 
-def _render(scene: SplatScene, backend: Backend) -> tuple[Tensor, Tensor]:
+def _render(scene: SplatScene, backend: Backend) -> tuple[Tensor, Tensor, Mapping[str, Any]]:
     chosen = _choose(scene, backend)
     check_finite(scene)
     if 0 in (scene.n_scenes, scene.n_cameras, scene.width, scene.height):
         shape = (scene.n_scenes, scene.n_cameras, scene.height, scene.width)
-        return scene.means.new_zeros(*shape, scene.n_channels), scene.means.new_zeros(*shape, 1)
-    return {"torch": splat_torch.render, "cpu": splat_cpu.render, "gsplat": splat_gsplat.render}[chosen](scene)
+        return scene.means.new_zeros(*shape, scene.n_channels), scene.means.new_zeros(*shape, 1), {}
+    if chosen == "gsplat":
+        return splat_gsplat.render(scene)
+    return (*(splat_cpu.render if chosen == "cpu" else splat_torch.render)(scene), {})
 
 
 def _choose(scene: SplatScene, backend: Backend) -> str:
@@ -125,11 +133,21 @@ def _choose(scene: SplatScene, backend: Backend) -> str:
     wanted = {"cpu": "cpu", "gsplat": "cuda"}.get(backend, device.type)
     if device.type != wanted:
         raise ConfigError("splat.backend", backend, f"the backend '{backend}' needs {wanted} tensors, got {device}.",
-                          "move the tensors, or use backend='auto' or 'torch'.")  # fmt: skip
+                          _how_to_use(backend))  # fmt: skip
     if backend != "torch" and dtype != torch.float32:
         raise ConfigError("splat.backend", backend, f"the backend '{backend}' computes in float32, got {dtype}.",
                           "pass float32 tensors, or use backend='torch'.")  # fmt: skip
     return backend
+
+
+def _how_to_use(backend: str) -> str:
+    """What to do when the tensors are on another device than the backend's."""
+    if backend == "cpu":
+        return "move the tensors to the CPU, or use backend='auto' or 'torch'."
+    if not torch.cuda.is_available():
+        return ("gsplat runs on NVIDIA GPUs only and none is visible here: use backend='auto' or 'cpu'; on a machine "
+                "with one, pip install 'headforge[gpu]' with a CUDA build of torch.")  # fmt: skip
+    return "move the tensors to the GPU (pip install 'headforge[gpu]' if gsplat is missing), or use backend='auto'."
 
 
 @cache

@@ -9,9 +9,10 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding
+import numba
 import numpy as np
 import torch
+from numba.core.codegen import get_host_cpu_features
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -24,10 +25,14 @@ from headforge.render.threads import kernel_threads, run_ranges
 
 
 def instruction_set() -> str:
-    """The widest vectors this processor has: "avx512", "avx2", "neon" or "generic"."""
-    features = llvmlite.binding.get_host_cpu_features()
-    for name, feature in (("avx512", "avx512f"), ("avx2", "avx2"), ("neon", "neon")):
-        if features.get(feature):
+    """The widest vectors that the kernels are compiled for: "avx512", "avx2", "neon" or "generic".
+
+    What the processor has, unless numba was told otherwise (NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX).
+    """
+    chosen: str | None = getattr(numba.config, "CPU_FEATURES", None)
+    features = (get_host_cpu_features() if chosen is None else chosen).split(",")
+    for name in ("avx512", "avx2", "neon"):
+        if any(feature.startswith(f"+{name}") for feature in features):
             return name
     return "generic"
 

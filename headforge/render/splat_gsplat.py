@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,22 +12,25 @@ from headforge.render.projection import FAR_PLANE_M
 from headforge.render.splat_scene import SplatScene
 
 
-def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
-    """Image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]. CUDA tensors only; the caller has checked."""
+def render(scene: SplatScene) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Image [B, M, H, W, C (+1 with depth)], alpha [B, M, H, W, 1] and gsplat's own notes for densification.
+
+    CUDA tensors only; the caller has checked.
+    """
     try:
         from gsplat import rasterization
     except ImportError as error:
-        raise MissingExtraError("gsplat", "cuda", "splatting CUDA tensors") from error
+        raise MissingExtraError("gsplat", "gpu", "splatting CUDA tensors") from error
     b, m, n = scene.n_scenes, scene.n_cameras, scene.n_gaussians
-    # gsplat does not accept zero Gaussians or channels; one that is invisible gives the same picture.
+    # gsplat does not accept zero Gaussians.
     if n == 0:
-        return _background(scene)
+        return (*_background(scene), {})
     colors = scene.colors.expand(b, m, n, -1).contiguous()
     if scene.with_depth:
         mode = "RGB+D" if colors.shape[-1] else "D"
     else:
         mode = "RGB"
-    image, alpha, _ = rasterization(
+    image, alpha, info = rasterization(
         scene.means.expand(b, n, 3).contiguous(),
         scene.quats.expand(b, n, 4).contiguous(),
         scene.scales.expand(b, n, 3).contiguous(),
@@ -44,7 +49,7 @@ def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
         render_mode=mode,
         rasterize_mode="antialiased" if scene.antialiased else "classic",
     )
-    return image, alpha
+    return image, alpha, info
 
 
 def _background(scene: SplatScene) -> tuple[Tensor, Tensor]:

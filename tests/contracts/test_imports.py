@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OPTIONAL = (
     "prefect", "dvc", "mlflow", "yaml", "ruamel", "pydantic", "dask", "gsplat", "viser", "dlib", "diffusers",
-    "face_recognition_models", "skimage", "imageio", "torchvision",
+    "face_recognition_models", "imageio", "torchvision",
 )  # fmt: skip
 NEEDS_DIFFUSERS = "headforge.diffusion"
 

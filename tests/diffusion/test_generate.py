@@ -111,11 +111,16 @@ def test_a_portrait_of_another_head_model_is_refused(model_folder: Path, tmp_pat
     assert not (tmp_path / "views.parquet").exists()
 
 
-def test_masks_keep_the_head_and_what_is_painted_beyond_it() -> None:
-    images, control = torch.ones(1, 3, 2, 2), torch.zeros(1, 9, 2, 2)
-    control[0, -1] = torch.tensor([[0.9, 0.3], [0.0, 0.0]])
-    images[0, :, 1, 0] = 0.2
-    assert foreground_masks(images, control)[0].tolist() == [[round(0.9 * 255), 0], [255, 0]]
+def test_masks_keep_the_head_and_what_hangs_together_with_it() -> None:
+    images, control = torch.ones(1, 3, 16, 16), torch.zeros(1, 9, 16, 16)
+    control[0, -1, 4:8, 4:8] = 0.9
+    images[0, :, 4:14, 4:8] = 0.2
+    images[0, :, 0, 15] = 0.8
+    mask = foreground_masks(images, control)[0]
+    assert mask[6, 6] == 255 and mask[12, 6] == 255, "the head, and hair below it"
+    assert mask[0, 15] == 0 and mask[6, 12] == 0, "a grain in the background, and the background"
+    images[0] = 1
+    assert foreground_masks(images, control)[0][6, 6] == round(0.9 * 255)
 
 
 def test_settings_are_checked() -> None:

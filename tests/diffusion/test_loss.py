@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headforge.diffusion.loss import (
+    MAX_SNR,
     N_STEPS,
     add_noise,
     clean_from_velocity,
@@ -16,6 +17,7 @@ from headforge.diffusion.loss import (
     signal_and_noise,
     stratified_steps,
     velocity,
+    velocity_loss,
     velocity_skip,
 )
 
@@ -80,3 +82,17 @@ def test_training_steps_cover_the_range_evenly(n: int) -> None:
     assert torch.equal(strata, torch.arange(n).expand(200, n))
     # No place in the batch is tied to a noise level.
     assert n == 1 or int(drawn[:, 0].max()) > 0.9 * N_STEPS
+
+
+def test_the_loss_weighs_the_clean_latents_error_up_to_a_limit() -> None:
+    clean, noise = torch.randn(2, 1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    for t, expected in ((N_STEPS, 1.0), (700, None), (50, MAX_SNR + 1)):
+        step = torch.tensor([t])
+        signal, deviation = (float(x.squeeze()) for x in signal_and_noise(step))
+        error = 0.3
+        # A prediction of v whose clean latent is off by `error` everywhere.
+        predicted = velocity(clean, noise, step) + error / deviation
+        loss = float(velocity_loss(predicted, clean, noise, step))
+        weight = (signal / deviation) ** 2 + 1 if expected is None else expected
+        assert loss == pytest.approx(weight * error**2, rel=1e-3)
+    assert float(velocity_loss(velocity(clean, noise, step), clean, noise, step)) == 0

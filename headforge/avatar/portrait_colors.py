@@ -1,0 +1,153 @@
+"""Colours of a portrait's Gaussians: the photo where it shows them, its mirror image, generated views, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
+
+from headforge.avatar.rig import RiggedGaussians, bound_frames
+from headforge.avatar.views import Seen, View, fill_unseen, look_at_views
+from headforge.flame.model import HeadModel
+from headforge.geometry.cameras import project
+from headforge.render.mesh import rasterize
+from headforge.types import Camera
+
+GRAZING, FACING = 0.15, 0.5
+"""Cosines between surface normal and line of sight: below the first the photo says nothing, above the second all."""
+HIDDEN_M = 0.004
+"""A point this far behind the nearest surface is hidden."""
+MASK_SURE = 0.9
+ENOUGH = 0.35
+"""Confidence from which a colour may be passed on to mirrored points and neighbours."""
+GENERATED_SHARE = 0.6
+"""How much of an unseen skin colour comes from the generated views; the rest from the nearest seen neighbours."""
+MIN_GENERATED_WEIGHT = 1.0
+CHUNK = 2048
+INNER_COLORS = {
+    "mouth_interior": (0.30, 0.10, 0.10),
+    "tongue": (0.62, 0.32, 0.32),
+    "teeth": (0.86, 0.83, 0.78),
+    "left_eyeball": (0.84, 0.82, 0.80),
+    "right_eyeball": (0.84, 0.82, 0.80),
+}
+"""Linear guesses, sRGB, for parts that a photo hides; later made as bright as the photo is."""
+
+
+@dataclass(frozen=True)
+class PhotoColors:
+    """What the photo shows at N Gaussians."""
+
+    colors: Tensor
+    """[N, 3]."""
+    confidence: Tensor
+    """[N] in [0, 1]: visible, facing the camera, inside the mask."""
+
+
+def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
+    """Bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
+    size = torch.tensor([image.shape[1], image.shape[0]])
+    grid = (pixels / size * 2 - 1)[None, None]
+    return grid_sample(image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
+
+
+def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View) -> PhotoColors:
+    """Sample the photo at the Gaussians' centres; hidden and grazing ones get no confidence, hair always some."""
+    frames = bound_frames(view.vertices, head.faces, rigged.binding)
+    points = rigged.in_frames(frames).means
+    pixels, depth = project(view.camera, points)
+    camera = Camera(view.camera.K[None], view.camera.viewmat[None], view.camera.width, view.camera.height)
+    fragments = rasterize(view.vertices[None], head.faces, camera)
+    x = pixels[:, 0].long().clamp(0, view.camera.width - 1)
+    y = pixels[:, 1].long().clamp(0, view.camera.height - 1)
+    surface = fragments.depth[0][y, x]
+    visible = (surface == 0) | (depth < surface + HIDDEN_M)
+    cosine = (frames.rotation[..., 1] * normalize(view.camera.centre - points, dim=-1)).sum(-1)
+    facing = ((cosine - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
+    facing = torch.where(rigged.is_free, torch.ones(()), facing)
+    mask = sample_image(view.mask[..., None], pixels)[:, 0]
+    return PhotoColors(sample_image(view.image, pixels), facing * visible * (mask > MASK_SURE))
+
+
+def nearest(points: Tensor, candidates: Tensor) -> Tensor:
+    """[N] index of the nearest of candidates [M, 3] for each of points [N, 3]."""
+    return torch.cat([torch.cdist(part, candidates).argmin(-1) for part in points.split(CHUNK)])
+
+
+def mirrored(found: PhotoColors, points: Tensor, group: Tensor) -> PhotoColors:
+    """The other side's colours: each point of `group` [N] bool takes those at its mirror point of the rest pose."""
+    colors, confidence = torch.zeros_like(found.colors), torch.zeros_like(found.confidence)
+    known = group & (found.confidence > ENOUGH)
+    wanted = group & (found.confidence < 1)
+    if not known.any() or not wanted.any():
+        return PhotoColors(colors, confidence)
+    twin = points[wanted] * points.new_tensor([-1.0, 1, 1])
+    index = nearest(twin, points[known])
+    distance = (points[known][index] - twin).norm(dim=-1)
+    colors[wanted] = found.colors[known][index]
+    confidence[wanted] = found.confidence[known][index] * (distance < HIDDEN_M)
+    return PhotoColors(colors, confidence)
+
+
+def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
+    """The generated views' colours [N, 3], brought to the photo's mean and spread where both know the skin."""
+    both = (found.confidence > ENOUGH) & (generated.foreground > MIN_GENERATED_WEIGHT) & ~is_free
+    if int(both.sum()) < CHUNK // 32:
+        return generated.colors
+    a, b = generated.colors[both], found.colors[both]
+    gain = (b.std(0) / a.std(0).clamp_min(1e-3)).clamp(0.5, 1.5)
+    return ((generated.colors - a.mean(0)) * gain + b.mean(0)).clamp(0, 1)
+
+
+def portrait_colors(
+    rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View]
+) -> tuple[Tensor, Tensor]:
+    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them."""
+    found = photo_colors(rigged, head, photo)
+    rest = rigged.on_mesh(head.v_template, head.faces).means
+    inner = inner_parts(head, rigged.binding)
+    skin = ~rigged.is_free & (inner < 0)
+    mirror = mirrored(found, rest, skin)
+    own, other = found.confidence[:, None], (mirror.confidence * (1 - found.confidence))[:, None]
+    colors = (found.colors * own + mirror.colors * other) / (own + other).clamp_min(1e-6)
+    known = (own + other)[:, 0]
+    filled = fill_unseen(colors, rest, skin & (known > ENOUGH), skin & (known <= ENOUGH))
+    if generated:
+        seen = look_at_views(rigged, head, generated)
+        has_any = (seen.foreground > MIN_GENERATED_WEIGHT)[:, None] * GENERATED_SHARE
+        guess = matched(seen, found, rigged.is_free)
+        filled = torch.where(skin[:, None], filled + has_any * (guess - filled), filled)
+    colors = colors + (1 - known.clamp(0, 1))[:, None] * (filled - colors)
+    colors = fill_hair(colors, found, rigged, head, photo)
+    return fill_inner(colors, found, rigged, inner), found.confidence
+
+
+def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
+    """[N] place in `INNER_COLORS` of the part each Gaussian belongs to, -1 for skin."""
+    part = torch.full((len(head.faces),), -1)
+    for i, name in enumerate(INNER_COLORS):
+        if name in head.regions:
+            part[head.faces_of(name)] = i
+    return part[binding]
+
+
+def fill_hair(
+    colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, head: HeadModel, photo: View
+) -> Tensor:
+    """Hair that the photo hides takes the colour of the hair nearest to it in the picture."""
+    known, hidden = rigged.is_free & (found.confidence > 0), rigged.is_free & (found.confidence == 0)
+    if not known.any() or not hidden.any():
+        return colors
+    points = rigged.on_mesh(photo.vertices, head.faces).means
+    pixels = torch.cat([project(photo.camera, points)[0], torch.zeros(len(points), 1)], dim=-1)
+    return fill_unseen(colors, pixels, known, hidden)
+
+
+def fill_inner(colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, inner: Tensor) -> Tensor:
+    """Eyes and mouth: the photo where it shows them, elsewhere guesses."""
+    guesses = torch.tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
+    sure = (found.confidence > ENOUGH)[:, None]
+    return torch.where((inner >= 0)[:, None], torch.where(sure, found.colors, guesses), colors)

@@ -1,0 +1,171 @@
+"""Hair of a portrait: a rounded volume between the matte's outline and the head model.
+
+One photo says how far hair reaches sideways and upwards, not how deep it is: the silhouette is inflated like a
+balloon about the plane through the ears, and what lies outside the head model near scalp and sides is hair.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from headforge.avatar.hull import outer_layers
+from headforge.avatar.views import View
+from headforge.flame.model import HeadModel
+from headforge.geometry.cameras import project, transform_points
+from headforge.geometry.meshes import vertex_normals
+from headforge.render.mesh import rasterize
+from headforge.types import Camera
+
+GRID_SIZE = 128
+"""Columns and rows of the volume over the photo."""
+FRONT_SIZE = 288
+"""Columns and rows of the finer points on the side that the photo shows."""
+CENTRE_BEHIND_M = 0.012
+"""The balloon's middle plane lies this far behind the head's origin, seen from the camera."""
+MAX_HALF_DEPTH_M = 0.12
+ABOVE_SCALP_M = 0.002
+BESIDE_FACE_M = 0.006
+"""Hair starts this far above the scalp, and this far beside face and neck."""
+MIN_THICKNESS_M = 0.004
+N_LAYERS = 2
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class HairPoints:
+    """Hair in the photo's world: N points on a front surface and M behind or beside it."""
+
+    front: Tensor
+    """[N, 3]."""
+    front_size: Tensor
+    """[N] distance to the neighbours, metres."""
+    rest: Tensor
+    """[M, 3]."""
+    rest_size: float
+
+
+def find_hair(head: HeadModel, view: View) -> HairPoints:
+    """Points of the hair that the mask of `view` shows around the head; none for a bald one."""
+    camera = view.camera.resized(GRID_SIZE, GRID_SIZE)
+    mask = area_average(view.mask, GRID_SIZE)
+    depth = float(transform_points(camera.viewmat, torch.zeros(1, 3))[0, 2]) + CENTRE_BEHIND_M
+    cell = depth / float(camera.K[0, 0])
+    half = (half_depth(mask > 0.5, cell) / cell)[..., None]
+    steps = torch.arange(-math.ceil(MAX_HALF_DEPTH_M / cell), math.ceil(MAX_HALF_DEPTH_M / cell) + 1)
+    filled = (steps.abs() <= half) & (half > 0)
+    where = filled.nonzero()
+    points = unproject(camera, where[:, 1] + 0.5, where[:, 0] + 0.5, depth + steps[where[:, 2]] * cell)
+    kept = torch.zeros_like(filled)
+    kept[tuple(where.T)] = is_hair(head, view, points)
+    near = _front_depth(kept, steps, depth, cell)
+    front, front_size = _front_points(head, view, near)
+    layers = outer_layers(kept, N_LAYERS).nonzero()
+    rest = unproject(camera, layers[:, 1] + 0.5, layers[:, 0] + 0.5, depth + steps[layers[:, 2]] * cell)
+    return HairPoints(front, front_size, rest, cell)
+
+
+def half_depth(mask: Tensor, cell_m: float) -> Tensor:
+    """[H, W] metres from the middle plane to the balloon's surface: a circle's arc over the distance to the outline."""
+    distance = outline_distance(mask) * cell_m
+    radius = min(float(distance.max()), MAX_HALF_DEPTH_M)
+    inside = distance.clamp_max(radius)
+    return (inside * (2 * radius - inside)).clamp_min(0).sqrt() * mask
+
+
+def outline_distance(mask: Tensor) -> Tensor:
+    """[H, W] pixels from each pixel inside the mask to the nearest one outside; 0 outside."""
+    inside, outside = mask.nonzero().float(), (~mask).nonzero().float()
+    result = torch.zeros(mask.shape)
+    if len(inside) and len(outside):
+        rim = outside[_touches(mask)[~mask]]
+        result[mask] = torch.cat([torch.cdist(part, rim).amin(-1) for part in inside.split(CHUNK)])
+    return result
+
+
+def _touches(mask: Tensor) -> Tensor:
+    grown = torch.nn.functional.max_pool2d(mask[None].float(), 3, 1, 1)[0] > 0
+    return grown & ~mask
+
+
+def area_average(image: Tensor, size: int) -> Tensor:
+    """[H, W] or [H, W, C] averaged down to a square of `size`."""
+    channels = image[None, None] if image.dim() == 2 else image.permute(2, 0, 1)[None]
+    small = interpolate(channels, size=(size, size), mode="area")[0]
+    return small[0] if image.dim() == 2 else small.permute(1, 2, 0)
+
+
+def unproject(camera: Camera, x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
+    """World points [N, 3] at pixels x, y [N] and camera depths [N] of an unbatched camera."""
+    focal, centre = camera.K.diagonal()[:2], camera.K[:2, 2]
+    local = torch.stack([(x - centre[0]) / focal[0] * depth, (y - centre[1]) / focal[1] * depth, depth], dim=-1)
+    return (local - camera.viewmat[:3, 3]) @ camera.viewmat[:3, :3]
+
+
+def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
+    """[V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes and mouth parts, where none can."""
+    on, never = torch.zeros(head.n_vertices, dtype=torch.bool), torch.zeros(head.n_vertices, dtype=torch.bool)
+    for name in ("scalp", "left_ear", "right_ear"):
+        on[head.regions.get(name, torch.zeros(0, dtype=torch.int64))] = True
+    for name in ("left_eyeball", "right_eyeball", "teeth", "mouth_interior", "tongue", "lips", "nose"):
+        never[head.regions.get(name, torch.zeros(0, dtype=torch.int64))] = True
+    return on, never
+
+
+def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
+    """[N] bool: points of the balloon that are hair and not head or empty space before the face.
+
+    On scalp and ears hair is as thick as it is at the outline (the 95th percentile there); beside face and neck it
+    must be outside the head's own outline.
+    """
+    height, nearest = height_above(view.vertices, head.faces, points)
+    on, never = vertex_labels(head)
+    small = view.camera.resized(GRID_SIZE, GRID_SIZE)
+    fragments = rasterize(view.vertices[None], head.faces, Camera(small.K[None], small.viewmat[None], GRID_SIZE, GRID_SIZE))
+    pixels = project(small, points)[0].floor().long().clamp(0, GRID_SIZE - 1)
+    beside = ~fragments.mask[0][pixels[:, 1], pixels[:, 0]]
+    over_scalp = on[nearest] & (height > ABOVE_SCALP_M)
+    excess = height[over_scalp & beside]
+    thickness = float(torch.quantile(excess[:200000], 0.95)) if len(excess) else 0.0
+    if thickness < MIN_THICKNESS_M:
+        return torch.zeros(len(points), dtype=torch.bool)
+    return (over_scalp & (height <= thickness)) | (~never[nearest] & beside & (height > BESIDE_FACE_M))
+
+
+def height_above(vertices: Tensor, faces: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed height [N] of points over the surface at their nearest vertex [N]."""
+    normals = vertex_normals(vertices, faces)
+    nearest = torch.cat([torch.cdist(part, vertices).argmin(-1) for part in points.split(CHUNK)])
+    return ((points - vertices[nearest]) * normals[nearest]).sum(-1), nearest
+
+
+def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tensor:
+    """[H, W] camera depth of the first hair cell, infinite where there is none; smoothed over neighbours."""
+    any_hair = kept.any(-1)
+    first = kept.int().argmax(-1)
+    near = torch.where(any_hair, depth + steps[first] * cell, torch.zeros(()))
+    weights = any_hair.float()
+    for _ in range(2):
+        total = torch.nn.functional.avg_pool2d(weights[None], 3, 1, 1)[0]
+        near = torch.nn.functional.avg_pool2d((near * weights)[None], 3, 1, 1)[0] / total.clamp_min(1e-6)
+        near = near * any_hair
+    return torch.where(any_hair, near, torch.full((), math.inf))
+
+
+def _front_points(head: HeadModel, view: View, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Points [N, 3] and spacings [N] on the hair's surface where the photo shows it before the head."""
+    camera = view.camera.resized(FRONT_SIZE, FRONT_SIZE)
+    mask = interpolate(view.mask[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear", antialias=True)[0, 0]
+    known = torch.isfinite(near)
+    filled = torch.where(known, near, near[known].mean() if known.any() else torch.zeros(()))
+    fine = interpolate(filled[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear")[0, 0]
+    is_there = interpolate(known[None, None].float(), size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear")[0, 0] > 0.5
+    fragments = rasterize(view.vertices[None], head.faces, Camera(camera.K[None], camera.viewmat[None], FRONT_SIZE, FRONT_SIZE))
+    behind = ~fragments.mask[0] | (fragments.depth[0] > fine)
+    rows, columns = (is_there & behind & (mask > 0.3)).nonzero(as_tuple=True)
+    depth = fine[rows, columns]
+    return unproject(camera, columns + 0.5, rows + 0.5, depth), depth / float(camera.K[0, 0])
