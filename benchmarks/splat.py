@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, best_ms, finish, machine_record, write
 from headforge.geometry.cameras import orbit_camera
-from headforge.render.splat import Backend, splat
+from headforge.render.splat import Backend, SplatResult, splat
 
 COUNTS, SIZES_PX, CHANNELS = (5_000, 20_000, 65_536), (64, 128, 256), (3, 8)
 HALF_AXES_M = (0.075, 0.115, 0.095)
@@ -57,23 +57,28 @@ def head_scene(n: int, size: int, channels: int) -> list[Tensor]:
 
 def measure(backend: Backend, n: int, size: int, channels: int, n_runs: int, device: str) -> tuple[float, float]:
     """Milliseconds forward, and forward + backward (gradients of all six inputs and the background)."""
-    scene = [x.to(device) for x in head_scene(n, size, channels)]
+    *scene, K = (x.to(device) for x in head_scene(n, size, channels))
     background = torch.ones(1, channels, device=device)
     clock = time.perf_counter if device == "cuda" else time.process_time
 
+    def draw(inputs: list[Tensor]) -> SplatResult:
+        means, quats, scales, opacities, colors, viewmats, backgrounds = inputs
+        return splat(means, quats, scales, opacities, colors, viewmats, K, size, size, backgrounds=backgrounds,
+                     backend=backend)  # fmt: skip
+
     def forward() -> None:
         with torch.no_grad():
-            splat(*scene, size, size, backgrounds=background, backend=backend)
+            draw([*scene, background])
         if device == "cuda":
             torch.cuda.synchronize()
 
-    leaves = [x.clone().requires_grad_() for x in (*scene[:6], background)]
+    leaves = [x.clone().requires_grad_() for x in (*scene, background)]
     weight = torch.rand(1, size, size, channels, device=device)
 
     def forward_backward() -> None:
         for leaf in leaves:
             leaf.grad = None
-        result = splat(*leaves[:6], scene[6], size, size, backgrounds=leaves[6], backend=backend)
+        result = draw(leaves)
         torch.autograd.backward([result.image, result.alpha], [weight, weight[..., :1]])
         if device == "cuda":
             torch.cuda.synchronize()

@@ -27,6 +27,8 @@ from headforge.store.images import decode_image
 from headforge.store.shards import read_shard_samples
 from headforge.types import Camera, HeadParams
 
+SKIN_OPACITY, SKIN_SIZE = 0.96, 0.7
+"""Closed from the start: few steps follow, and of one side only."""
 FRONT_SHARE_SIZE = 0.62
 REST_SHARE_SIZE = 0.55
 """Standard deviations of new hair Gaussians relative to the distance of their neighbours."""
@@ -102,7 +104,7 @@ def fit_portrait(
 
 def portrait_gaussians(config: FitConfig, head: HeadModel, view: View, generated: list[View]) -> RiggedGaussians:
     """Coloured Gaussians before any optimisation."""
-    skin = skin_gaussians(head, view.vertices, config.portrait_n_skin, 0)
+    skin = skin_gaussians(head, view.vertices, config.portrait_n_skin, 0, SKIN_OPACITY, SKIN_SIZE)
     skin = skin[~below_neck_cut(head, skin, view)]
     parts = [skin]
     hair = find_hair(head, view)
@@ -132,4 +134,4 @@ def below_neck_cut(head: HeadModel, skin: RiggedGaussians, view: View) -> Tensor
     shown = neck[skin.binding] & (view.mask[y, x] > 0.5) & (pixels[:, 1] == y) & (rest[:, 2] > 0)
     if not shown.any():
         return neck[skin.binding]
-    return rest[:, 1] < torch.quantile(rest[shown, 1], 0.02)
+    return rest[:, 1] < torch.quantile(rest[shown, 1], 0.05)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import grid_sample, max_pool2d, normalize
 
+from headforge.avatar.portrait_hair import skin_like
 from headforge.avatar.rig import RiggedGaussians, bound_frames
 from headforge.avatar.views import Seen, View, fill_unseen, look_at_views
 from headforge.flame.model import HeadModel
@@ -21,11 +22,14 @@ GRAZING, FACING = 0.15, 0.5
 HIDDEN_M = 0.004
 """A point this far behind the nearest surface is hidden."""
 MASK_SURE = 0.9
+ERODED_PX = 5
+"""Pixels this near (a window's width) to the matte's rim are mixed with the background."""
 ENOUGH = 0.35
 """Confidence from which a colour may be passed on to mirrored points and neighbours."""
 GENERATED_SHARE = 0.6
 """How much of an unseen skin colour comes from the generated views; the rest from the nearest seen neighbours."""
 MIN_GENERATED_WEIGHT = 1.0
+FOLD_M = 0.03
 CHUNK = 2048
 INNER_COLORS = {
     "mouth_interior": (0.30, 0.10, 0.10),
@@ -68,7 +72,8 @@ def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View) -> PhotoC
     cosine = (frames.rotation[..., 1] * normalize(view.camera.centre - points, dim=-1)).sum(-1)
     facing = ((cosine - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
     facing = torch.where(rigged.is_free, torch.ones(()), facing)
-    mask = sample_image(view.mask[..., None], pixels)[:, 0]
+    eroded = -max_pool2d(-view.mask[None], ERODED_PX, 1, ERODED_PX // 2)[0]
+    mask = sample_image(eroded[..., None], pixels)[:, 0]
     return PhotoColors(sample_image(view.image, pixels), facing * visible * (mask > MASK_SURE))
 
 
@@ -119,10 +124,16 @@ def portrait_colors(
         seen = look_at_views(rigged, head, generated)
         has_any = (seen.foreground > MIN_GENERATED_WEIGHT)[:, None] * GENERATED_SHARE
         guess = matched(seen, found, rigged.is_free)
-        filled = torch.where(skin[:, None], filled + has_any * (guess - filled), filled)
+        usable = skin & ~torch.isin(rigged.binding, faces_of(head, "neck"))
+        filled = torch.where(usable[:, None], filled + has_any * (guess - filled), filled)
     colors = colors + (1 - known.clamp(0, 1))[:, None] * (filled - colors)
     colors = fill_hair(colors, found, rigged, head, photo)
     return fill_inner(colors, found, rigged, inner), found.confidence
+
+
+def faces_of(head: HeadModel, region: str) -> Tensor:
+    """Triangles of a region; none if the head model lacks it."""
+    return head.faces_of(region) if region in head.regions else torch.zeros(0, dtype=torch.int64)
 
 
 def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
@@ -134,16 +145,28 @@ def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
     return part[binding]
 
 
-def fill_hair(
-    colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, head: HeadModel, photo: View
-) -> Tensor:
-    """Hair that the photo hides takes the colour of the hair nearest to it in the picture."""
-    known, hidden = rigged.is_free & (found.confidence > 0), rigged.is_free & (found.confidence == 0)
+def fill_hair(colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, head: HeadModel, photo: View) -> Tensor:
+    """Hair that the photo hides continues the hair it shows: the texture is folded over the outline.
+
+    A hidden point takes the colour of the seen hair that lies as far inwards of it in the picture as the point lies
+    behind the seen surface, there and back within `FOLD_M`.
+    """
+    points = rigged.on_mesh(photo.vertices, head.faces).means
+    pixels, depth = project(photo.camera, points)
+    skin = sample_image(skin_like(photo, head)[..., None].float(), pixels)[:, 0] > 0.5
+    known, hidden = rigged.is_free & (found.confidence > 0) & ~skin, rigged.is_free & (found.confidence == 0)
     if not known.any() or not hidden.any():
         return colors
-    points = rigged.on_mesh(photo.vertices, head.faces).means
-    pixels = torch.cat([project(photo.camera, points)[0], torch.zeros(len(points), 1)], dim=-1)
-    return fill_unseen(colors, pixels, known, hidden)
+    front, front_depth = pixels[known], depth[known]
+    metres_per_pixel = float(front_depth.mean() / photo.camera.K[0, 0])
+    centre = project(photo.camera, photo.vertices.mean(0, keepdim=True))[0]
+    inwards = normalize(centre - pixels[hidden], dim=-1)
+    behind = (depth[hidden] - front_depth[nearest(pixels[hidden], front)]).clamp_min(0)
+    folded = FOLD_M - ((behind % (2 * FOLD_M)) - FOLD_M).abs()
+    wanted = pixels[hidden] + inwards * folded[:, None] / metres_per_pixel
+    filled = colors.clone()
+    filled[hidden] = colors[known][nearest(wanted, front)]
+    return filled
 
 
 def fill_inner(colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, inner: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from headforge.geometry.meshes import vertex_normals
 from headforge.render.mesh import rasterize
 from headforge.types import Camera
 
-GRID_SIZE = 128
+GRID_SIZE = 96
 """Columns and rows of the volume over the photo."""
 FRONT_SIZE = 288
 """Columns and rows of the finer points on the side that the photo shows."""
@@ -32,6 +32,9 @@ ABOVE_SCALP_M = 0.002
 BESIDE_FACE_M = 0.006
 """Hair starts this far above the scalp, and this far beside face and neck."""
 MIN_THICKNESS_M = 0.004
+SURE = 0.9
+"""Mask coverage of pixels whose colour is the subject's alone."""
+MIN_PIXELS = 30
 N_LAYERS = 2
 CHUNK = 4096
 
@@ -116,6 +119,38 @@ def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
     return on, never
 
 
+def skin_like(view: View, head: HeadModel) -> Tensor:
+    """[H, W] bool: pixels whose colour is nearer to the nose's and cheeks' than to the hair's above the head.
+
+    Both colours are means with one common spread; all false when the mask shows nothing above the head.
+    """
+    on, _ = vertex_labels(head)
+    size = view.camera.width
+    camera = Camera(view.camera.K[None], view.camera.viewmat[None], size, view.camera.height)
+    fragments = rasterize(view.vertices[None], head.faces, camera)
+    corner = head.faces[fragments.face_ids[0].clamp_min(0), 0]
+    is_nose = torch.zeros(head.n_vertices, dtype=torch.bool)
+    is_nose[head.regions.get("nose", torch.zeros(0, dtype=torch.int64))] = True
+    sure = view.mask > SURE
+    scalp, skin = on[corner] & fragments.mask[0] & sure, is_nose[corner] & fragments.mask[0] & sure
+    lowest = scalp.any(1).nonzero().amax() if scalp.any() else torch.tensor(0)
+    above = (torch.arange(view.camera.height) < lowest)[:, None] & ~fragments.mask[0] & sure
+    if int(skin.sum()) < MIN_PIXELS or int(above.sum()) < MIN_PIXELS:
+        return torch.zeros_like(sure)
+    spread = (view.image[skin].std(0) + view.image[above].std(0)).clamp_min(0.02)
+    to_skin = ((view.image - view.image[skin].median(0).values) / spread).norm(dim=-1)
+    to_hair = ((view.image - view.image[above].median(0).values) / spread).norm(dim=-1)
+    return to_skin < to_hair
+
+
+def is_ear(head: HeadModel) -> Tensor:
+    """[V] bool."""
+    ears = torch.zeros(head.n_vertices, dtype=torch.bool)
+    for name in ("left_ear", "right_ear"):
+        ears[head.regions.get(name, torch.zeros(0, dtype=torch.int64))] = True
+    return ears
+
+
 def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
     """[N] bool: points of the balloon that are hair and not head or empty space before the face.
 
@@ -133,7 +168,9 @@ def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
     thickness = float(torch.quantile(excess[:200000], 0.95)) if len(excess) else 0.0
     if thickness < MIN_THICKNESS_M:
         return torch.zeros(len(points), dtype=torch.bool)
-    return (over_scalp & (height <= thickness)) | (~never[nearest] & beside & (height > BESIDE_FACE_M))
+    skin = (area_average(skin_like(view, head).float(), GRID_SIZE) > 0.5)[pixels[:, 1], pixels[:, 0]]
+    around = ~never[nearest] & beside & (height > BESIDE_FACE_M) & ~skin
+    return (over_scalp & (height <= thickness) & ~(skin & is_ear(head)[nearest])) | around
 
 
 def height_above(vertices: Tensor, faces: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def sample_surface(head: HeadModel, vertices: Tensor, n: int) -> tuple[Tensor, T
     """n points over the triangles of vertices [V, 3], denser where `DENSITY` says.
 
     Returns triangles [n] int64, barycentrics [n, 3] and the distance between neighbours [n] in metres. Without chance:
-    equal steps along the triangles in their order, a low-discrepancy sequence within them.
+    equal steps along the triangles in their order, a low-discrepancy sequence from the centroid on within each.
     """
     corners = vertices[head.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2
@@ -58,19 +58,26 @@ def sample_surface(head: HeadModel, vertices: Tensor, n: int) -> tuple[Tensor, T
     binding = torch.searchsorted(ends, steps).clamp_max(len(area) - 1)
     expected = n * share / share.sum()
     spacing = (area / expected.clamp_min(1e-12)).sqrt()[binding].float()
-    index = torch.arange(n, dtype=torch.float64)
-    a, b = (index * GOLDEN[0]) % 1, (index * GOLDEN[1]) % 1
+    within = torch.arange(n) - torch.searchsorted(binding, binding)
+    a, b = ((1 / 3 + within.double() * step) % 1 for step in GOLDEN)
     flip = a + b > 1
     a, b = torch.where(flip, 1 - a, a), torch.where(flip, 1 - b, b)
     return binding, torch.stack([1 - a - b, a, b], dim=-1).float(), spacing
 
 
-def skin_gaussians(head: HeadModel, vertices: Tensor, n: int, sh_degree: int, opacity: float = 0.9) -> RiggedGaussians:
+def skin_gaussians(
+    head: HeadModel,
+    vertices: Tensor,
+    n: int,
+    sh_degree: int,
+    opacity: float = 0.9,
+    size_per_spacing: float = SIZE_PER_SPACING,
+) -> RiggedGaussians:
     """n grey Gaussians lying flat on the surface of vertices [V, 3]."""
     binding, barycentrics, spacing = sample_surface(head, vertices, n)
     frames = bound_frames(vertices, head.faces, binding)
     points = interpolate_on_faces(vertices, head.faces, binding, barycentrics)
-    size = (SIZE_PER_SPACING * spacing / frames.scale).clamp_min(1e-3).log()
+    size = (size_per_spacing * spacing / frames.scale).clamp_min(1e-3).log()
     log_scales = size[:, None].repeat(1, 3)
     log_scales[:, 1] += math.log(FLATNESS)  # the frame's second axis is the normal
     return RiggedGaussians(

@@ -7,21 +7,25 @@ import numpy as np
 from headforge.flame.builtin_surface import BROW_ROW, CHIN_ROW, Skin
 from headforge.flame.landmarks import N_CONTOUR_BINS, bin_yaw_deg, frontal_embedding, outline_points, vertex_embedding
 
-_BROW_MM = ((11.0, 37.0), (22.0, 41.0), (33.0, 43.0), (45.5, 41.0), (54.5, 31.5))
+_BROW_MM = ((11.0, 37.0), (21.2, 41.2), (33.0, 43.5), (45.5, 41.2), (54.5, 32.0))
 """x and y of the left brow's points, inner to outer."""
-_BRIDGE_MM = ((0.0, 19.5), (0.0, 7.2), (0.0, -3.8), (0.0, -14.5))
+_BRIDGE_MM = ((0.0, 19.5), (0.0, 7.7), (0.0, -3.4), (0.0, -14.2))
 _NOSTRILS_MM = ((-12.0, -26.0), (-6.0, -27.6), (0.0, -28.8), (6.0, -27.6), (12.0, -26.0))
 _UPPER_LIP_MM = ((-15.0, -45.8), (-6.5, -43.2), (0.0, -44.6), (6.5, -43.2), (15.0, -45.8))
 _LOWER_LIP_MM = ((15.0, -58.8), (7.5, -61.6), (0.0, -62.4), (-7.5, -61.6), (-15.0, -58.8))
 _CHIN = 8
 """Landmark in the middle of the chin; a half of the jaw line runs from beside the eye (0) to it."""
-_MANDIBLE_MM = ((17.5, 15.0), (-2.0, 13.0), (-20.3, 12.0), (-40.5, 12.0), (-59.3, 17.0), (-77.0, 30.0))
+_MANDIBLE_MM = ((17.5, 15.0), (-2.0, 13.0), (-20.3, 12.0), (-40.5, 12.0), (-59.0, 27.0), (-75.8, 34.0))
 """y and z of the left jaw line's first points as seen from the side: down in front of the ear, along the mandible."""
 _JAW_CENTRE_MM = np.array([0.0, -12.0, 40.0])
 _JAW_ANGLES_RAD = np.deg2rad([23.0, 8.2, -7.4, -25.0, -39.0, -53.5, -65.5, -77.8, -89.9])
-"""Rays from the middle of the face to the left half of its outline, from beside the eye to the chin, beside its middle edge."""
+"""Rays from the middle of the face to its left outline, from beside the eye to the chin; exactly -90 would run along
+the middle edges of the grid."""
 _CHIN_INSET_MM = 3.0
-"""How far above the outline the detector marks the last two points (measured on 28 renderings)."""
+"""How far inside the outline the detector marks the last two points (measured on 28 renderings)."""
+_FAR_INSET_MM = 2.5
+"""How much farther inside the outline the last points before the chin lie on the far side of a head turned by 30
+degrees, where the underside of the jaw is seen behind it."""
 
 Embedding = tuple[np.ndarray, np.ndarray]
 
@@ -84,9 +88,12 @@ def _far_half(skin: Skin, yaw_deg: float, near: Embedding) -> Embedding:
     # The chin turns with the head: the rays beside it do too, the ones to the cheek hardly.
     angles = _JAW_ANGLES_RAD + (np.arctan2(chin[1], chin[0]) - _JAW_ANGLES_RAD[-1]) * share**3
     outline = _outline(skin, yaw_deg, angles)
-    place = (_places(skin, outline) @ turn)[_CHIN - 1, :2] + np.array([0.0, _CHIN_INSET_MM])
-    beside = frontal_embedding(skin.vertices @ turn, skin.faces, place[None])
-    return tuple(np.concatenate([a[: _CHIN - 1], b, n[_CHIN:]]) for a, b, n in zip(outline, beside, near, strict=True))
+    beside = slice(_CHIN - 2, _CHIN)
+    inwards = -np.stack([np.cos(angles[beside]), np.sin(angles[beside])], -1)
+    reach = np.array([[0.0], [_CHIN_INSET_MM]]) + _FAR_INSET_MM * abs(yaw_deg) / 30
+    places = (_places(skin, outline) @ turn)[beside, :2] + reach * inwards
+    inset = frontal_embedding(skin.vertices @ turn, skin.faces, places)
+    return tuple(np.concatenate([a[: _CHIN - 2], b, n[_CHIN:]]) for a, b, n in zip(outline, inset, near, strict=True))
 
 
 def _places(skin: Skin, embedding: Embedding) -> np.ndarray:

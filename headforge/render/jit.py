@@ -40,7 +40,7 @@ def kernel(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        dispatcher = numba.njit(nogil=True, **options)(function)
+        dispatcher: Any = numba.njit(nogil=True, **options)(function)
         try:
             # What `cache=True` would do with numba's own class, which lets errors of the disk through.
             dispatcher._cache = KernelCache(function)

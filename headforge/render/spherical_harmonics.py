@@ -73,7 +73,7 @@ def eval_sh(degree: int, dirs: Tensor, coeffs: Tensor) -> Tensor:
     if coeffs.dim() < 2 or coeffs.shape[-2] < n_basis:
         raise ShapeError("coeffs", f"[*, K >= {n_basis}, C]", tuple(coeffs.shape))
     basis = sh_basis(degree, torch.nn.functional.normalize(dirs, dim=-1))
-    return (basis[..., None] * coeffs[..., :n_basis, :]).sum(-2)
+    return (basis[..., None, :] @ coeffs[..., :n_basis, :])[..., 0, :]
 
 
 def splat_colors(degree: int, means: Tensor, viewmats: Tensor, coeffs: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
+from numba.core import config
 from numba.core.codegen import get_host_cpu_features
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -29,7 +29,7 @@ def instruction_set() -> str:
 
     What the processor has, unless numba was told otherwise (NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX).
     """
-    chosen: str | None = getattr(numba.config, "CPU_FEATURES", None)
+    chosen: str | None = getattr(config, "CPU_FEATURES", None)
     features = (get_host_cpu_features() if chosen is None else chosen).split(",")
     for name in ("avx512", "avx2", "neon"):
         if any(feature.startswith(f"+{name}") for feature in features):

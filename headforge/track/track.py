@@ -53,7 +53,7 @@ class TrackConfig:
     """Prior width of the logarithm of the focal length."""
     shape_sigma: float = 1.0
     """Prior width of the shape coefficients."""
-    expr_sigma: float = 1.0
+    expr_sigma: float = 0.5
     """Prior width of the expression coefficients."""
     jaw_sigma_rad: float = 0.15
     """Prior width of the jaw's opening; its sidewards and twisting angles have a fifth of it."""

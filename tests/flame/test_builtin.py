@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from headforge.flame.builtin import SKIN_CHART_BOTTOM, builtin_head
+from headforge.flame.landmarks import bin_yaw_deg, contour_bin
 from headforge.flame.model import JOINTS, HeadModel, landmarks, pose_head
-from headforge.geometry.meshes import face_normals, vertex_normals
+from headforge.geometry.meshes import face_normals, interpolate_on_faces, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -266,3 +267,24 @@ def test_contour_of_the_frontal_bin_is_the_static_jaw_line(head: HeadModel) -> N
     assert torch.equal(head.contour_faces[0], head.landmark_faces[:17])
     assert torch.allclose(head.contour_barycentrics.sum(-1), torch.ones(79, 17))
     assert head.contour_barycentrics.min() >= 0
+
+
+def test_contour_rows_mirror_each_other(head: HeadModel) -> None:
+    points = interpolate_on_faces(
+        head.v_template, head.faces, head.contour_faces.flatten(), head.contour_barycentrics.flatten(0, 1)
+    ).reshape(79, 17, 3)
+    opposite = [contour_bin(-bin_yaw_deg(row)) for row in range(79)]
+    mirrored = points[opposite].flip(1) * torch.tensor([-1.0, 1, 1])
+    assert (points - mirrored).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("yaw", [0, 10, -20, 30, -39])
+def test_jaw_line_descends_evenly_to_the_chin(head: HeadModel, yaw: int) -> None:
+    """No point under the chin or on the cheek: both halves go down, and no step is far longer than the others."""
+    row = contour_bin(yaw)
+    points = interpolate_on_faces(head.v_template, head.faces, head.contour_faces[row], head.contour_barycentrics[row])
+    assert (points[:9, 1].diff() < 0.001).all() and (points[8:, 1].diff() > -0.001).all()
+    steps = points.diff(dim=0).norm(dim=-1)
+    assert 0.008 < steps.min() and steps.max() < 0.045
+    near = points[9:] if yaw >= 0 else points[:8].flip(0)
+    assert (near[:, 2].diff() < 0.004).all(), "the near half runs from the chin back to the ear"

@@ -69,7 +69,10 @@ def run(tmp_path: Path) -> Run:
     )
     for views, offset in zip(truths, (5, 10, 30), strict=True):
         folder = tmp_path / "avatars" / views[0].subject_id
-        found = [prediction(views[2], m, offset, SIZE, outside=1) for m in ("avatar_tracked", "avatar_exact")]
+        found = [
+            prediction(views[2], "avatar_exact", offset, SIZE, outside=1),
+            prediction(views[2], "avatar_tracked", offset + 3, SIZE, outside=1),
+        ]
         write_predictions(folder / "predictions.parquet", found)
     portrait(tmp_path, "anna", 200, 180)
     portrait(tmp_path, "faceless", 200, 0)
@@ -109,6 +112,7 @@ def test_avatars_are_summed_up_by_hair_and_foreground(run: Run) -> None:
     assert avatar["psnr_db"] == pytest.approx(np.mean(whole[:2]))
     assert avatar["long_hair_psnr_db"] == pytest.approx(whole[2])
     assert avatar["medium_hair_psnr_db"] is None
+    assert run.evaluate()["avatar_tracked"]["foreground_psnr_db"] == pytest.approx((db(8) + db(13)) / 2)
     assert (avatar["n_subjects"], avatar["n_short_hair"], avatar["n_long_hair"]) == (3, 2, 1)
 
 

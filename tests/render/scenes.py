@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,15 +52,15 @@ def random_inputs(seed: int, n: int = 60, n_channels: int = 3, n_cameras: int = 
     )
 
 
-def draw(inputs: Inputs, backend: Backend, width: int = 40, height: int = 40, **options: object) -> SplatResult:
+def draw(inputs: Inputs, backend: Backend, width: int = 40, height: int = 40, **options: Any) -> SplatResult:
     """Splat with a background."""
     i = inputs
     return splat(i.means, i.quats, i.scales, i.opacities, i.colors, i.viewmats, i.Ks, width, height,
-                 backgrounds=i.backgrounds, backend=backend, **options)  # type: ignore[arg-type]  # fmt: skip
+                 backgrounds=i.backgrounds, backend=backend, **options)  # fmt: skip
 
 
 def draw_and_differentiate(
-    inputs: Inputs, backend: Backend, dtype: torch.dtype, **options: object
+    inputs: Inputs, backend: Backend, dtype: torch.dtype, **options: Any
 ) -> tuple[SplatResult, list[Tensor]]:
     """The picture, and the gradients of a fixed random functional of image and alpha."""
     leaves = inputs.to(dtype)
@@ -67,4 +68,4 @@ def draw_and_differentiate(
     g = torch.Generator().manual_seed(11)
     weights = [torch.randn(x.shape, generator=g).to(dtype) for x in (result.image, result.alpha)]
     loss = (result.image * weights[0]).sum() + (result.alpha * weights[1]).sum()
-    return result, list(torch.autograd.grad(loss, leaves.tensors(), allow_unused=True))  # type: ignore[arg-type]
+    return result, list(torch.autograd.grad(loss, leaves.tensors(), allow_unused=True))

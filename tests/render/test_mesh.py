@@ -115,6 +115,18 @@ def test_barycentrics_and_depth_pass_gradcheck() -> None:
     assert torch.autograd.gradcheck(fragments, vertices.requires_grad_(), eps=1e-7, atol=1e-5)
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_values_without_gradient_are_those_with_it(seed: int) -> None:
+    vertices, faces = soup(seed)
+    plain = rasterize(vertices, faces, camera())
+    tracked = rasterize(vertices.requires_grad_(), faces, camera())
+    assert tracked.barycentrics.requires_grad and not plain.barycentrics.requires_grad
+    assert torch.equal(plain.face_ids, tracked.face_ids)
+    assert torch.allclose(plain.barycentrics, tracked.barycentrics, atol=1e-6)
+    assert torch.allclose(plain.depth, tracked.depth, atol=1e-6)
+
+
 def test_background_and_nothing() -> None:
     vertices, faces = soup(1)
     fragments = rasterize(vertices, faces[:0], camera())

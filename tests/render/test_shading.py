@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from headforge.errors import ShapeError
-from headforge.render.shading import downsample_2x2, sample_texture, sh_irradiance
+from headforge.geometry.cameras import orbit_camera
+from headforge.render.mesh import rasterize
+from headforge.render.shading import downsample_2x2, pixel_normals, sample_texture, sh_irradiance
 from headforge.render.spherical_harmonics import MAX_DEGREE, eval_sh, sh_basis
+from tests.heads import HALF_AXES_M, tiny_head
 
 
 def sphere(n: int = 20_000) -> torch.Tensor:
@@ -55,6 +58,36 @@ def test_texture_corners_and_gradient() -> None:
     assert torch.equal(sample_texture(texture, torch.tensor([[0.0, 0.0]]))[0], texture[3, 0])
     uv = torch.tensor([[0.31, 0.77], [0.52, 0.43]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(sample_texture, (texture.requires_grad_(), uv))
+
+
+def test_pixel_normals_of_an_ellipsoid_are_its_own() -> None:
+    head = tiny_head(24, 48)
+    vertices = head.v_template[None]
+    view = orbit_camera(torch.tensor([20.0]), torch.tensor([10.0]), distance_m=1.0, focal_px=200.0, width=64, height=64)
+    fragments = rasterize(vertices, head.faces, view)
+    corners = vertices[0][head.faces[fragments.face_ids[fragments.mask]]]
+    points = (corners * fragments.barycentrics[fragments.mask][..., None]).sum(-2)
+    exact = torch.nn.functional.normalize(points / torch.tensor(HALF_AXES_M).square(), dim=-1)
+    cosines = []
+    for smooth in (True, False):
+        normals = pixel_normals(fragments, vertices, head.faces, smooth=smooth)
+        assert normals[~fragments.mask].abs().max() == 0
+        found = normals[fragments.mask]
+        assert torch.allclose(found.norm(dim=-1), torch.ones(len(found)), atol=1e-5)
+        cosines.append((found * exact).sum(-1))
+    # Flat triangles are off by up to half their size in angle, interpolated normals much less.
+    assert cosines[1].min() > 0.95 and cosines[1].mean() > 0.995
+    assert cosines[0].quantile(0.01) > 0.998 and (1 - cosines[0]).mean() < (1 - cosines[1]).mean() / 4
+
+
+def test_supersampling_gives_the_covered_fraction() -> None:
+    head = tiny_head()
+    view = orbit_camera(torch.zeros(1), torch.zeros(1), distance_m=1.0, focal_px=90.0, width=32, height=32)
+    fine = rasterize(head.v_template[None], head.faces, view.resized(64, 64)).mask.float()[..., None]
+    finest = rasterize(head.v_template[None], head.faces, view.resized(512, 512)).mask.float()
+    covered = torch.nn.functional.avg_pool2d(finest, 16)[..., None]
+    plain = rasterize(head.v_template[None], head.faces, view).mask.float()[..., None]
+    assert (downsample_2x2(fine) - covered).abs().mean() < 0.6 * (plain - covered).abs().mean()
 
 
 def test_downsampling_is_the_mean_of_blocks() -> None:

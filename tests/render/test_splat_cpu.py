@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
-import numba
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headforge.render.jit import kernel
 from headforge.render.projection import ALPHA_MIN
+from headforge.render.splat_cpu import instruction_set
 from headforge.render.threads import kernel_threads, set_kernel_threads
 from tests.render.scenes import Inputs, draw, draw_and_differentiate, random_inputs
 
@@ -128,13 +127,38 @@ def test_a_hundred_thousand_on_one_pixel() -> None:
     assert torch.isfinite(grad).all() and (grad[:, 0] > 0).sum() > 500
 
 
-def test_no_place_for_the_cache_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = numba.njit
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_concurrent_callers_share_the_kernel_threads(n_threads: int) -> None:
+    def kernel_workers() -> int:
+        return sum(thread.name.startswith("headforge-kernel") for thread in threading.enumerate())
 
-    def njit(*args: Any, cache: bool, **options: Any) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*args, cache=False, **options)
+    set_kernel_threads(2)
+    set_kernel_threads(1)
+    set_kernel_threads(n_threads)
+    before = kernel_workers()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda seed: draw(random_inputs(seed, n=3000), "cpu"), range(16)))
+        # One caller's kernels need no thread of their own; eight callers share one pool, not one each.
+        assert kernel_workers() - before <= (n_threads if n_threads > 1 else 0)
+    finally:
+        set_kernel_threads(1)
 
-    monkeypatch.setattr(numba, "njit", njit)
-    assert kernel()(lambda x: x + 1)(1) == 2
+
+def test_inside_dask_workers() -> None:
+    threaded = pytest.importorskip("dask.threaded")
+    reference = draw(random_inputs(5, n=3000), "cpu").image
+    graph = {f"picture-{k}": (lambda: draw(random_inputs(5, n=3000), "cpu").image,) for k in range(8)}
+    pictures = threaded.get(graph, list(graph), num_workers=4)
+    assert all(torch.equal(picture, reference) for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [("+avx2,+fma,-avx512f", "avx2"), ("+avx512f,+avx2", "avx512"), ("+sse2,-avx2", "generic"), ("+neon", "neon")],
+)
+def test_instruction_set_is_that_of_the_compiled_kernels(
+    features: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numba.core.config.CPU_FEATURES", features)
+    assert instruction_set() == expected

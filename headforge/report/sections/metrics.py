@@ -79,7 +79,7 @@ def _avatars(headline: Headline) -> Card | None:
     others = _pairs(headline, "{:.2f} dB", {
         "medium hair": "avatar.medium_hair_psnr_db",
         "long hair": "avatar.long_hair_psnr_db",
-        "exact parameters": "avatar_exact.psnr_db",
+        "tracked parameters": "avatar_tracked.psnr_db",
     })  # fmt: skip
     whom = "" if n is None else f"{n:.0f} short-haired people; "
     return Card("Avatars, PSNR", f"{value:.2f}", "dB", f"{whom}views and expressions not fitted to", others)
