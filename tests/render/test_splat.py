@@ -108,7 +108,9 @@ def test_twin_passes_gradcheck(options: dict[str, str]) -> None:
     leaves = inputs.to(torch.float64)
 
     def picture(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        result = draw(Inputs(*tensors[:6], leaves.Ks, tensors[6]), "torch", 6, 6, **options)
+        means, quats, scales, opacities, colors, viewmats, backgrounds = tensors
+        scene = Inputs(means, quats, scales, opacities, colors, viewmats, leaves.Ks, backgrounds)
+        result = draw(scene, "torch", 6, 6, **options)
         return result.image, result.alpha
 
     assert torch.autograd.gradcheck(picture, leaves.tensors(), eps=1e-6, atol=1e-5)

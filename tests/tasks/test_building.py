@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,9 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+SERVER_INGEST_S = 60.0
+
+
 def item(name: str, function: object, *args: object, resumable: bool = False) -> Item:
     return Item(name, Recipe(name, 1, {}, {}, {}), function, args, resumable)  # type: ignore[arg-type]
 
@@ -55,8 +59,13 @@ def build(server: str, store: Store, items: list[Item], retries: int = 0) -> Bui
 
 def state_names(server: str) -> list[str]:
     request = urllib.request.Request(f"{server}/task_runs/filter", b"{}", {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        return sorted(run["state"]["name"] for run in json.loads(answer.read()))
+    deadline = time.monotonic() + SERVER_INGEST_S
+    while True:  # the server takes states in a while after the flow has ended
+        with urllib.request.urlopen(request) as answer:
+            names = sorted(run["state"]["name"] for run in json.loads(answer.read()))
+        if not {"Pending", "Running"} & set(names) or time.monotonic() > deadline:
+            return names
+        time.sleep(0.5)
 
 
 @pytest.mark.slow
