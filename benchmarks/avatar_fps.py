@@ -26,6 +26,7 @@ from benchmarks.record import arguments, finish, machine_record, write
 from benchmarks.splat import measure
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc
 from headforge.flame.builtin import builtin_head
+from headforge.flame.files import head_digest
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.geometry.meshes import triangle_frames
@@ -159,7 +160,8 @@ def main() -> None:
     forward, both = measure(fast, CONTROL_COUNT, CONTROL_SIZE_PX, CONTROL_CHANNELS, max(n_frames, 3), device)
     result |= {"control_fwd_ms": forward, "control_fwdbwd_ms": both, "n_frames": n_frames,
                "clock": "process CPU time" if device == "cpu" else "wall, synchronised after each stage",
-               "head_model": head.model_id, **machine_record(seeds=[SEED]), "rows": rows}  # fmt: skip
+               "head_model": head.model_id, "head_digest": head_digest(head), **machine_record(seeds=[SEED]),
+               "rows": rows}  # fmt: skip
     finish(result, options)
 
 

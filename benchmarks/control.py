@@ -1,6 +1,6 @@
 """What the reference branch is worth: the same training with and without it, scored on held-out identities.
 
-    python benchmarks/control.py --json
+    python benchmarks/control.py --json --out benchmarks/results/control.json
     python benchmarks/control.py --dataset data/synthetic --n-images-seen 9600 --json
 
 Both runs see the same batches in the same order; exact parameters. Prints CPU time as measured, so compare only the
@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import platform
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.record import arguments, finish, machine_record
 from headforge.diffusion.bank import load_bank
 from headforge.diffusion.baselines import write_baselines
 from headforge.diffusion.generate import GenerateConfig, sample_targets
@@ -93,29 +91,22 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         results["without_reference.psnr_db"]  # type: ignore[arg-type]
     )
     results |= {"n_images_seen": options.n_images_seen, "n_identities": len(dataset.subject_ids("train")),
-                "n_heldout": len({s for s, _ in heldout.keys}), "seed": options.seed,
-                "torch": torch.__version__, "machine": platform.processor() or platform.machine()}  # fmt: skip
-    return results
+                "n_heldout": len({s for s, _ in heldout.keys})}  # fmt: skip
+    return results | machine_record(seeds=[options.seed])
 
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--dataset", type=Path, help="a dataset folder; a small one is synthesized without it")
     parser.add_argument("--n-subjects", type=int, default=60, help="people in the synthesized dataset")
     parser.add_argument("--views-per-subject", type=int, default=12)
     parser.add_argument("--n-images-seen", type=int, default=4800, help="training length of each run")
     parser.add_argument("--n-heldout", type=int, default=10, help="held-out identities scored")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results = compare(options, Path(folder))
-    lines = [f"{name:32} {value:.3f}" if isinstance(value, float) else f"{name:32} {value}"
-             for name, value in results.items()]  # fmt: skip
-    sys.stdout.write("\n".join(lines) + "\n")
-    if options.json:
-        sys.stdout.write(json.dumps(results, sort_keys=True) + "\n")
+        finish(compare(options, Path(folder)), options)
     return 0
 
 

@@ -95,8 +95,9 @@ def run_table(quick: bool, device: str) -> dict[str, object]:
             for channels in CHANNELS:
                 if quick and (n > 20_000 or size > 128):
                     continue
-                twin = measure("torch", n, size, channels, 2 if quick else 5, device)
-                ours = measure(fast, n, size, channels, 5 if quick else 25, device)
+                n_runs = 4 if quick else 12
+                twin = measure("torch", n, size, channels, n_runs, device)
+                ours = measure(fast, n, size, channels, n_runs, device)
                 row = {"n": n, "size_px": size, "channels": channels, "twin_fwd_ms": twin[0],
                        "twin_fwdbwd_ms": twin[1], "fwd_ms": ours[0], "fwdbwd_ms": ours[1],
                        "fwd_ratio": twin[0] / ours[0], "fwdbwd_ratio": twin[1] / ours[1]}  # fmt: skip

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record
 from headforge.flame.builtin import builtin_head
+from headforge.flame.files import head_digest
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project
 from headforge.geometry.rotations import axis_angle_to_matrix
@@ -242,7 +243,7 @@ def main() -> None:
         result["adam_iterations"] = n_iterations
         result["adam_vertex_mm"] = error
         result["adam_arrived"] = error <= WITHIN * studio.vertex_mm
-    result |= {"n_subjects": options.subjects, "head_model": head.model_id}
+    result |= {"n_subjects": options.subjects, "head_model": head.model_id, "head_digest": head_digest(head)}
     finish(result | machine_record(seeds=list(range(options.subjects))), options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,6 @@ from headforge.avatar.rig import RiggedGaussians
 WINDOW, SIGMA_PX = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 """Wang et al. 2004, for values in [0, 1]."""
-BANDED_BELOW_PX = 200
-"""Below this size blurring by a banded matrix is faster than by a convolution."""
 MAX_LOCAL_SCALE = 0.6
 """Largest standard deviation in triangle sizes that costs nothing, unless the Gaussian began larger than that."""
 GROWTH = 1.5
@@ -22,29 +21,40 @@ GROWTH = 1.5
 
 
 @cache
-def _window() -> Tensor:
-    x = torch.arange(WINDOW) - WINDOW // 2
+def _window() -> tuple[float, ...]:
+    x = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-(x**2) / (2 * SIGMA_PX**2))
-    return weights / weights.sum()
+    return tuple((weights / weights.sum()).tolist())
 
 
-@cache
-def _band(size: int) -> Tensor:
-    """[size, size] matrix that blurs a column, with zeros beyond the ends."""
-    matrix = torch.zeros(size, size)
-    for offset, weight in enumerate(_window().tolist(), start=-(WINDOW // 2)):
-        matrix += torch.diag(torch.full((size - abs(offset),), weight), offset)
-    return matrix
+def _blur(images: Tensor) -> Tensor:
+    """Shifted sums: on a processor many times faster than a convolution with so few channels."""
+    half = WINDOW // 2
+    for padding, axis in (((0, 0, half, half), -2), ((half, half), -1)):
+        padded, size = torch.nn.functional.pad(images, padding), images.shape[axis]
+        images = padded.narrow(axis, 0, size) * _window()[0]
+        for offset in range(1, WINDOW):
+            images.add_(padded.narrow(axis, offset, size), alpha=_window()[offset])
+    return images
+
+
+class _Blur(torch.autograd.Function):
+    """Symmetric and linear: its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+        return _blur(images)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+        return _blur(gradient)
 
 
 def blur(images: Tensor) -> Tensor:
     """SSIM's Gaussian window over the last two dimensions of images [C, H, W], zeros outside."""
-    height, width = images.shape[-2:]
-    if max(height, width) < BANDED_BELOW_PX:
-        return _band(height) @ images @ _band(width)
-    window = _window()
-    stacked = torch.nn.functional.conv2d(images[:, None], window.view(1, 1, -1, 1), padding=(WINDOW // 2, 0))
-    return torch.nn.functional.conv2d(stacked, window.view(1, 1, 1, -1), padding=(0, WINDOW // 2))[:, 0]
+    blurred = _Blur.apply(images)
+    assert isinstance(blurred, Tensor)
+    return blurred
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The tensors that are fitted, all leaves."""
+    """What is fitted: changes of the Gaussians' tensors, all leaves that start at zero."""
 
     means: Tensor
     log_scales: Tensor
@@ -53,9 +53,9 @@ class Parameters:
 
     @staticmethod
     def of(start: RiggedGaussians) -> Parameters:
-        """Copies of the Gaussians' tensors."""
+        """Zeros of the shapes of the Gaussians' tensors."""
         values = (start.means, start.log_scales, start.quats, start.opacity_logits, start.sh[:, :1], start.sh[:, 1:])
-        return Parameters(*(value.detach().clone().requires_grad_() for value in values))
+        return Parameters(*(torch.zeros_like(value).requires_grad_() for value in values))
 
     def groups(self, config: FitConfig) -> list[dict[str, object]]:
         """Adam's parameter groups."""
@@ -65,11 +65,14 @@ class Parameters:
             pairs.append((self.sh_rest, config.lr_colors * SH_REST_LR))
         return [{"params": [tensor], "lr": rate} for tensor, rate in pairs]
 
-    def rigged(self, start: RiggedGaussians) -> RiggedGaussians:
-        """`start` with the present values; differentiable."""
-        sh = torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc
-        return start.replace(means=self.means, log_scales=self.log_scales, quats=self.quats,
-                             opacity_logits=self.opacity_logits, sh=sh)  # fmt: skip
+    def rigged(self, start: RiggedGaussians, trust: Tensor | None) -> RiggedGaussians:
+        """`start` with the present changes, times `trust` [N]; differentiable."""
+        changes = {"means": self.means, "log_scales": self.log_scales, "quats": self.quats,
+                   "opacity_logits": self.opacity_logits,
+                   "sh": torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc}  # fmt: skip
+        if trust is not None:
+            changes = {name: trust.view(-1, *[1] * (c.dim() - 1)) * c for name, c in changes.items()}
+        return start.replace(**{name: getattr(start, name) + change for name, change in changes.items()})
 
 
 def optimise(
@@ -79,11 +82,13 @@ def optimise(
     views: Sequence[WeightedView],
     n_iterations: int,
     *,
+    trust: Tensor | None = None,
     report: Callable[[str, float, int], None] | None = None,
 ) -> RiggedGaussians:
     """Fit `start` to the views; returns detached Gaussians.
 
-    Raises NotFiniteError when the loss leaves the numbers.
+    trust [N] in [0, 1] scales how far each Gaussian may go: Adam moves all at the same pace, also those that hardly
+    show. Raises NotFiniteError when the loss leaves the numbers.
     """
     targets = [Target.of(item.view.image) for item in views]
     frames = [bound_frames(item.view.vertices, head.faces, start.binding) for item in views]
@@ -92,8 +97,8 @@ def optimise(
     optimizer = torch.optim.Adam(parameters.groups(config), eps=ADAM_EPSILON, fused=True)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_final ** (1 / max(n_iterations, 1)))
     for step, index in enumerate(view_order(len(views), n_iterations, config.seed)):
-        item, rigged = views[index], parameters.rigged(start)
-        image = render_cloud(rigged.in_frames(frames[index], eyes[index]), item.view.camera)
+        item, rigged = views[index], parameters.rigged(start, trust)
+        image = render_cloud(rigged.in_frames(frames[index], eyes[index]), item.view.camera, item.view.background)
         loss = item.weight * photometric(image, targets[index], config.weight_ssim, item.pixel_weights)
         loss = loss + config.weight_position * position_loss(rigged) + config.weight_scale * scale_loss(rigged, allowed)
         loss = loss + config.weight_hair * hair_loss(rigged)
@@ -103,12 +108,10 @@ def optimise(
         decay.step()
         if report and (step + 1) % REPORT_EVERY == 0:
             report("loss", loss.item(), step + 1)
-    return _finished(parameters, start)
+    return _finished(parameters.rigged(start, trust))
 
 
-def _finished(parameters: Parameters, start: RiggedGaussians) -> RiggedGaussians:
-    with torch.no_grad():
-        rigged = parameters.rigged(start)
+def _finished(rigged: RiggedGaussians) -> RiggedGaussians:
     for name, value in rigged.tensors().items():
         n_bad = int((~torch.isfinite(value)).sum())
         if n_bad:

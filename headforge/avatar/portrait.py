@@ -18,7 +18,7 @@ from headforge.avatar.portrait_colors import portrait_colors
 from headforge.avatar.portrait_hair import area_average, find_hair
 from headforge.avatar.rig import RiggedGaussians, concatenate
 from headforge.avatar.surface import skin_gaussians
-from headforge.avatar.views import View, make_view, with_colors
+from headforge.avatar.views import BLACK, View, make_view, with_colors
 from headforge.errors import DataError
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import project
@@ -29,6 +29,8 @@ from headforge.types import Camera, HeadParams
 
 SKIN_OPACITY, SKIN_SIZE = 0.96, 0.7
 """Closed from the start: few steps follow, and of one side only."""
+TRUST = 0.5
+"""How much of the usual learning rates one photo deserves: what it does not constrain would become noise."""
 FRONT_SHARE_SIZE = 0.62
 REST_SHARE_SIZE = 0.55
 """Standard deviations of new hair Gaussians relative to the distance of their neighbours."""
@@ -88,8 +90,12 @@ def fit_portrait(
     generated = [
         make_view(head, _unit(s.image), _unit(s.mask), s.camera, s.params) for s in read_shard_samples(views)
     ]
-    start = portrait_gaussians(config, head, view, generated)
-    rigged = optimise(config, head, start, [WeightedView(view)], config.portrait_n_iterations, report=progress.metric)
+    start, trust = portrait_gaussians(config, head, view, generated)
+    # Over two backgrounds, or white hair would pass for none.
+    both = [WeightedView(view), WeightedView(view.over(BLACK))]
+    rigged = optimise(
+        config, head, start, both, config.portrait_n_iterations, trust=trust, report=progress.metric
+    )
     output.mkdir(parents=True, exist_ok=True)
     provenance = {
         "subject_id": photo.name,
@@ -102,8 +108,10 @@ def fit_portrait(
     progress.image("frontal", output / "frontal.png")
 
 
-def portrait_gaussians(config: FitConfig, head: HeadModel, view: View, generated: list[View]) -> RiggedGaussians:
-    """Coloured Gaussians before any optimisation."""
+def portrait_gaussians(
+    config: FitConfig, head: HeadModel, view: View, generated: list[View]
+) -> tuple[RiggedGaussians, Tensor]:
+    """Coloured Gaussians before any optimisation, and how well the photo shows each [N] in [0, 1]."""
     skin = skin_gaussians(head, view.vertices, config.portrait_n_skin, 0, SKIN_OPACITY, SKIN_SIZE)
     skin = skin[~below_neck_cut(head, skin, view)]
     parts = [skin]
@@ -117,8 +125,10 @@ def portrait_gaussians(config: FitConfig, head: HeadModel, view: View, generated
         _, index = nearest_triangles(points, view.vertices[head.faces[anchors]].mean(1))
         parts.append(free_gaussians(head, view.vertices, points, anchors[index], sizes, 0))
     rigged = concatenate(parts)
-    colors, _ = portrait_colors(rigged, head, view, generated)
-    return with_colors(rigged, colors)
+    front = torch.zeros(len(rigged), dtype=torch.bool)
+    front[len(skin) : len(skin) + len(hair.front)] = True
+    colors, confidence = portrait_colors(rigged, head, view, generated, front)
+    return with_colors(rigged, colors), TRUST * confidence
 
 
 def below_neck_cut(head: HeadModel, skin: RiggedGaussians, view: View) -> Tensor:

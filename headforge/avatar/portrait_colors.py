@@ -17,7 +17,7 @@ from headforge.geometry.cameras import project
 from headforge.render.mesh import rasterize
 from headforge.types import Camera
 
-GRAZING, FACING = 0.15, 0.5
+GRAZING, FACING = 0.25, 0.6
 """Cosines between surface normal and line of sight: below the first the photo says nothing, above the second all."""
 HIDDEN_M = 0.004
 """A point this far behind the nearest surface is hidden."""
@@ -30,6 +30,8 @@ GENERATED_SHARE = 0.6
 """How much of an unseen skin colour comes from the generated views; the rest from the nearest seen neighbours."""
 MIN_GENERATED_WEIGHT = 1.0
 FOLD_M = 0.03
+SIDE_M = 0.045
+"""The sides of the face begin this far from its middle."""
 CHUNK = 2048
 INNER_COLORS = {
     "mouth_interior": (0.30, 0.10, 0.10),
@@ -38,7 +40,7 @@ INNER_COLORS = {
     "left_eyeball": (0.84, 0.82, 0.80),
     "right_eyeball": (0.84, 0.82, 0.80),
 }
-"""Linear guesses, sRGB, for parts that a photo hides; later made as bright as the photo is."""
+"""Guesses for parts that a photo hides."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
     return grid_sample(image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
 
-def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View) -> PhotoColors:
-    """Sample the photo at the Gaussians' centres; hidden and grazing ones get no confidence, hair always some."""
+def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View, front: Tensor) -> PhotoColors:
+    """Sample the photo at the Gaussians' centres; hidden and grazing ones get no confidence.
+
+    `front` [N] bool: hair that the photo shows; other hair gets no confidence.
+    """
     frames = bound_frames(view.vertices, head.faces, rigged.binding)
     points = rigged.in_frames(frames).means
     pixels, depth = project(view.camera, points)
@@ -71,10 +76,11 @@ def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View) -> PhotoC
     visible = (surface == 0) | (depth < surface + HIDDEN_M)
     cosine = (frames.rotation[..., 1] * normalize(view.camera.centre - points, dim=-1)).sum(-1)
     facing = ((cosine - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
-    facing = torch.where(rigged.is_free, torch.ones(()), facing)
+    facing = torch.where(rigged.is_free, front.float(), facing)
     eroded = -max_pool2d(-view.mask[None], ERODED_PX, 1, ERODED_PX // 2)[0]
     mask = sample_image(eroded[..., None], pixels)[:, 0]
-    return PhotoColors(sample_image(view.image, pixels), facing * visible * (mask > MASK_SURE))
+    inside = (mask > MASK_SURE) | front
+    return PhotoColors(sample_image(view.image, pixels), facing * visible * inside)
 
 
 def nearest(points: Tensor, candidates: Tensor) -> Tensor:
@@ -108,11 +114,16 @@ def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
 
 
 def portrait_colors(
-    rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View]
+    rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View], front: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them."""
-    found = photo_colors(rigged, head, photo)
+    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`."""
     rest = rigged.on_mesh(head.v_template, head.faces).means
+    pixels, depth = project(photo.camera, rigged.on_mesh(photo.vertices, head.faces).means)
+    found = photo_colors(rigged, head, photo, front)
+    skin_pixels = skin_like(photo, head)
+    is_skin_colored = None if skin_pixels is None else sample_image(skin_pixels[..., None].float(), pixels)[:, 0] > 0.5
+    if is_skin_colored is not None:
+        found = PhotoColors(found.colors, found.confidence * ~(is_bare(rigged, head) & ~is_skin_colored))
     inner = inner_parts(head, rigged.binding)
     skin = ~rigged.is_free & (inner < 0)
     mirror = mirrored(found, rest, skin)
@@ -122,18 +133,33 @@ def portrait_colors(
     filled = fill_unseen(colors, rest, skin & (known > ENOUGH), skin & (known <= ENOUGH))
     if generated:
         seen = look_at_views(rigged, head, generated)
-        has_any = (seen.foreground > MIN_GENERATED_WEIGHT)[:, None] * GENERATED_SHARE
-        guess = matched(seen, found, rigged.is_free)
-        usable = skin & ~torch.isin(rigged.binding, faces_of(head, "neck"))
-        filled = torch.where(usable[:, None], filled + has_any * (guess - filled), filled)
+        share = GENERATED_SHARE * ((seen.foreground > MIN_GENERATED_WEIGHT) & skin & ~in_region(rigged, head, "neck"))
+        filled = filled + share[:, None] * (matched(seen, found, rigged.is_free) - filled)
     colors = colors + (1 - known.clamp(0, 1))[:, None] * (filled - colors)
-    colors = fill_hair(colors, found, rigged, head, photo)
-    return fill_inner(colors, found, rigged, inner), found.confidence
+    scalp = in_region(rigged, head, "scalp")
+    hair = (front | (scalp & (found.confidence > ENOUGH))) & (found.confidence > 0)
+    if is_skin_colored is not None:
+        hair = hair & ~is_skin_colored
+    hidden = (rigged.is_free & ~front) | (scalp & (known <= ENOUGH))
+    colors = fold_hair(colors, pixels, depth, hair, hidden, photo)
+    return fill_inner(colors, found, inner), found.confidence
 
 
-def faces_of(head: HeadModel, region: str) -> Tensor:
-    """Triangles of a region; none if the head model lacks it."""
-    return head.faces_of(region) if region in head.regions else torch.zeros(0, dtype=torch.int64)
+def in_region(rigged: RiggedGaussians, head: HeadModel, *regions: str) -> Tensor:
+    """[N] bool: bound to a triangle of one of the regions and not free."""
+    chosen = torch.zeros(len(head.faces), dtype=torch.bool)
+    for region in regions:
+        if region in head.regions:
+            chosen[head.faces_of(region)] = True
+    return chosen[rigged.binding] & ~rigged.is_free
+
+
+def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
+    """[N] bool: neck, ears and the sides of the face, where another colour than skin is hair or clothes before it."""
+    features = in_region(rigged, head, "lips", "nose", "forehead")
+    rest = rigged.on_mesh(head.v_template, head.faces).means
+    side = in_region(rigged, head, "face") & ~features & (rest[:, 0].abs() > SIDE_M)
+    return side | in_region(rigged, head, "neck", "left_ear", "right_ear")
 
 
 def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
@@ -145,19 +171,16 @@ def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
     return part[binding]
 
 
-def fill_hair(colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, head: HeadModel, photo: View) -> Tensor:
+def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidden: Tensor, photo: View) -> Tensor:
     """Hair that the photo hides continues the hair it shows: the texture is folded over the outline.
 
     A hidden point takes the colour of the seen hair that lies as far inwards of it in the picture as the point lies
-    behind the seen surface, there and back within `FOLD_M`.
+    behind the seen surface, there and back within `FOLD_M`. pixels [N, 2] and depth [N] are those of the photo's
+    camera, seen and hidden [N] bool.
     """
-    points = rigged.on_mesh(photo.vertices, head.faces).means
-    pixels, depth = project(photo.camera, points)
-    skin = sample_image(skin_like(photo, head)[..., None].float(), pixels)[:, 0] > 0.5
-    known, hidden = rigged.is_free & (found.confidence > 0) & ~skin, rigged.is_free & (found.confidence == 0)
-    if not known.any() or not hidden.any():
+    if not seen.any() or not hidden.any():
         return colors
-    front, front_depth = pixels[known], depth[known]
+    front, front_depth = pixels[seen], depth[seen]
     metres_per_pixel = float(front_depth.mean() / photo.camera.K[0, 0])
     centre = project(photo.camera, photo.vertices.mean(0, keepdim=True))[0]
     inwards = normalize(centre - pixels[hidden], dim=-1)
@@ -165,12 +188,12 @@ def fill_hair(colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, head:
     folded = FOLD_M - ((behind % (2 * FOLD_M)) - FOLD_M).abs()
     wanted = pixels[hidden] + inwards * folded[:, None] / metres_per_pixel
     filled = colors.clone()
-    filled[hidden] = colors[known][nearest(wanted, front)]
+    filled[hidden] = colors[seen][nearest(wanted, front)]
     return filled
 
 
-def fill_inner(colors: Tensor, found: PhotoColors, rigged: RiggedGaussians, inner: Tensor) -> Tensor:
-    """Eyes and mouth: the photo where it shows them, elsewhere guesses."""
+def fill_inner(colors: Tensor, found: PhotoColors, inner: Tensor) -> Tensor:
+    """Eyes and mouth: the photo where it shows them, elsewhere guesses. inner [N] is from `inner_parts`."""
     guesses = torch.tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
     sure = (found.confidence > ENOUGH)[:, None]
     return torch.where((inner >= 0)[:, None], torch.where(sure, found.colors, guesses), colors)

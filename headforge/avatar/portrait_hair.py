@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from headforge.avatar.hull import outer_layers
 from headforge.avatar.views import View
@@ -35,7 +35,10 @@ MIN_THICKNESS_M = 0.004
 SURE = 0.9
 """Mask coverage of pixels whose colour is the subject's alone."""
 MIN_PIXELS = 30
-N_LAYERS = 2
+VOTING_PX = 13
+LIGHTNESS_WEIGHT = 0.25
+"""Of lightness against tint: skin in the shade is skin."""
+N_LAYERS = 3
 CHUNK = 4096
 
 
@@ -67,7 +70,9 @@ def find_hair(head: HeadModel, view: View) -> HairPoints:
     kept[tuple(where.T)] = is_hair(head, view, points)
     near = _front_depth(kept, steps, depth, cell)
     front, front_size = _front_points(head, view, near)
-    layers = outer_layers(kept, N_LAYERS).nonzero()
+    # A cell wide of the rim: these points are not fitted, and what stuck out would be seen in the photo's view.
+    inner = -max_pool2d(-mask[None], 3, 1, 1)[0] > SURE
+    layers = (outer_layers(kept, N_LAYERS) & inner[..., None]).nonzero()
     rest = unproject(camera, layers[:, 1] + 0.5, layers[:, 0] + 0.5, depth + steps[layers[:, 2]] * cell)
     return HairPoints(front, front_size, rest, cell)
 
@@ -91,7 +96,7 @@ def outline_distance(mask: Tensor) -> Tensor:
 
 
 def _touches(mask: Tensor) -> Tensor:
-    grown = torch.nn.functional.max_pool2d(mask[None].float(), 3, 1, 1)[0] > 0
+    grown = max_pool2d(mask[None].float(), 3, 1, 1)[0] > 0
     return grown & ~mask
 
 
@@ -110,67 +115,86 @@ def unproject(camera: Camera, x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
 
 
 def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
-    """[V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes and mouth parts, where none can."""
-    on, never = torch.zeros(head.n_vertices, dtype=torch.bool), torch.zeros(head.n_vertices, dtype=torch.bool)
-    for name in ("scalp", "left_ear", "right_ear"):
-        on[head.regions.get(name, torch.zeros(0, dtype=torch.int64))] = True
-    for name in ("left_eyeball", "right_eyeball", "teeth", "mouth_interior", "tongue", "lips", "nose"):
-        never[head.regions.get(name, torch.zeros(0, dtype=torch.int64))] = True
-    return on, never
+    """[V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes, nose and mouth, where none can."""
+    never = ("left_eyeball", "right_eyeball", "teeth", "mouth_interior", "tongue", "lips", "nose")
+    return has_label(head, "scalp", "left_ear", "right_ear"), has_label(head, *never)
 
 
-def skin_like(view: View, head: HeadModel) -> Tensor:
-    """[H, W] bool: pixels whose colour is nearer to the nose's and cheeks' than to the hair's above the head.
+def skin_like(view: View, head: HeadModel) -> Tensor | None:
+    """[H, W] bool: pixels whose colour is nearer to the nose's than to that of the hair beyond the head's outline.
 
-    Both colours are means with one common spread; all false when the mask shows nothing above the head.
+    Both are medians, shade counts little, and pixels vote with their neighbours; above the eyes only the face itself
+    can be skin. None when the mask shows nothing beyond the head there.
     """
     on, _ = vertex_labels(head)
-    size = view.camera.width
-    camera = Camera(view.camera.K[None], view.camera.viewmat[None], size, view.camera.height)
+    camera = Camera(view.camera.K[None], view.camera.viewmat[None], view.camera.width, view.camera.height)
     fragments = rasterize(view.vertices[None], head.faces, camera)
+    covered = fragments.mask[0]
     corner = head.faces[fragments.face_ids[0].clamp_min(0), 0]
-    is_nose = torch.zeros(head.n_vertices, dtype=torch.bool)
-    is_nose[head.regions.get("nose", torch.zeros(0, dtype=torch.int64))] = True
     sure = view.mask > SURE
-    scalp, skin = on[corner] & fragments.mask[0] & sure, is_nose[corner] & fragments.mask[0] & sure
-    lowest = scalp.any(1).nonzero().amax() if scalp.any() else torch.tensor(0)
-    above = (torch.arange(view.camera.height) < lowest)[:, None] & ~fragments.mask[0] & sure
-    if int(skin.sum()) < MIN_PIXELS or int(above.sum()) < MIN_PIXELS:
-        return torch.zeros_like(sure)
-    spread = (view.image[skin].std(0) + view.image[above].std(0)).clamp_min(0.02)
-    to_skin = ((view.image - view.image[skin].median(0).values) / spread).norm(dim=-1)
-    to_hair = ((view.image - view.image[above].median(0).values) / spread).norm(dim=-1)
-    return to_skin < to_hair
+    above = (torch.arange(view.camera.height) < eye_row(view, head))[:, None]
+    skin, hair = has_label(head, "nose")[corner] & covered & sure, above & ~covered & sure
+    if int(skin.sum()) < MIN_PIXELS or int(hair.sum()) < MIN_PIXELS:
+        return None
+    total = view.image.sum(-1, keepdim=True)
+    tint = view.image[..., ::2] / total.clamp_min(0.05)
+    features = torch.cat([tint, LIGHTNESS_WEIGHT * total], dim=-1)
+    spread = (features[skin].std(0) + features[hair].std(0)).clamp_min(0.01)
+    to_skin, to_hair = (((features - features[m].median(0).values) / spread).norm(dim=-1) for m in (skin, hair))
+    votes = torch.stack([(to_skin < to_hair) & sure, sure]).float()
+    skin_votes, all_votes = avg_pool2d(votes, VOTING_PX, 1, VOTING_PX // 2)
+    return (skin_votes > 0.4 * all_votes) & (~above | (covered & ~on[corner]))
 
 
-def is_ear(head: HeadModel) -> Tensor:
-    """[V] bool."""
-    ears = torch.zeros(head.n_vertices, dtype=torch.bool)
-    for name in ("left_ear", "right_ear"):
-        ears[head.regions.get(name, torch.zeros(0, dtype=torch.int64))] = True
-    return ears
+def eye_row(view: View, head: HeadModel) -> float:
+    """Row of the picture that the eyes are in; the middle row if the head model has no eyeballs."""
+    eyes = has_label(head, "left_eyeball", "right_eyeball")
+    if not eyes.any():
+        return view.camera.height / 2
+    return float(project(view.camera, view.vertices[eyes])[0][:, 1].mean())
+
+
+def has_label(head: HeadModel, *regions: str) -> Tensor:
+    """[V] bool: vertices of any of the regions."""
+    inside = torch.zeros(head.n_vertices, dtype=torch.bool)
+    for region in regions:
+        if region in head.regions:
+            inside[head.regions[region]] = True
+    return inside
 
 
 def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
     """[N] bool: points of the balloon that are hair and not head or empty space before the face.
 
     On scalp and ears hair is as thick as it is at the outline (the 95th percentile there); beside face and neck it
-    must be outside the head's own outline.
+    must be outside the head's own outline, by more than the outline may be wrong.
     """
     height, nearest = height_above(view.vertices, head.faces, points)
     on, never = vertex_labels(head)
     small = view.camera.resized(GRID_SIZE, GRID_SIZE)
     fragments = rasterize(view.vertices[None], head.faces, Camera(small.K[None], small.viewmat[None], GRID_SIZE, GRID_SIZE))
     pixels = project(small, points)[0].floor().long().clamp(0, GRID_SIZE - 1)
-    beside = ~fragments.mask[0][pixels[:, 1], pixels[:, 0]]
+    outside = ~fragments.mask[0] & (area_average(view.mask, GRID_SIZE) > 0.5)
+    beside = outside[pixels[:, 1], pixels[:, 0]]
+    is_thick = opened(outside)[pixels[:, 1], pixels[:, 0]]
     over_scalp = on[nearest] & (height > ABOVE_SCALP_M)
     excess = height[over_scalp & beside]
     thickness = float(torch.quantile(excess[:200000], 0.95)) if len(excess) else 0.0
     if thickness < MIN_THICKNESS_M:
         return torch.zeros(len(points), dtype=torch.bool)
-    skin = (area_average(skin_like(view, head).float(), GRID_SIZE) > 0.5)[pixels[:, 1], pixels[:, 0]]
-    around = ~never[nearest] & beside & (height > BESIDE_FACE_M) & ~skin
-    return (over_scalp & (height <= thickness) & ~(skin & is_ear(head)[nearest])) | around
+    ears, skin_pixels = has_label(head, "left_ear", "right_ear"), skin_like(view, head)
+    if skin_pixels is None:
+        skin = torch.zeros(len(points), dtype=torch.bool)
+    else:
+        skin = (area_average(skin_pixels.float(), GRID_SIZE) > 0.5)[pixels[:, 1], pixels[:, 0]]
+    around = ~never[nearest] & is_thick & (height > BESIDE_FACE_M) & ~skin
+    return (over_scalp & (height <= thickness) & ~((skin | ~is_thick) & ears[nearest])) | around
+
+
+def opened(mask: Tensor) -> Tensor:
+    """[H, W] bool without what is narrower than three pixels (a morphological opening)."""
+    eroded = -max_pool2d(-mask[None].float(), 3, 1, 1)
+    return max_pool2d(eroded, 3, 1, 1)[0] > 0.5
 
 
 def height_above(vertices: Tensor, faces: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,8 +211,8 @@ def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tens
     near = torch.where(any_hair, depth + steps[first] * cell, torch.zeros(()))
     weights = any_hair.float()
     for _ in range(2):
-        total = torch.nn.functional.avg_pool2d(weights[None], 3, 1, 1)[0]
-        near = torch.nn.functional.avg_pool2d((near * weights)[None], 3, 1, 1)[0] / total.clamp_min(1e-6)
+        total = avg_pool2d(weights[None], 3, 1, 1)[0]
+        near = avg_pool2d((near * weights)[None], 3, 1, 1)[0] / total.clamp_min(1e-6)
         near = near * any_hair
     return torch.where(any_hair, near, torch.full((), math.inf))
 

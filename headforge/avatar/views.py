@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from headforge.flame.model import HeadModel
 from headforge.render.splat import splat
 from headforge.types import Camera, GaussianCloud, HeadParams
 
-WHITE = 1.0
+WHITE, BLACK = 1.0, 0.0
 SEEN = 0.05
 """Least sum of blending weights (pixels) at which a Gaussian's colour is known from the views."""
 N_NEIGHBOURS = 8
@@ -24,13 +24,20 @@ class View:
     """One picture with the head that it shows."""
 
     image: Tensor
-    """[H, W, 3] in [0, 1], over white."""
+    """[H, W, 3] in [0, 1], over a plain background."""
     mask: Tensor
     """[H, W] foreground coverage in [0, 1]."""
     camera: Camera
     """Unbatched, of the image's size."""
     vertices: Tensor
     """[V, 3] posed head."""
+    background: float = WHITE
+    """What the image is over: 1 white, 0 black."""
+
+    def over(self, background: float) -> View:
+        """The same picture over another plain background, by its mask."""
+        change = (background - self.background) * (1 - self.mask[..., None])
+        return replace(self, image=(self.image + change).clamp(0, 1), background=background)
 
 
 def make_view(head: HeadModel, image: Tensor, mask: Tensor, camera: Camera, params: HeadParams) -> View:

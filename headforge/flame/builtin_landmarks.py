@@ -23,6 +23,9 @@ _JAW_ANGLES_RAD = np.deg2rad([23.0, 8.2, -7.4, -25.0, -39.0, -53.5, -65.5, -77.8
 the middle edges of the grid."""
 _CHIN_INSET_MM = 3.0
 """How far inside the outline the detector marks the last two points (measured on 28 renderings)."""
+_EDGE_INSET_MM = 1.0
+"""The same for the point beside them: brings it from the rear of the jaw's edge, which a front view foreshortens, to
+the middle between its neighbours."""
 _FAR_INSET_MM = 2.5
 """How much farther inside the outline the last points before the chin lie on the far side of a head turned by 30
 degrees, where the underside of the jaw is seen behind it."""
@@ -74,9 +77,11 @@ def _near_half(skin: Skin) -> Embedding:
     y, z = np.array(_MANDIBLE_MM).T
     side = frontal_embedding(seen_from_left, skin.faces, np.stack([-z, y], -1))
     chin = _outline(skin, 0.0, _JAW_ANGLES_RAD[len(y) :])
-    places = _places(skin, chin)[-2:, :2] * np.array([[1.0, 1.0], [0.0, 1.0]]) + np.array([0.0, _CHIN_INSET_MM])
-    inset = frontal_embedding(skin.vertices, skin.faces, places)
-    return tuple(np.concatenate([a, b[:-2], c]) for a, b, c in zip(side, chin, inset, strict=True))
+    places = _places(skin, chin)[:, :2] + np.array(
+        [[0.0, _EDGE_INSET_MM], [0.0, _CHIN_INSET_MM], [0.0, _CHIN_INSET_MM]]
+    )
+    places[-1, 0] = 0
+    return _joined(side, frontal_embedding(skin.vertices, skin.faces, places))
 
 
 def _far_half(skin: Skin, yaw_deg: float, near: Embedding) -> Embedding:
@@ -93,7 +98,15 @@ def _far_half(skin: Skin, yaw_deg: float, near: Embedding) -> Embedding:
     reach = np.array([[0.0], [_CHIN_INSET_MM]]) + _FAR_INSET_MM * abs(yaw_deg) / 30
     places = (_places(skin, outline) @ turn)[beside, :2] + reach * inwards
     inset = frontal_embedding(skin.vertices @ turn, skin.faces, places)
-    return tuple(np.concatenate([a[: _CHIN - 2], b, n[_CHIN:]]) for a, b, n in zip(outline, inset, near, strict=True))
+    return _joined(_part(outline, slice(_CHIN - 2)), inset, _part(near, slice(_CHIN, None)))
+
+
+def _part(embedding: Embedding, rows: slice) -> Embedding:
+    return embedding[0][rows], embedding[1][rows]
+
+
+def _joined(*parts: Embedding) -> Embedding:
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def _places(skin: Skin, embedding: Embedding) -> np.ndarray:

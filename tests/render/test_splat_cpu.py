@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -128,21 +128,23 @@ def test_a_hundred_thousand_on_one_pixel() -> None:
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_concurrent_callers_share_the_kernel_threads(n_threads: int) -> None:
-    def kernel_workers() -> int:
-        return sum(thread.name.startswith("headforge-kernel") for thread in threading.enumerate())
+def test_concurrent_callers_share_one_pool_of_kernel_threads(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
 
-    set_kernel_threads(2)
-    set_kernel_threads(1)
+    def make_pool(max_workers: int, **options: Any) -> ThreadPoolExecutor:
+        sizes.append(max_workers)
+        return ThreadPoolExecutor(max_workers, **options)
+
+    set_kernel_threads(3 - n_threads)
     set_kernel_threads(n_threads)
-    before = kernel_workers()
+    monkeypatch.setattr("headforge.render.threads.ThreadPoolExecutor", make_pool)
     try:
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda seed: draw(random_inputs(seed, n=3000), "cpu"), range(16)))
-        # One caller's kernels need no thread of their own; eight callers share one pool, not one each.
-        assert kernel_workers() - before <= (n_threads if n_threads > 1 else 0)
+        with ThreadPoolExecutor(8) as callers:
+            list(callers.map(lambda seed: draw(random_inputs(seed, n=3000), "cpu"), range(16)))
     finally:
         set_kernel_threads(1)
+    # With one thread the callers' own threads do the work; with two, eight callers wait for the same two.
+    assert sizes == [2] * (n_threads - 1)
 
 
 def test_inside_dask_workers() -> None:
