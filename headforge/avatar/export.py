@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,9 @@ def read_rigged_ply(path: Path, model_id: str) -> RiggedGaussians:
 
 def write_flame_params(path: Path, params: HeadParams, n_vertices: int) -> None:
     """GaussianAvatars' flame_param.npz for params [T] of one subject: per-frame arrays, shape once, offsets zero."""
-    arrays = {PARAM_KEYS[name]: value.numpy().astype(np.float32) for name, value in params.tensors().items()}
+    arrays: dict[str, Any] = {
+        PARAM_KEYS[name]: value.numpy().astype(np.float32) for name, value in params.tensors().items()
+    }
     arrays["shape"] = arrays["shape"][0]
     n_frames = len(arrays["expr"])
     arrays["static_offset"] = np.zeros((1, n_vertices, 3), np.float32)

@@ -42,12 +42,12 @@ class _Blur(torch.autograd.Function):
     """Symmetric and linear: its own adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+    def forward(ctx: Any, images: Tensor) -> Tensor:
         return _blur(images)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401 - torch's
-        return _blur(gradient)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return _blur(grad_outputs[0])
 
 
 def blur(images: Tensor) -> Tensor:

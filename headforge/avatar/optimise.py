@@ -67,9 +67,10 @@ class Parameters:
 
     def rigged(self, start: RiggedGaussians, trust: Tensor | None) -> RiggedGaussians:
         """`start` with the present changes, times `trust` [N]; differentiable."""
+        sh = torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc
         changes = {"means": self.means, "log_scales": self.log_scales, "quats": self.quats,
                    "opacity_logits": self.opacity_logits,
-                   "sh": torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc}  # fmt: skip
+                   "sh": sh}  # fmt: skip
         if trust is not None:
             changes = {name: trust.view(-1, *[1] * (c.dim() - 1)) * c for name, c in changes.items()}
         return start.replace(**{name: getattr(start, name) + change for name, change in changes.items()})

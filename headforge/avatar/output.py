@@ -49,9 +49,7 @@ class Avatar:
 
 def frontal_params(params: HeadParams) -> HeadParams:
     """The same person and expression, facing +z from the origin, eyes ahead."""
-    return params.replace(
-        rotation=torch.zeros(3), neck=torch.zeros(3), translation=torch.zeros(3), eyes=torch.zeros(6)
-    )
+    return params.replace(rotation=torch.zeros(3), neck=torch.zeros(3), translation=torch.zeros(3), eyes=torch.zeros(6))
 
 
 def show_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Camera:

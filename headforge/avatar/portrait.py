@@ -65,7 +65,9 @@ def read_portrait(folder: Path) -> Portrait:
         raise DataError(folder, f"'{folder}' is not a tracked portrait: {error}.", "track the photo again.") from error
     if image.shape[:2] != mask.shape[:2] or image.shape[:2] != (found.height, found.width):
         sizes = (image.shape[:2], mask.shape[:2], (found.height, found.width))
-        raise DataError(folder, f"photo, mask and camera of '{folder}' have the sizes {sizes}.", "track the photo again.")
+        raise DataError(
+            folder, f"photo, mask and camera of '{folder}' have the sizes {sizes}.", "track the photo again."
+        )
     return Portrait(
         track["name"], _unit(image), _unit(mask), found, HeadParams(track["model_id"], **params)
     )  # fmt: skip
@@ -87,15 +89,11 @@ def fit_portrait(
     photo = read_portrait(portrait)
     size = min(config.portrait_size, photo.image.shape[0])
     view = make_view(head, area_average(photo.image, size), area_average(photo.mask, size), photo.camera, photo.params)
-    generated = [
-        make_view(head, _unit(s.image), _unit(s.mask), s.camera, s.params) for s in read_shard_samples(views)
-    ]
+    generated = [make_view(head, _unit(s.image), _unit(s.mask), s.camera, s.params) for s in read_shard_samples(views)]
     start, trust = portrait_gaussians(config, head, view, generated)
     # Over two backgrounds, or white hair would pass for none.
     both = [WeightedView(view), WeightedView(view.over(BLACK))]
-    rigged = optimise(
-        config, head, start, both, config.portrait_n_iterations, trust=trust, report=progress.metric
-    )
+    rigged = optimise(config, head, start, both, config.portrait_n_iterations, trust=trust, report=progress.metric)
     output.mkdir(parents=True, exist_ok=True)
     provenance = {
         "subject_id": photo.name,

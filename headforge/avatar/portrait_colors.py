@@ -29,6 +29,8 @@ ENOUGH = 0.35
 GENERATED_SHARE = 0.6
 """How much of an unseen skin colour comes from the generated views; the rest from the nearest seen neighbours."""
 MIN_GENERATED_WEIGHT = 1.0
+NEAR_SKIN_PX = 17
+"""Pixels this near (a window's width) to skin may be ears or their shade: no source of hair colour."""
 FOLD_M = 0.03
 SIDE_M = 0.045
 """The sides of the face begin this far from its middle."""
@@ -80,7 +82,7 @@ def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View, front: Te
     eroded = -max_pool2d(-view.mask[None], ERODED_PX, 1, ERODED_PX // 2)[0]
     mask = sample_image(eroded[..., None], pixels)[:, 0]
     inside = (mask > MASK_SURE) | front
-    return PhotoColors(sample_image(view.image, pixels), facing * visible * inside)
+    return PhotoColors(sample_image(view.foreground(), pixels), facing * visible * inside)
 
 
 def nearest(points: Tensor, candidates: Tensor) -> Tensor:
@@ -138,8 +140,9 @@ def portrait_colors(
     colors = colors + (1 - known.clamp(0, 1))[:, None] * (filled - colors)
     scalp = in_region(rigged, head, "scalp")
     hair = (front | (scalp & (found.confidence > ENOUGH))) & (found.confidence > 0)
-    if is_skin_colored is not None:
-        hair = hair & ~is_skin_colored
+    if skin_pixels is not None:
+        near_skin = max_pool2d(skin_pixels[None].float(), NEAR_SKIN_PX, 1, NEAR_SKIN_PX // 2)[0]
+        hair = hair & (sample_image(near_skin[..., None], pixels)[:, 0] < 0.5)
     hidden = (rigged.is_free & ~front) | (scalp & (known <= ENOUGH))
     colors = fold_hair(colors, pixels, depth, hair, hidden, photo)
     return fill_inner(colors, found, inner), found.confidence

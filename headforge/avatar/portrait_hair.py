@@ -34,6 +34,7 @@ BESIDE_FACE_M = 0.006
 MIN_THICKNESS_M = 0.004
 SURE = 0.9
 """Mask coverage of pixels whose colour is the subject's alone."""
+MIN_FRONT_COVERAGE = 0.5
 MIN_PIXELS = 30
 VOTING_PX = 13
 LIGHTNESS_WEIGHT = 0.25
@@ -172,7 +173,9 @@ def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
     height, nearest = height_above(view.vertices, head.faces, points)
     on, never = vertex_labels(head)
     small = view.camera.resized(GRID_SIZE, GRID_SIZE)
-    fragments = rasterize(view.vertices[None], head.faces, Camera(small.K[None], small.viewmat[None], GRID_SIZE, GRID_SIZE))
+    fragments = rasterize(
+        view.vertices[None], head.faces, Camera(small.K[None], small.viewmat[None], GRID_SIZE, GRID_SIZE)
+    )
     pixels = project(small, points)[0].floor().long().clamp(0, GRID_SIZE - 1)
     outside = ~fragments.mask[0] & (area_average(view.mask, GRID_SIZE) > 0.5)
     beside = outside[pixels[:, 1], pixels[:, 0]]
@@ -225,8 +228,10 @@ def _front_points(head: HeadModel, view: View, near: Tensor) -> tuple[Tensor, Te
     filled = torch.where(known, near, near[known].mean() if known.any() else torch.zeros(()))
     fine = interpolate(filled[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear")[0, 0]
     is_there = interpolate(known[None, None].float(), size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear")[0, 0] > 0.5
-    fragments = rasterize(view.vertices[None], head.faces, Camera(camera.K[None], camera.viewmat[None], FRONT_SIZE, FRONT_SIZE))
+    fragments = rasterize(
+        view.vertices[None], head.faces, Camera(camera.K[None], camera.viewmat[None], FRONT_SIZE, FRONT_SIZE)
+    )
     behind = ~fragments.mask[0] | (fragments.depth[0] > fine)
-    rows, columns = (is_there & behind & (mask > 0.3)).nonzero(as_tuple=True)
+    rows, columns = (is_there & behind & (mask > MIN_FRONT_COVERAGE)).nonzero(as_tuple=True)
     depth = fine[rows, columns]
     return unproject(camera, columns + 0.5, rows + 0.5, depth), depth / float(camera.K[0, 0])

@@ -165,7 +165,7 @@ def load_rigged(path: Path) -> tuple[RiggedGaussians, HeadParams]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("headforge", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise DataError(path, f"'{path}' can't be read as an avatar: {error}.", "fit the subject again.") from error
     if header.get("format") != FORMAT:

@@ -14,6 +14,8 @@ from headforge.render.splat import splat
 from headforge.types import Camera, GaussianCloud, HeadParams
 
 WHITE, BLACK = 1.0, 0.0
+MIN_COVERAGE = 0.3
+"""Below this coverage the background can't be told from the subject."""
 SEEN = 0.05
 """Least sum of blending weights (pixels) at which a Gaussian's colour is known from the views."""
 N_NEIGHBOURS = 8
@@ -33,6 +35,12 @@ class View:
     """[V, 3] posed head."""
     background: float = WHITE
     """What the image is over: 1 white, 0 black."""
+
+    def foreground(self) -> Tensor:
+        """[H, W, 3] the subject's own colours, without the background that shows through the mask's rim."""
+        coverage = self.mask[..., None]
+        own = self.image - (1 - coverage) * self.background
+        return (own / coverage.clamp_min(MIN_COVERAGE)).clamp(0, 1)
 
     def over(self, background: float) -> View:
         """The same picture over another plain background, by its mask."""
@@ -116,4 +124,3 @@ def fill_unseen(colors: Tensor, points: Tensor, seen: Tensor, unseen: Tensor) ->
         weights = 1 / (distance + 1e-3)
         filled[chunk] = (known_colors[near] * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
     return filled
-

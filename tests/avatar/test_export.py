@@ -35,7 +35,8 @@ def test_rigged_ply_has_the_official_layout(tmp_path: Path) -> None:
     header, _, body = path.read_bytes().partition(b"end_header\n")
     names = [line.split()[2] for line in header.decode().splitlines() if line.startswith("property float")]
     expected = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", *(f"f_rest_{i}" for i in range(45)),
-                "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3", "binding_0"]  # fmt: skip
+                "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3",
+                "binding_0"]  # fmt: skip
     assert names == expected
     assert b"format binary_little_endian 1.0\nelement vertex 12\n" in header
     table = np.frombuffer(body, "<f4").reshape(12, len(expected))
