@@ -74,14 +74,14 @@ def write(line: str) -> None:
 
 
 def finish(result: Mapping[str, object], options: argparse.Namespace) -> None:
-    """Print the end of the table; write `--out`; with `--json` print all but the rows as one last line of JSON."""
+    """Write `--out`, print the end of the table, and with `--json` all but the rows as one last line of JSON."""
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
     summary = {name: value for name, value in result.items() if name != "rows"}
     for name, value in summary.items():
         if isinstance(value, Mapping):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
         write(f"{name:>28}  {value:.4g}" if isinstance(value, float) else f"{name:>28}  {value}")
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         write(json.dumps(summary))

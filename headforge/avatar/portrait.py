@@ -22,6 +22,7 @@ from headforge.avatar.views import BLACK, View, make_view, with_colors
 from headforge.errors import DataError
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import project
+from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
 from headforge.store.images import decode_image
 from headforge.store.shards import read_shard_samples
@@ -113,7 +114,7 @@ def portrait_gaussians(
     skin = skin_gaussians(head, view.vertices, config.portrait_n_skin, 0, SKIN_OPACITY, SKIN_SIZE)
     skin = skin[~below_neck_cut(head, skin, view)]
     parts = [skin]
-    hair = find_hair(head, view)
+    hair = find_hair(head, view).thinned(config.portrait_n_hair, item_seed(config.seed, "portrait hair"))
     if len(hair.rest):
         points = torch.cat([hair.front, hair.rest])
         rest_size = torch.full((len(hair.rest),), REST_SHARE_SIZE * hair.rest_size)
@@ -125,7 +126,7 @@ def portrait_gaussians(
     rigged = concatenate(parts)
     front = torch.zeros(len(rigged), dtype=torch.bool)
     front[len(skin) : len(skin) + len(hair.front)] = True
-    colors, confidence = portrait_colors(rigged, head, view, generated, front)
+    colors, confidence = portrait_colors(rigged, head, view, generated, front, config.portrait_views_weight)
     return with_colors(rigged, colors), TRUST * confidence
 
 

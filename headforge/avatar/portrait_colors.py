@@ -26,8 +26,6 @@ ERODED_PX = 5
 """Pixels this near (a window's width) to the matte's rim are mixed with the background."""
 ENOUGH = 0.35
 """Confidence from which a colour may be passed on to mirrored points and neighbours."""
-GENERATED_SHARE = 0.6
-"""How much of an unseen skin colour comes from the generated views; the rest from the nearest seen neighbours."""
 MIN_GENERATED_WEIGHT = 1.0
 NEAR_SKIN_PX = 17
 """Pixels this near (a window's width) to skin may be ears or their shade: no source of hair colour."""
@@ -116,9 +114,12 @@ def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
 
 
 def portrait_colors(
-    rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View], front: Tensor
+    rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View], front: Tensor, views_weight: float
 ) -> tuple[Tensor, Tensor]:
-    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`."""
+    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`.
+
+    views_weight is the generated views' against the 1 of what the photo shows nearest to an unseen place.
+    """
     rest = rigged.on_mesh(head.v_template, head.faces).means
     pixels, depth = project(photo.camera, rigged.on_mesh(photo.vertices, head.faces).means)
     found = photo_colors(rigged, head, photo, front)
@@ -135,7 +136,11 @@ def portrait_colors(
     filled = fill_unseen(colors, rest, skin & (known > ENOUGH), skin & (known <= ENOUGH))
     if generated:
         seen = look_at_views(rigged, head, generated)
-        share = GENERATED_SHARE * ((seen.foreground > MIN_GENERATED_WEIGHT) & skin & ~in_region(rigged, head, "neck"))
+        share = (
+            views_weight
+            / (1 + views_weight)
+            * ((seen.foreground > MIN_GENERATED_WEIGHT) & skin & ~in_region(rigged, head, "neck"))
+        )
         filled = filled + share[:, None] * (matched(seen, found, rigged.is_free) - filled)
     colors = colors + (1 - known.clamp(0, 1))[:, None] * (filled - colors)
     scalp = in_region(rigged, head, "scalp")

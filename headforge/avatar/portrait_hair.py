@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
@@ -18,6 +19,7 @@ from headforge.avatar.views import View
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import project, transform_points
 from headforge.geometry.meshes import vertex_normals
+from headforge.geometry.seeding import item_seed
 from headforge.render.mesh import rasterize
 from headforge.types import Camera
 
@@ -54,6 +56,23 @@ class HairPoints:
     rest: Tensor
     """[M, 3]."""
     rest_size: float
+    """Distance between neighbours, metres."""
+
+    def thinned(self, n_max: int, seed: int) -> HairPoints:
+        """At most n_max points, chosen by chance but equally from front and rest, as much larger as they are fewer."""
+        n = len(self.front) + len(self.rest)
+        if n <= n_max:
+            return self
+        share = n_max / n
+        front, rest = (some_of(len(p), share, item_seed(seed, k)) for k, p in (("f", self.front), ("r", self.rest)))
+        growth = share**-0.5
+        return HairPoints(self.front[front], self.front_size[front] * growth, self.rest[rest], self.rest_size * growth)
+
+
+def some_of(n: int, share: float, seed: int) -> Tensor:
+    """A random subset of range(n), in order, rounded down."""
+    chosen = np.random.default_rng(seed).permutation(n)[: int(n * share)]
+    return torch.from_numpy(np.sort(chosen))
 
 
 def find_hair(head: HeadModel, view: View) -> HairPoints:

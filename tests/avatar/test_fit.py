@@ -153,9 +153,18 @@ def test_only_bound_gaussians_are_held_near_their_triangle() -> None:
     assert float(hair_loss(skin)) == 0 < float(hair_loss(hair))
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_iterations", -1), ("image_size", 0), ("heldout_every", 1),
-                                             ("sh_degree", 4), ("lr_means", float("nan")), ("weight_ssim", 1.5)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_iterations", -1),
+        ("image_size", 0),
+        ("heldout_every", 1),
+        ("sh_degree", 4),
+        ("lr_means", float("nan")),
+        ("weight_ssim", 1.5),
+    ],
+)
 def test_bad_settings_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"fit.{name}") as error:
-        FitConfig(**{name: value})
+        dataclasses.replace(FitConfig(), **{name: value})
     assert error.value.key == f"fit.{name}"

@@ -21,7 +21,9 @@ def ball_views(n: int = 24, size: int = 96) -> list[View]:
         camera = orbit_camera(i * 360.0 / n, 40.0 * (i % 3 - 1), distance_m=1.0, focal_px=size / 0.45, width=size,
                               height=size)  # fmt: skip
         y, x = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
-        rays = torch.stack([(x - size / 2) / camera.K[0, 0], (y - size / 2) / camera.K[1, 1], torch.ones(size, size)], -1)
+        rays = torch.stack(
+            [(x - size / 2) / camera.K[0, 0], (y - size / 2) / camera.K[1, 1], torch.ones(size, size)], -1
+        )
         rays = torch.nn.functional.normalize(rays @ camera.viewmat[:3, :3], dim=-1)
         offset = CENTRE - camera.centre
         along = (rays * offset).sum(-1)
