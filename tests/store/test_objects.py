@@ -399,7 +399,7 @@ def _hang(root: Path, started: Path) -> None:
 
 
 def start(function: Callable[..., None], *args: Path) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=function, args=args)
+    process = multiprocessing.get_context("spawn").Process(target=function, args=args)
     process.start()
     return process
 
@@ -409,7 +409,7 @@ def test_two_processes_build_one_object_once(store: Store, tmp_path: Path) -> No
     made = tmp_path / "made"
     running = [start(_build_slowly, store.root, made) for _ in range(2)]
     for process in running:
-        process.join(30)
+        process.join(120)
         assert process.exitcode == 0
     assert len(made.read_text().split()) == 1
     assert store.is_intact(RECIPE.key)
@@ -423,7 +423,7 @@ def test_after_kill_nine_the_lock_is_free_and_work_goes_on(store: Store, tmp_pat
         assert process.is_alive()
         time.sleep(0.01)
     os.kill(process.pid or 0, signal.SIGKILL)
-    process.join(30)
+    process.join(120)
 
     def resumes(folder: Path) -> None:
         assert list(folder.iterdir()) == []
