@@ -62,7 +62,7 @@ def state_names(server: str) -> list[str]:
     deadline = time.monotonic() + SERVER_INGEST_S
     while True:  # the server takes states in a while after the flow has ended
         with urllib.request.urlopen(request) as answer:
-            names = sorted(run["state"]["name"] for run in json.loads(answer.read()))
+            names = sorted((run["state"] or {"name": "Pending"})["name"] for run in json.loads(answer.read()))
         if not {"Pending", "Running"} & set(names) or time.monotonic() > deadline:
             return names
         time.sleep(0.5)
