@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from headforge.priors.dlib_faces import DlibFaces
-from headforge.store.objects import Store
-
 from flows.project import store_root
 from headforge.errors import InputError
+from headforge.priors.dlib_faces import DlibFaces
 from headforge.store.images import read_photo
+from headforge.store.objects import Store
 
 
 def take_portraits(photos: Sequence[Path]) -> dict[str, str]:

@@ -7,14 +7,13 @@ import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
-from headforge.metrics.evaluate import VERSION as EVALUATE_VERSION
-
 from flows.params import Settings
 from flows.provenance import locked_outputs
 from headforge.avatar.fit import VERSION as FIT_VERSION
 from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
 from headforge.diffusion.generate import VERSION as GENERATE_VERSION
 from headforge.diffusion.train import VERSION as TRAIN_VERSION
+from headforge.metrics.evaluate import VERSION as EVALUATE_VERSION
 from headforge.report.report import VERSION as REPORT_VERSION
 from headforge.synth.synthesize import VERSION as SYNTHESIZE_VERSION
 from headforge.track.track import VERSION as TRACK_VERSION

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from headforge.store.objects import Recipe
-
 from headforge.progress import Progress
 from headforge.report.report import VERSION, ReportConfig, build_report
+from headforge.store.objects import Recipe
 from tasks.digests import folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headforge.store.objects import Recipe
-
 from headforge.progress import Progress
+from headforge.store.objects import Recipe
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
 from tasks.items import CPU_RUNTIME, Item, params_of
 

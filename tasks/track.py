@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from headforge.priors.dlib_faces import DlibFaces
-from headforge.store.objects import Recipe
-
 from headforge.errors import Rejected
 from headforge.flame.files import load_head
+from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.store.files import sha256_file
+from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset, shard_paths
 from headforge.track.photo import track_photo
 from headforge.track.track import VERSION, TrackConfig, track_shard

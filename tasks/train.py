@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headforge.store.objects import Recipe
-
 from headforge.diffusion.train import VERSION, TrainConfig, train
 from headforge.progress import Progress
+from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset, shard_paths
 from tasks.digests import folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of
