@@ -18,7 +18,7 @@ def render(scene: SplatScene) -> tuple[Tensor, Tensor, dict[str, Any]]:
     CUDA tensors only; the caller has checked.
     """
     try:
-        from gsplat import rasterization
+        from gsplat import rasterization  # pyright: ignore[reportMissingImports]  # only the extra `gpu` has it
     except ImportError as error:
         raise MissingExtraError("gsplat", "gpu", "splatting CUDA tensors") from error
     b, m, n = scene.n_scenes, scene.n_cameras, scene.n_gaussians
