@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Completed
 
 from flows.driver import Summary
-from flows.dvc_calls import reproduce
+from flows.dvc_calls import reproduce, why_not_reproduced
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, read_outcome
 from flows.params import load_settings
 from flows.project import OUTCOME_VARIABLE, PARENT_RUN_VARIABLE
@@ -79,14 +79,12 @@ def _chain(root: Path, stages: Sequence[str], record: RunRecord, summary: Summar
 def _stage(root: str, name: str, parent_run: str) -> State[str] | str:
     with tempfile.TemporaryDirectory(prefix="headforge-") as folder:
         path = Path(folder) / "outcome.json"
-        exit_code, complaints = reproduce(
-            Path(root), name, {OUTCOME_VARIABLE: str(path), PARENT_RUN_VARIABLE: parent_run}
-        )
+        exit_code = reproduce(Path(root), name, {OUTCOME_VARIABLE: str(path), PARENT_RUN_VARIABLE: parent_run})
         outcome = read_outcome(path)
     if outcome is not None and outcome.exit_code:
         raise StageFailedError(name, outcome)
     if exit_code:
-        raise StageFailedError(name, Outcome(EXIT_INPUT, _explained(name, complaints)))
+        raise StageFailedError(name, Outcome(EXIT_INPUT, _explained(name, why_not_reproduced(Path(root), name))))
     if outcome is None:
         return Completed(name="Cached", data=UNCHANGED)
     client, _ = connect()
@@ -95,10 +93,9 @@ def _stage(root: str, name: str, parent_run: str) -> State[str] | str:
     return RAN
 
 
-def _explained(name: str, complaints: str) -> str:
-    lines = [line.removeprefix("ERROR: ") for line in complaints.splitlines() if line.startswith("ERROR")]
+def _explained(name: str, reason: str) -> str:
     error = HeadforgeError(
-        f"the stage {name} did not run: {' '.join(lines) or complaints.strip() or 'DVC gave no reason'}",
+        f"the stage {name} did not run: {reason or 'DVC gave no reason'}",
         "run 'headforge run', which makes what a stage needs first; 'dvc repro -v' tells more.",
     )
     return str(error)

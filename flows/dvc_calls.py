@@ -29,21 +29,29 @@ def changed_stages(root: Path) -> Mapping[str, object]:
     )
 
 
-def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run `dvc repro --single-item`; the stage's own output passes through. Exit code and what DVC complained about."""
+def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
+    """Run `dvc repro --single-item`; the stage's own output passes through, DVC's doesn't. Returns the exit code."""
     process = subprocess.Popen(
-        _command("repro", "--single-item", "--quiet", stage), cwd=root, env=dict(os.environ) | dict(environment),
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        _command("repro", "--single-item", "--quiet", stage), cwd=root, env=dict(os.environ) | dict(environment)
+    )
     try:
-        complaints = process.communicate()[1] or ""
+        return process.wait()
     except KeyboardInterrupt:
         # The terminal's Ctrl-C reached the stage too; it ends its workers and leaves the store in order.
-        process.communicate()
+        process.wait()
         raise
-    if process.returncode:
-        _raise_if_busy(root, complaints)
-    return process.returncode, complaints
+
+
+def why_not_reproduced(root: Path, stage: str) -> str:
+    """What DVC has against running a stage; `reproduce` can't tell, because --quiet hides errors too.
+
+    Raises BusyError if another DVC command works on the project.
+    """
+    done = subprocess.run(
+        _command("repro", "--single-item", "--dry", stage), cwd=root, capture_output=True, text=True, check=False
+    )
+    _raise_if_busy(root, done.stderr)
+    return _last_line(done.stderr) if done.returncode else ""
 
 
 def _command(*arguments: str) -> list[str]:

@@ -22,6 +22,8 @@ PARENT_RUN_VARIABLE = "HEADFORGE_PARENT_RUN"
 """MLflow run id of the `headforge run` that a stage belongs to."""
 OUTCOME_VARIABLE = "HEADFORGE_OUTCOME"
 """File into which a stage writes what it has to tell the `headforge` that started it."""
+LOCKED_VARIABLE = "HEADFORGE_LOCKED"
+"""Project whose lock is held by the `headforge` that started this process."""
 MIN_FREE_BYTES = 1 << 30
 """A run that starts with less would fill the disk half-way."""
 
@@ -123,7 +125,13 @@ def own_interpreter_first() -> None:
 
 @contextlib.contextmanager
 def only_run(root: Path) -> Iterator[None]:
-    """Hold the project's lock; raises BusyError if another `headforge` holds it. Freed by the system on any exit."""
+    """Hold the project's lock; raises BusyError if another run holds it. Freed by the system on any exit.
+
+    Does nothing in a stage that a `headforge` which holds the lock has started.
+    """
+    if os.environ.get(LOCKED_VARIABLE) == str(root):
+        yield
+        return
     folder = root / ".dvc" / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "headforge.lock"
@@ -136,7 +144,11 @@ def only_run(root: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        os.environ[LOCKED_VARIABLE] = str(root)
+        try:
+            yield
+        finally:
+            del os.environ[LOCKED_VARIABLE]
 
 
 def busy_error(root: Path, who: str) -> BusyError:

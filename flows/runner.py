@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, write_outcome
-from flows.project import find_root, home, quiet_environment, require_space
+from flows.project import find_root, home, only_run, quiet_environment, require_space
 from headforge.errors import HeadforgeError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
         quiet_environment()
         from flows.execution import execute
 
-        outcome = execute(name, body, root)
+        with only_run(root):
+            outcome = execute(name, body, root)
     except HeadforgeError as error:
         outcome = Outcome(EXIT_INPUT, str(error))
     except KeyboardInterrupt:

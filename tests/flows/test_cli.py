@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flows import project as project_module
 from flows.cli import main
+from flows.dvc_calls import why_not_reproduced
+from flows.project import LOCKED_VARIABLE, BusyError, only_run
+from flows.runner import run_stage
 from flows.server import ServerError, prefect_server
+
+if TYPE_CHECKING:
+    from flows.execution import StageRun
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,6 +88,32 @@ def test_another_run_in_progress(project: Path, capsys: pytest.CaptureFixture[st
     with (project / ".dvc" / "tmp" / "headforge.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert "another run is in progress" in refusal(capsys, "run")
+
+
+def test_stage_started_by_dvc_while_another_run_is_in_progress(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(run: StageRun) -> None:
+        raise AssertionError("it ran")
+
+    with only_run(project):
+        os.environ.pop(LOCKED_VARIABLE)
+        with pytest.raises(SystemExit) as ended:
+            run_stage("synthesize", body)
+        os.environ[LOCKED_VARIABLE] = str(project)
+        with only_run(project):
+            pass
+    assert ended.value.code == 2
+    assert "another run is in progress" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)
+def test_dvc_at_work_on_the_same_stage_is_named(project: Path) -> None:
+    (project / ".dvc" / "tmp").mkdir()
+    writers = {str(project / "data" / "synthetic"): {"pid": os.getpid(), "cmd": "dvc repro"}}
+    (project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": writers, "read": {}}))
+    with pytest.raises(BusyError, match="a DVC command"):
+        why_not_reproduced(project, "synthesize")
 
 
 def test_no_space(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
