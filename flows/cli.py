@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from flows.commands import inspect, verify
+from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
-from flows.outcome import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS
+from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
 from flows.stages import STAGES
 from headforge.errors import HeadforgeError
 
@@ -33,12 +33,11 @@ exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finis
   2 the input or the configuration is wrong; 130 interrupted"""
 
 
-class Parser(argparse.ArgumentParser):
-    """Ends with one message and a `help:` line, as every error here does."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and end."""
-        self.exit(EXIT_INPUT, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
+COMMANDS: Mapping[str, Command] = {
+    "verify": verify,
+    "inspect": inspect,
+}
+"""What `headforge` does besides running stages, in the order of its help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,21 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(wanted: argparse.Namespace) -> Summary:
-    here = Path.cwd()
-    if wanted.command == "verify":
-        from flows.verify import verify  # each command loads only what it needs
-
-        findings = verify(here, repair=wanted.repair)
-        return Summary("damaged" if findings else "done", EXIT_ITEMS if findings else EXIT_DONE, rejected=findings)
-    if wanted.command == "inspect":
-        from flows.inspect import describe  # each command loads only what it needs
-
-        print(json.dumps(describe(wanted.path), indent=None if wanted.json else 1, default=str))
-        return Summary()
+    if wanted.command in COMMANDS:
+        return COMMANDS[wanted.command].run(wanted)
     stages = {} if wanted.command == "run" else {"stages": (wanted.command,)}
     portraits = tuple(getattr(wanted, "portrait", None) or ())
     return run_request(
-        Request(**stages, preset=wanted.preset, assignments=tuple(wanted.set), portraits=portraits), here
+        Request(**stages, preset=wanted.preset, assignments=tuple(wanted.set), portraits=portraits), Path.cwd()
     )
 
 
@@ -87,20 +77,8 @@ def _parser() -> Parser:
     for stage in STAGES:
         text = f"{stage.purpose[0].upper()}{stage.purpose[1:]}: {stage.output.as_posix()}."
         _add_settings(commands.add_parser(stage.name, help=stage.purpose, description=text))
-    verify = commands.add_parser(
-        "verify",
-        help="hash store, workspace and DVC cache again",
-        description="Hash everything again and list what is damaged.",
-    )
-    verify.add_argument("--repair", action="store_true", help="put bad copies aside and make them again")
-    inspect = commands.add_parser(
-        "inspect", help="say what a file or folder holds", description="Describe a file or folder as JSON."
-    )
-    inspect.add_argument(
-        "path", type=Path, metavar="PATH", help="a dataset, shard, model, avatar, metrics file or picture"
-    )
-    for command in (verify, inspect):
-        command.add_argument("--json", action="store_true", help="print one line of JSON last")
+    for command in COMMANDS.values():
+        command.add_parser(commands)
     return parser
 
 

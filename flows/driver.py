@@ -43,11 +43,14 @@ class Summary:
     rejected: list[Rejection] = field(default_factory=list)
     message: str = ""
     report: str = ""
+    details: dict[str, object] = field(default_factory=dict)
+    """What else a command has for programs: JSON values, added to the line of JSON."""
 
     def as_json(self) -> str:
         """One line for programs."""
         return json.dumps(
-            {
+            self.details
+            | {
                 "status": self.status,
                 "exit_code": self.exit_code,
                 "stages": self.stages,

@@ -1,0 +1,43 @@
+"""The shape of a sub-command."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from flows.driver import Summary
+from flows.outcome import EXIT_INPUT
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction["Parser"]
+    """Where parsers of sub-commands are added."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with one message and a `help:` line, as every error here does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and end."""
+        self.exit(EXIT_INPUT, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
+
+
+class Command(Protocol):
+    """What a module of a sub-command offers."""
+
+    def add_parser(self, commands: Commands) -> None:
+        """Add the sub-command's parser under the name that `flows.cli.COMMANDS` gives it."""
+        ...
+
+    def run(self, wanted: argparse.Namespace) -> Summary:
+        """Do what was asked in the current folder; HeadforgeError becomes exit code 2."""
+        ...
+
+
+def add_command(commands: Commands, name: str, purpose: str, description: str, examples: str = "") -> Parser:
+    """A parser with `--json`; `purpose` is its line in `headforge --help`, the rest its own help."""
+    parser = commands.add_parser(
+        name, help=purpose, description=description, epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one line of JSON last")
+    return parser
