@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from headforge.metrics.evaluate import VERSION as EVALUATE_VERSION
 from headforge.report.report import VERSION as REPORT_VERSION
 from headforge.synth.synthesize import VERSION as SYNTHESIZE_VERSION
 from headforge.track.track import VERSION as TRACK_VERSION
+from tasks.environment import PACKAGES, package_version
 
 CODE_VERSIONS: Mapping[str, int] = {
     "synthesize": SYNTHESIZE_VERSION,
@@ -28,8 +28,6 @@ CODE_VERSIONS: Mapping[str, int] = {
     "evaluate": EVALUATE_VERSION,
     "report": REPORT_VERSION,
 }
-PACKAGES = ("torch", "numpy", "scipy", "numba", "diffusers", "pyarrow", "pillow", "dlib-bin")
-"""Those whose version can change a result."""
 
 
 def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
@@ -42,17 +40,10 @@ def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
         },
         "portraits": dict(settings.portraits),
         "code versions": dict(CODE_VERSIONS),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "inputs": locked_outputs(root, ("synthesize", "track", "train", "fit", "evaluate")),
     }
 
 
 def _fields(config: object) -> list[tuple[str, object]]:
     return [(item.name, getattr(config, item.name)) for item in dataclasses.fields(config)]  # type: ignore[arg-type]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -16,8 +16,9 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from headforge.errors import HeadforgeError
-from headforge.store.objects import Store, StoredObject
+from headforge.store.objects import Note, Store, StoredObject
 from tasks.engine import CrashedError, Engine
+from tasks.environment import made_with
 from tasks.items import Built, Failure, Item
 
 RETRY_DELAYS_S = [1.0, 5.0]
@@ -64,7 +65,9 @@ def _make(quoted_workshop: _Quoted, quoted_item: _Quoted, label: str) -> State[S
         folders = (folder, workshop.store.work_folder(item.recipe)) if item.resumable else (folder,)
         workshop.engine.run(item.function, *item.args, *folders)
 
-    found = workshop.store.build(item.recipe, make, workshop.candidates)
+    note = Note(item.label, made_with())
+    # Hits are hashed: what was flipped by a disk has the size and the time that the manifest says.
+    found = workshop.store.build(item.recipe, make, workshop.candidates, note=note, rehash=True)
     return Completed(name="Cached", data=found) if found.hit else found
 
 

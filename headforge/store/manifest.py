@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from headforge.errors import DataError
@@ -48,6 +49,16 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a manifest says for people and for comparisons; neither key nor digest depends on it."""
+
+    label: str = ""
+    """Which item of its stage the object is, such as "subjects 0-23"."""
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """Package versions and instruction set: where they are equal, the same recipe gives the same bytes."""
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """One file of an object."""
 
@@ -64,6 +75,7 @@ class Manifest:
     recipe: Mapping[str, object]
     files: Mapping[str, FileEntry]
     """By path below the object's folder, with forward slashes."""
+    note: Note = field(default_factory=Note)
 
     @property
     def digest(self) -> str:
@@ -75,6 +87,8 @@ class Manifest:
         """Write MANIFEST.json, whole or not at all."""
         files = {name: asdict(entry) for name, entry in self.files.items()}
         content = {"format": FORMAT, "key": self.key, "recipe": self.recipe, "digest": self.digest, "files": files}
+        if self.note != Note():
+            content["note"] = asdict(self.note)
         write_json(folder / MANIFEST, content)
 
 
@@ -84,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = json.loads(path.read_text())
         files = {name: FileEntry(**entry) for name, entry in content["files"].items()}
-        manifest = Manifest(content["key"], content["recipe"], files)
+        manifest = Manifest(content["key"], content["recipe"], files, Note(**content.get("note", {})))
         consistent = content["digest"] == manifest.digest and content["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(path, f"{path} is not a manifest ({error}).", "run headforge verify --repair.") from error
@@ -108,7 +122,7 @@ def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield relative, path
 
 
-def seal(folder: Path, recipe: Recipe) -> Manifest:
+def seal(folder: Path, recipe: Recipe, note: Note) -> Manifest:
     """Make a folder's files read-only, bring them to disk and write the manifest beside them."""
     files: dict[str, FileEntry] = {}
     folders = {folder}
@@ -120,7 +134,7 @@ def seal(folder: Path, recipe: Recipe) -> Manifest:
         status = path.stat()
         files[name] = FileEntry(status.st_size, sha256_file(path), status.st_mtime_ns)
         folders.add(path.parent)
-    manifest = Manifest(recipe.key, json.loads(canonical_json(recipe.as_json())), files)
+    manifest = Manifest(recipe.key, json.loads(canonical_json(recipe.as_json())), files, note)
     manifest.write(folder)
     (folder / MANIFEST).chmod(0o444)
     for parent in sorted(folders):
@@ -156,7 +170,8 @@ def _matches(path: Path, entry: FileEntry, *, rehash: bool) -> bool:
     if sha256_file(path) != entry.sha256:
         return False
     if status.st_mtime_ns != entry.mtime_ns:
-        restore_mtime(path, entry)
+        with contextlib.suppress(OSError):  # where nothing can be written it is hashed again next time
+            restore_mtime(path, entry)
     return True
 
 

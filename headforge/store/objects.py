@@ -14,34 +14,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import itertools
-import os
 import shutil
-import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from headforge.errors import DataError
+from headforge.progress import SILENT, Progress
 from headforge.store.files import atomic_path, fsync_folder, sha256_file, storage_errors
-from headforge.store.manifest import (
-    MANIFEST,
-    STRAY,
-    FileEntry,
-    Manifest,
-    Recipe,
-    damaged_files,
-    read_manifest,
-    restore_mtime,
-    seal,
-    walk_files,
-)
-from headforge.store.publish import DamagedObjectError, clone_or_copy, publish_folder
+from headforge.store.healing import find_bytes, heal, remove
+from headforge.store.locks import hold_lock
+from headforge.store.manifest import MANIFEST, Manifest, Note, Recipe, damaged_files, read_manifest, seal
+from headforge.store.publish import DamagedObjectError, publish_folder
 
-__all__ = ["Damage", "DamagedObjectError", "Manifest", "Recipe", "Store", "StoredObject"]
+__all__ = ["Damage", "DamagedObjectError", "Manifest", "Note", "Recipe", "Store", "StoredObject"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +55,10 @@ class Damage:
     """The object's key, or the blob's hash."""
     stage: str = ""
     """The stage that made the object, if it is known."""
+    label: str = ""
+    """Which item of the stage it is, if it is known."""
+    manifest: Manifest | None = None
+    """The object's, if it can be read."""
     outcome: str = ""
     """"healed" (right bytes again), "removed", "quarantined" (to be made again), or "" if nothing was done."""
 
@@ -80,6 +73,10 @@ class Store:
         """Where the object of a key lies, or would."""
         return self.root / "objects" / key[:2] / key
 
+    def lock_path(self, key: str) -> Path:
+        """The file whose lock the maker of a key's object holds."""
+        return self.root / "locks" / f"{key}.lock"
+
     def work_folder(self, recipe: Recipe) -> Path:
         """A folder that survives a crash of the recipe's `make` and is removed when its object is finished."""
         path = self._work_path(recipe.key) / "scratch"
@@ -91,33 +88,41 @@ class Store:
         """Whether the object of a key is there and as its manifest says; files that look touched are hashed."""
         return self._is_sound(self.object_path(key))
 
-    def get(self, recipe: Recipe, candidates: Sequence[Path] = ()) -> StoredObject | None:
+    def get(self, recipe: Recipe, candidates: Sequence[Path] = (), *, rehash: bool = False) -> StoredObject | None:
         """The finished object of a recipe, or None if it has to be made.
 
-        Files whose size or modification time differ from the manifest are hashed. Damaged ones are healed from a file
-        with the right bytes among `candidates` (files or folders, such as the workspace or DVC's cache); if that
-        fails the object goes to quarantine and None is returned.
+        Files whose size or modification time differ from the manifest are hashed, with `rehash` all of them. Damaged
+        ones are healed from a file with the right bytes among `candidates` (files or folders, such as the workspace or
+        DVC's cache); if that fails the object goes to quarantine and None is returned.
         """
         path = self.object_path(recipe.key)
         if not path.is_dir():
             return None
-        if self._is_sound(path):
+        if self._is_sound(path, rehash=rehash):
             return StoredObject(recipe.key, path, hit=True)
         with self._lock(recipe.key):
-            return self._get_locked(recipe.key, candidates)
+            return self._get_locked(recipe.key, candidates, rehash=rehash)
 
-    def build(self, recipe: Recipe, make: Callable[[Path], None], candidates: Sequence[Path] = ()) -> StoredObject:
-        """The object of a recipe, made by `make(folder)` unless it is there.
+    def build(
+        self,
+        recipe: Recipe,
+        make: Callable[[Path], None],
+        candidates: Sequence[Path] = (),
+        *,
+        note: Note | None = None,
+        rehash: bool = False,
+    ) -> StoredObject:
+        """The object of a recipe, made by `make(folder)` unless it is there (see `get`); `note` goes into its manifest.
 
         Whoever holds the key's lock makes it; others wait and find it. `make` gets an empty folder and leaves exactly
         the object's files there (hidden ones are dropped); what it needs to go on after a crash belongs into
         `work_folder(recipe)`. If it raises, no object appears.
         """
         key = recipe.key
-        if found := self.get(recipe, candidates):
+        if found := self.get(recipe, candidates, rehash=rehash):
             return found
         with self._lock(key):
-            if found := self._get_locked(key, candidates):
+            if found := self._get_locked(key, candidates, rehash=rehash):
                 return found
             with storage_errors(self._work_path(key)):
                 made = self._sealed_attempt(key) or self._new_attempt(key)
@@ -126,7 +131,7 @@ class Store:
                     make(made)
             with storage_errors(made):
                 if not (made / MANIFEST).is_file():
-                    seal(made, recipe)
+                    seal(made, recipe, note or Note())
                 self._finish(made, key)
         return StoredObject(key, self.object_path(key), hit=False)
 
@@ -183,23 +188,34 @@ class Store:
             self._quarantine(path)
         return path
 
-    def verify(self, *, repair: bool = False, candidates: Sequence[Path] = ()) -> list[Damage]:
+    def verify(
+        self, *, repair: bool = False, candidates: Sequence[Path] = (), progress: Progress = SILENT
+    ) -> list[Damage]:
         """Hash everything. With `repair`, damage is healed from `candidates` or put in quarantine."""
         found: list[Damage] = []
-        for path in self._object_paths():
+        objects, blobs = self.object_paths(), self.blob_paths()
+        progress.start(len(objects) + len(blobs), "object")
+        for path in objects:
             with self._lock(path.name) if repair else contextlib.nullcontext():
                 found.extend(self._verify_object(path, repair=repair, candidates=candidates))
-        for path in sorted((self.root / "blobs").glob("*/*")):
-            if not path.name.startswith(".") and sha256_file(path) != path.name:
+            progress.item_done(path.name)
+        for path in blobs:
+            if sha256_file(path) != path.name:
                 found.append(self._verify_blob(path, repair=repair, candidates=candidates))
+            progress.item_done(path.name)
         return found
 
     def repair_from(self, *candidates: Path) -> list[Damage]:
         """Heal what is damaged from files with the right bytes; what can't be healed goes to quarantine."""
         return self.verify(repair=True, candidates=candidates)
 
-    def _object_paths(self) -> list[Path]:
+    def object_paths(self) -> list[Path]:
+        """The folders of all finished objects."""
         return sorted(path for path in (self.root / "objects").glob("??/*") if path.is_dir())
+
+    def blob_paths(self) -> list[Path]:
+        """All single files kept by hash."""
+        return sorted(path for path in (self.root / "blobs").glob("??/*") if not path.name.startswith("."))
 
     def _work_path(self, key: str) -> Path:
         return self.root / "work" / key
@@ -210,16 +226,8 @@ class Store:
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:
         """Hold the key's lock; the system frees it when the process ends, however it ends."""
-        path = self.root / "locks" / f"{key}.lock"
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            with storage_errors(path):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with hold_lock(self.lock_path(key)):
             yield
-        finally:
-            os.close(descriptor)
 
     def _is_sound(self, path: Path, *, rehash: bool = False) -> bool:
         try:
@@ -245,11 +253,11 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix="object.", dir=work))
 
-    def _get_locked(self, key: str, candidates: Sequence[Path]) -> StoredObject | None:
+    def _get_locked(self, key: str, candidates: Sequence[Path], *, rehash: bool) -> StoredObject | None:
         path = self.object_path(key)
         if not path.is_dir():
             return None
-        if self._is_sound(path):
+        if self._is_sound(path, rehash=rehash):
             return StoredObject(key, path, hit=True)
         self._verify_object(path, repair=True, candidates=candidates)
         return StoredObject(key, path, hit=True) if path.is_dir() else None
@@ -259,7 +267,7 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         for path in made.iterdir():
             if path.name.startswith("."):
-                _remove(path)
+                remove(path)
         made.chmod(0o755)
         made.rename(target)
         fsync_folder(target.parent)
@@ -278,16 +286,19 @@ class Store:
         damage = damaged_files(path, manifest, rehash=True)
         outcome = dict.fromkeys(damage, "")
         if repair and damage:
-            outcome = _heal(path, manifest, damage, candidates)
+            outcome = heal(path, manifest, damage, candidates)
             if not all(outcome.values()):
                 self._quarantine(path)
                 outcome = dict.fromkeys(damage, "quarantined")
-        return [Damage(path / name, reason, path.name, stage, outcome[name]) for name, reason in damage.items()]
+        return [
+            Damage(path / name, reason, path.name, stage, manifest.note.label, manifest, outcome[name])
+            for name, reason in damage.items()
+        ]
 
     def _verify_blob(self, path: Path, *, repair: bool, candidates: Sequence[Path]) -> Damage:
         outcome = ""
         if repair:
-            source = _find_bytes(candidates, path.name)
+            source = find_bytes(candidates, path.name)
             self._quarantine(path)
             outcome = "quarantined"
             if source is not None:
@@ -303,55 +314,3 @@ class Store:
             target = next(t for n in itertools.count() if not (t := folder / f"{path.name}.{n}").exists())
             with contextlib.suppress(FileNotFoundError):
                 path.rename(target)
-
-
-def _heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Sequence[Path]) -> dict[str, str]:
-    """Repair an object's files one by one: name to "healed", "removed" or "" where no right bytes were found."""
-    outcome: dict[str, str] = {}
-    for name, reason in damage.items():
-        target = path / name
-        if reason == STRAY:
-            _remove(target)
-            outcome[name] = "removed"
-            continue
-        entry = manifest.files[name]
-        source = _find_bytes(candidates, entry.sha256, entry.size)
-        outcome[name] = "healed" if source is not None and _replace(source, target, entry) else ""
-    return outcome
-
-
-def _replace(source: Path, target: Path, entry: FileEntry) -> bool:
-    if target.is_dir() and not target.is_symlink():
-        return False
-    try:
-        with atomic_path(target) as temporary:
-            clone_or_copy(source, temporary)
-            if sha256_file(temporary) != entry.sha256:
-                raise DamagedObjectError(source, f"{source} changed while it was read.", "run headforge verify again.")
-    except DamagedObjectError:
-        return False
-    target.chmod(0o444)
-    restore_mtime(target, entry)
-    return True
-
-
-def _find_bytes(candidates: Iterable[Path], sha256: str, size: int | None = None) -> Path | None:
-    """A file among the candidates (files, or folders searched whole) with the given hash."""
-    for candidate in candidates:
-        paths = (path for _, path in walk_files(candidate)) if candidate.is_dir() else iter((candidate,))
-        for path in paths:
-            if path.is_symlink() or not path.is_file() or (size is not None and path.stat().st_size != size):
-                continue
-            if sha256_file(path) == sha256:
-                return path
-    return None
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder with everything in it, read-only or not."""
-    if path.is_dir() and not path.is_symlink():
-        for folder, _, _ in os.walk(path):
-            Path(folder).chmod(stat.S_IRWXU)
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import pytest
 from headforge.errors import StoreError
 from headforge.store import objects, publish
 from headforge.store.manifest import MANIFEST, read_manifest
-from headforge.store.objects import DamagedObjectError, Recipe, Store
+from headforge.store.objects import DamagedObjectError, Note, Recipe, Store
 
 RECIPE = Recipe("synthesize", 1, {"seed": 0, "range": (1, 2)}, {"head": "abc"}, {"device": "cpu"})
 CONTENT = {"part.parquet": b"rows" * 100, "nested/deep/info.json": b"{}"}
@@ -144,6 +144,28 @@ def test_a_failed_make_leaves_no_object_and_the_next_one_starts_empty(store: Sto
 
     assert contents(store.build(RECIPE, resumes).path) == CONTENT
     assert not store.work_folder(RECIPE).joinpath("checkpoint").exists()
+
+
+def test_a_note_is_kept_and_changes_nothing_else(store: Store, tmp_path: Path) -> None:
+    note = Note("subjects 0-1", {"torch": "2"})
+    noted = store.build(RECIPE, fill, note=note)
+    plain = Store(tmp_path / "other").build(RECIPE, fill)
+    assert read_manifest(noted.path).note == note
+    assert (read_manifest(plain.path).note, plain.key) == (Note(), noted.key)
+    assert read_manifest(plain.path).digest == read_manifest(noted.path).digest
+
+
+def test_a_flipped_bit_with_the_right_size_and_time_is_found_when_asked(store: Store, tmp_path: Path) -> None:
+    made = store.build(RECIPE, fill)
+    good = tmp_path / "good"
+    store.publish(made, good)
+    damage(made.path / "part.parquet", keep_mtime=True)
+    assert store.get(RECIPE) is not None
+    assert store.get(RECIPE, [good], rehash=True) is not None
+    assert contents(made.path) == CONTENT
+    damage(made.path / "part.parquet", keep_mtime=True)
+    assert not store.build(RECIPE, fill, rehash=True).hit
+    assert contents(made.path) == CONTENT
 
 
 def test_stopped_between_sealing_and_renaming_is_finished_without_making(
