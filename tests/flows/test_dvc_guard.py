@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,12 +42,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def damage(path: Path) -> None:
-    mode = path.stat().st_mode
+def damage(path: Path, keep_time: bool = False) -> None:
+    status = path.stat()
     path.chmod(0o644)
     with path.open("r+b") as file:
         file.write(b"BAD")
-    path.chmod(mode)
+    path.chmod(status.st_mode)
+    if keep_time:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def only_object(project: Path) -> Path:
@@ -54,8 +57,9 @@ def only_object(project: Path) -> Path:
     return path
 
 
-def test_status_sees_damaged_cache(project: Path) -> None:
-    damage(only_object(project))
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_status_sees_damaged_cache(project: Path, keep_time: bool) -> None:
+    damage(only_object(project), keep_time)
     assert "not in cache" in dvc(project, "status")
 
 
@@ -73,10 +77,25 @@ def test_damaged_cache_is_never_checked_out(project: Path, command: tuple[str, .
     assert not list(damaged_cache(project))
 
 
-def test_damaged_workspace_is_brought_back(project: Path) -> None:
-    damage(project / "out")
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_damaged_workspace_is_brought_back(project: Path, keep_time: bool) -> None:
+    dvc(project, "status")
+    damage(project / "out", keep_time)
+    assert "modified" in dvc(project, "status")
     dvc(project, "repro")
     assert (project / "out").read_text() == "good" * 100
+
+
+def test_files_that_nobody_touched_are_hashed_once(project: Path) -> None:
+    """Otherwise every command would read everything again."""
+    dvc(project, "status")
+    script = (
+        "import dvc_data.hashfile.hash as module, sys; from dvc.cli import main; hashed = [];"
+        "real = module._hash_file; module._hash_file = lambda path, *a, **k: hashed.append(path) or real(path, *a, **k);"
+        "main(['status']); main(['repro']); print('hashed', hashed)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "hashed []"
 
 
 def test_copies_share_no_inode(project: Path) -> None:
