@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from headforge.errors import DataError
+from headforge.store.columns import REPAIR_HELP
 from headforge.store.files import canonical_json, sha256_file
+from headforge.store.shards import Dataset, shard_paths
 
 
 def folder_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
     """SHA-256 of the names and contents of files in a folder, all of them by default."""
     chosen = sorted(path for path in folder.rglob("*") if path.is_file()) if files is None else sorted(files)
-    listing = {path.relative_to(folder).as_posix(): sha256_file(path) for path in chosen}
+    return _listing_digest(folder, {path: sha256_file(path) for path in chosen})
+
+
+def _listing_digest(folder: Path, digests: Mapping[Path, str]) -> str:
+    listing = {path.relative_to(folder).as_posix(): digest for path, digest in digests.items()}
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
+
+
+def shard_digests(dataset: Path) -> dict[Path, str]:
+    """SHA-256 of each shard of a dataset, in order; DataError if one is not what dataset.json says of it."""
+    wanted = {shard["path"]: shard["sha256"] for shard in Dataset(dataset).description["shards"]}
+    digests = {path: sha256_file(path) for path in shard_paths(dataset)}
+    found = {path.relative_to(dataset).as_posix(): digest for path, digest in digests.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            state = "is missing" if name not in found else "is damaged: its hash is not the one in dataset.json"
+            raise DataError(dataset / name, f"{dataset / name} {state}.", REPAIR_HELP)
+    return digests
+
+
+def dataset_digest(dataset: Path, *, head: bool = True) -> str:
+    """SHA-256 of names and contents of a dataset's shards, and of its head model; DataError if a shard is damaged."""
+    digests = shard_digests(dataset)
+    if head:
+        digests[Dataset(dataset).head] = sha256_file(Dataset(dataset).head)
+    return _listing_digest(dataset, digests)
 
 
 def subject_digests(shards: Iterable[Path]) -> dict[str, str]:

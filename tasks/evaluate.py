@@ -10,9 +10,8 @@ from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
-from headforge.store.shards import shard_paths
 from headforge.store.tables import read_predictions, write_predictions
-from tasks.digests import folder_digest
+from tasks.digests import dataset_digest, folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -23,7 +22,7 @@ def evaluate_item(
 ) -> Item:
     """All numbers, from one or more files of predictions."""
     inputs = {
-        "dataset": folder_digest(dataset, shard_paths(dataset)),
+        "dataset": dataset_digest(dataset, head=False),
         "tracked": folder_digest(tracked),
         "avatars": folder_digest(avatars),
     } | {f"predictions {number}": sha256_file(path) for number, path in enumerate(predictions)}

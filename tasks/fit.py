@@ -14,7 +14,7 @@ from headforge.progress import Progress
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset, shard_paths
-from tasks.digests import folder_digest, subject_digests
+from tasks.digests import folder_digest, shard_digests, subject_digests
 from tasks.generate import VIEWS_FILE
 from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
 
@@ -55,7 +55,7 @@ def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Seq
     """One item per subject."""
     params = {name: value for name, value in params_of(config).items() if not name.startswith(PORTRAIT_PREFIX)}
     head = sha256_file(Dataset(dataset).head)
-    rows, tracks = subject_digests(shard_paths(dataset)), subject_digests(shard_paths(tracked))
+    rows, tracks = subject_digests(shard_digests(dataset)), subject_digests(shard_paths(tracked))
     return [
         Item(
             label=subject,

@@ -10,8 +10,8 @@ from headforge.diffusion.generate import VERSION as GENERATE_VERSION
 from headforge.diffusion.generate import GenerateConfig, generate_heldout, generate_portrait_views
 from headforge.progress import Progress
 from headforge.store.objects import Recipe
-from headforge.store.shards import Dataset, shard_paths
-from tasks.digests import folder_digest
+from headforge.store.shards import shard_paths
+from tasks.digests import dataset_digest, folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -28,7 +28,7 @@ def portrait_views_item(config: GenerateConfig, model: Path, portrait: Path) -> 
 def prediction_items(config: GenerateConfig, image_size: int, model: Path, dataset: Path, tracked: Path) -> list[Item]:
     """The model's and the baselines' pictures of held-out views, `image_size` pixels a side."""
     inputs = {
-        "dataset": folder_digest(dataset, [*shard_paths(dataset), Dataset(dataset).head]),
+        "dataset": dataset_digest(dataset),
         "tracks": folder_digest(tracked, shard_paths(tracked)),
     }
     params = params_of(config)

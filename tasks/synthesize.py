@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+from headforge.errors import ConfigError
 from headforge.progress import Progress
-from headforge.store.objects import Recipe
+from headforge.store.objects import Manifest, Recipe
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
 from tasks.items import CPU_RUNTIME, Item, params_of
 
@@ -15,18 +18,36 @@ LAYOUT = ("n_subjects", "subjects_per_shard")
 
 def shard_items(config: SynthesizeConfig) -> list[Item]:
     """One item per shard of the dataset."""
-    params = params_of(config, without=LAYOUT)
-    return [
-        Item(
-            label=f"subjects {subjects.start}-{subjects.stop - 1}",
-            recipe=Recipe(
-                "synthesize", VERSION, params | {"subjects": [subjects.start, subjects.stop]}, {}, CPU_RUNTIME
-            ),
-            function=make_shard,
-            args=(config, subjects),
-        )
-        for subjects in shard_subjects(config)
-    ]
+    return [shard_item(config, subjects) for subjects in shard_subjects(config)]
+
+
+def shard_item(config: SynthesizeConfig, subjects: range) -> Item:
+    """The item of one shard."""
+    params = params_of(config, without=LAYOUT) | {"subjects": [subjects.start, subjects.stop]}
+    return Item(
+        label=f"subjects {subjects.start}-{subjects.stop - 1}",
+        recipe=Recipe("synthesize", VERSION, params, {}, CPU_RUNTIME),
+        function=make_shard,
+        args=(config, subjects),
+    )
+
+
+def item_of(manifest: Manifest) -> Item | None:
+    """The item that made an object; None if it is no shard or if this code, here, would make another one."""
+    params = dict(cast(Mapping[str, object], manifest.recipe["params"]))
+    subjects = cast(Sequence[int], params.pop("subjects", ()))
+    if manifest.recipe["stage"] != "synthesize" or len(subjects) != 2:
+        return None
+    try:
+        config = SynthesizeConfig(**{name: _as_tuple(value) for name, value in params.items()})
+    except (TypeError, ConfigError):  # settings of another version of the code
+        return None
+    item = shard_item(config, range(*subjects))
+    return item if item.recipe.key == manifest.key else None
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(part) for part in value) if isinstance(value, list) else value
 
 
 def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress: Progress) -> None:

@@ -11,9 +11,10 @@ from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
-from headforge.store.shards import Dataset, shard_paths
+from headforge.store.shards import Dataset
 from headforge.track.photo import track_photo
 from headforge.track.track import VERSION, TrackConfig, track_shard
+from tasks.digests import shard_digests
 from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
 from tasks.portraits import load_picture, picture_digest
 
@@ -26,11 +27,11 @@ def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
     return [
         Item(
             label=f"shard {shard.stem.removeprefix('part-')}",
-            recipe=Recipe("track", VERSION, params, {"shard": sha256_file(shard), "head": head_digest}, CPU_RUNTIME),
+            recipe=Recipe("track", VERSION, params, {"shard": digest, "head": head_digest}, CPU_RUNTIME),
             function=make_tracks,
             args=(config, shard, head),
         )
-        for shard in shard_paths(dataset)
+        for shard, digest in shard_digests(dataset).items()
     ]
 
 

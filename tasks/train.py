@@ -7,8 +7,8 @@ from pathlib import Path
 from headforge.diffusion.train import VERSION, TrainConfig, train
 from headforge.progress import Progress
 from headforge.store.objects import Recipe
-from headforge.store.shards import Dataset, shard_paths
-from tasks.digests import folder_digest
+from headforge.store.shards import shard_paths
+from tasks.digests import dataset_digest, folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of
 
 BOOKKEEPING = ("checkpoint_images",)
@@ -18,7 +18,7 @@ BOOKKEEPING = ("checkpoint_images",)
 def train_item(config: TrainConfig, dataset: Path, tracked: Path) -> Item:
     """The model trained on a dataset and its tracks."""
     inputs = {
-        "dataset": folder_digest(dataset, [*shard_paths(dataset), Dataset(dataset).head]),
+        "dataset": dataset_digest(dataset),
         "tracks": folder_digest(tracked, shard_paths(tracked)),
     }
     runtime = dict(CPU_RUNTIME) | {"threads": str(config.n_threads)}

@@ -91,7 +91,8 @@ def test_files_that_nobody_touched_are_hashed_once(project: Path) -> None:
     dvc(project, "status")
     script = (
         "import dvc_data.hashfile.hash as module, sys; from dvc.cli import main; hashed = [];"
-        "real = module._hash_file; module._hash_file = lambda path, *a, **k: hashed.append(path) or real(path, *a, **k);"
+        "real = module._hash_file;"
+        "module._hash_file = lambda path, *a, **k: hashed.append(path) or real(path, *a, **k);"
         "main(['status']); main(['repro']); print('hashed', hashed)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
