@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.record import arguments, finish, machine_record
 from headforge.diffusion.bank import load_bank
 from headforge.diffusion.baselines import write_baselines
-from headforge.diffusion.generate import GenerateConfig, sample_targets
+from headforge.diffusion.config import GenerateConfig, NetworkConfig, TrainConfig
+from headforge.diffusion.generate import sample_targets
 from headforge.diffusion.model_files import TrainedModel
-from headforge.diffusion.network import NetworkConfig
 from headforge.diffusion.targets import heldout_targets
-from headforge.diffusion.train import TrainConfig, Trainer
+from headforge.diffusion.train import Trainer
 from headforge.flame.files import load_head
 from headforge.store.shards import Dataset
 from headforge.store.tables import read_predictions

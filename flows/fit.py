@@ -9,9 +9,10 @@ from flows.rejects import REJECTS_FILE
 from flows.runner import run_stage
 from headforge.store.files import write_json
 from headforge.store.shards import Dataset
-from tasks.fit import choose_subjects, portrait_folders, portrait_item, subject_items
+from tasks.fit import portrait_folders, portrait_item, subject_items
 from tasks.generate import VIEWS_FILE, portrait_views_item
 from tasks.items import rejection
+from tasks.subjects import choose_subjects
 
 if TYPE_CHECKING:
     from flows.execution import StageRun

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headforge.avatar.config import FitConfig
-from headforge.diffusion.generate import GenerateConfig
-from headforge.diffusion.train import TrainConfig
+from headforge.diffusion.config import GenerateConfig, TrainConfig
 from headforge.metrics.evaluate import EvaluateConfig
-from headforge.report.report import ReportConfig
+from headforge.report.config import ReportConfig
 from headforge.synth.synthesize import SynthesizeConfig
 from headforge.track.track import TrackConfig
 from tasks.engine import EngineConfig
-from tasks.fit import SubjectsConfig
+from tasks.subjects import SubjectsConfig
 
 SECTIONS: Mapping[str, type] = {
     "synthesize": SynthesizeConfig,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
 from headforge.diffusion.baselines import write_baselines
+from headforge.diffusion.config import GenerateConfig
 from headforge.diffusion.generate import VERSION as GENERATE_VERSION
-from headforge.diffusion.generate import GenerateConfig, generate_heldout, generate_portrait_views
+from headforge.diffusion.generate import generate_heldout, generate_portrait_views
 from headforge.progress import Progress
 from headforge.store.objects import Recipe
 from headforge.store.shards import shard_paths

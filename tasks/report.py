@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headforge.progress import Progress
-from headforge.report.report import VERSION, ReportConfig, build_report
+from headforge.report.config import ReportConfig
+from headforge.report.report import VERSION, build_report
 from headforge.store.objects import Recipe
 from tasks.digests import folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headforge.diffusion.train import VERSION, TrainConfig, train
+from headforge.diffusion.config import TrainConfig
+from headforge.diffusion.train import VERSION, train
 from headforge.progress import Progress
 from headforge.store.objects import Recipe
 from headforge.store.shards import shard_paths

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headforge.diffusion.config import DOMAINS
 from headforge.diffusion.control import GaussianField
-from headforge.diffusion.network import DOMAINS
 from headforge.errors import DataError
 from headforge.flame.model import HeadModel, pose_head
 from headforge.store.images import area_resize

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
+from headforge.diffusion.config import GenerateConfig
 from headforge.diffusion.control import GaussianField
-from headforge.diffusion.generate import GenerateConfig, to_uint8
+from headforge.diffusion.generate import to_uint8
 from headforge.diffusion.targets import Target, heldout_targets
 from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel, pose_head

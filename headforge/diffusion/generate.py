@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
+from headforge.diffusion.config import DOMAINS, GenerateConfig
 from headforge.diffusion.model_files import TrainedModel, load_model
-from headforge.diffusion.network import DOMAINS
 from headforge.diffusion.sample import ddim, initial_noise
 from headforge.diffusion.targets import Target, heldout_targets
-from headforge.errors import ConfigError, DataError, ModelMismatchError
+from headforge.errors import DataError, ModelMismatchError
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.progress import SILENT, Progress
@@ -30,46 +29,6 @@ VERSION = 1
 FOREGROUND_ALPHA = 0.5
 BACKGROUND_DISTANCE = 20
 """Levels of 255 by which a pixel's neighbourhood must differ from white to count as foreground beyond the head mesh."""
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """Settings of sampling."""
-
-    n_identities: int = 40
-    """Held-out identities sampled, the first ones of the test split."""
-    n_targets: int = 4
-    """Pictures made of each, of its first views that are not references."""
-    n_reference_views: int = 4
-    """The first so many views of a subject are references; the very first one is shown to the model."""
-    n_ddim_steps: int = 20
-    """Denoising steps."""
-    with_exact: bool = True
-    """Whether to sample with exact parameters as well, beside tracked ones."""
-    domain: str = "synthetic"
-    """Token of pictures made from photos: the embedded default has seen no other in training."""
-    portrait_yaw_max_deg: float = 60.0
-    """Largest azimuth of the views made of a person."""
-    portrait_n_yaws: int = 9
-    """Number of azimuths, evenly spread to both sides."""
-    portrait_pitches_deg: tuple[float, ...] = (-15.0, 0.0, 20.0)
-    """Elevations of the views made of a person."""
-    batch_references: int = 4
-    """References sampled together."""
-    n_threads: int = 1
-    """Processor threads; part of what the bytes depend on."""
-    seed: int = 0
-    """Seed of the noise; each picture's depends on its subject and view besides."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that can't be sampled with."""
-        for name in ("n_identities", "n_targets", "n_ddim_steps", "portrait_n_yaws", "batch_references", "n_threads"):
-            found = getattr(self, name)
-            if found < 1:
-                raise ConfigError(f"generate.{name}", found, f"generate.{name} is {found}.", "give at least 1.")
-        if self.domain not in DOMAINS:
-            raise ConfigError("generate.domain", self.domain, f"there is no domain '{self.domain}'.",
-                              f"give one of {', '.join(DOMAINS)}.")  # fmt: skip
 
 
 @torch.no_grad()

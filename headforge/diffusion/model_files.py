@@ -11,9 +11,10 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
+from headforge.diffusion.config import DOMAINS, NetworkConfig
 from headforge.diffusion.control import GaussianField
 from headforge.diffusion.latent import PatchPCA
-from headforge.diffusion.network import DOMAINS, Learn2Control, NetworkConfig
+from headforge.diffusion.network import Learn2Control
 from headforge.errors import DataError
 from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel

@@ -7,7 +7,6 @@ explicit).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -16,63 +15,15 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from headforge.diffusion.attention import Exchange, Reference, pool_control, set_shared_attention
+from headforge.diffusion.config import DOMAINS, NetworkConfig
 from headforge.diffusion.control import GaussianField
 from headforge.diffusion.guider import PoseGuider
 from headforge.diffusion.latent import PatchPCA
 from headforge.diffusion.loss import input_scale, velocity_skip
-from headforge.errors import ConfigError
 
 LAYERS_PER_BLOCK = 1
 RESIDUAL_SHARE = 0.1
 """Share of a latent channel's deviation that reference and control leave open, about; `velocity_skip` rests on it."""
-DOMAINS = ("real", "synthetic")
-"""Order of the learnable context tokens."""
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes of the network."""
-
-    image_size: int = 64
-    """Side of the pictures in pixels."""
-    patch: int = 4
-    """Side of the codec's patches; latents are image_size / patch wide."""
-    n_components: int = 16
-    """Latent channels: principal components kept for each patch."""
-    widths: tuple[int, ...] = (48, 80)
-    """Channels of the U-Net's levels; each level halves the size."""
-    n_heads: int = 2
-    """Attention heads at every level."""
-    norm_groups: int = 16
-    """Groups of the group normalisation."""
-    feed_forward_factor: int = 2
-    """Width of a transformer block's feed-forward layer over that of the block."""
-    token_dim: int = 32
-    """Size of the real and synthetic tokens."""
-    control_channels: int = 8
-    """Feature channels of the Gaussians."""
-    control_resolution: int = 64
-    """Side of the Gaussians' texture in texels."""
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that don't fit together."""
-        step = self.patch * 2 ** (len(self.widths) - 1)
-        if self.image_size < step or self.image_size % step:
-            raise ConfigError("train.image_size", self.image_size, f"the picture size is {self.image_size}.",
-                              f"give a multiple of {step}.")  # fmt: skip
-        if any(width % self.norm_groups or width % self.n_heads for width in self.widths):
-            raise ConfigError("train.widths", self.widths, f"the U-Net's widths are {self.widths}.",
-                              f"give multiples of {self.norm_groups} and of {self.n_heads}.")  # fmt: skip
-
-    @property
-    def latent_size(self) -> int:
-        """Side of the latents."""
-        return self.image_size // self.patch
-
-    @property
-    def level_sizes(self) -> tuple[int, ...]:
-        """Sides of the U-Net's levels."""
-        return tuple(self.latent_size >> level for level in range(len(self.widths)))
 
 
 def build_unet(config: NetworkConfig) -> UNet2DConditionModel:

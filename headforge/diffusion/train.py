@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,15 @@ from torch import Tensor
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.batches import Batch, BatchMaker
 from headforge.diffusion.checkpoint import TrainState, read_checkpoint, write_checkpoint
+from headforge.diffusion.config import NetworkConfig, TrainConfig
 from headforge.diffusion.control import GaussianField
 from headforge.diffusion.latent import PatchPCA
 from headforge.diffusion.loss import add_noise, velocity_loss
 from headforge.diffusion.model_files import TrainedModel, save_model
-from headforge.diffusion.network import Learn2Control, NetworkConfig
+from headforge.diffusion.network import Learn2Control
 from headforge.diffusion.optim import MuonAdamW
 from headforge.diffusion.samples import write_samples
-from headforge.errors import ConfigError, NotFiniteError
+from headforge.errors import NotFiniteError
 from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel
 from headforge.geometry.seeding import item_seed
@@ -35,61 +35,6 @@ FIELD_RATE_FACTOR = 6.0
 """The Gaussians learn this many times faster than the other AdamW parameters."""
 N_SAMPLED = 12
 """Held-out identities on the contact sheet."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of the training stage."""
-
-    image_size: int = 64
-    """Side of the pictures in pixels; the dataset is averaged down to it."""
-    n_images_seen: int = 10_400
-    """Training length: target images shown in all. Never a time, so that a rerun is the same run."""
-    learning_rate: float = 1.5e-3
-    """AdamW's learning rate; the Gaussians learn six times faster."""
-    muon_learning_rate: float = 0.02
-    """Muon's learning rate, for the networks' hidden matrices."""
-    weight_decay: float = 0.01
-    """Decay of the hidden matrices, times the learning rate."""
-    warmup_images: int = 400
-    """The learning rates rise from zero over this many images, then follow a cosine to zero."""
-    ema_decay: float = 0.98
-    """Decay of the weight average per iteration; the average is what is saved."""
-    n_references: int = 4
-    """Reference pictures in a batch, each of another identity."""
-    n_targets: int = 4
-    """Targets for each reference."""
-    reference_yaw_max_deg: float = 15.0
-    """Views turned less than this may serve as references."""
-    with_reference: bool = True
-    """Whether the denoiser attends to the reference branch; off only to measure what the branch is worth."""
-    n_identities: int = 200
-    """Training identities used, the first ones of the split."""
-    n_threads: int = 1
-    """Processor threads; part of what the trained bytes depend on."""
-    checkpoint_images: int = 1600
-    """A checkpoint to resume from is written after every so many images."""
-    log_images: int = 160
-    """A line of the training log is the mean over so many images."""
-    seed: int = 0
-    """Seed of initialisation, batches and noise."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that can't train."""
-        for name in ("n_images_seen", "n_references", "n_targets", "n_identities", "n_threads", "checkpoint_images",
-                     "log_images", "learning_rate", "muon_learning_rate"):  # fmt: skip
-            found = getattr(self, name)
-            if found <= 0:
-                raise ConfigError(f"train.{name}", found, f"train.{name} is {found}.", "give a value above 0.")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError("train.ema_decay", self.ema_decay, f"train.ema_decay is {self.ema_decay}.",
-                              "give a value from 0 to below 1.")  # fmt: skip
-        NetworkConfig(image_size=self.image_size)
-
-    @property
-    def batch_images(self) -> int:
-        """Target images in a batch."""
-        return self.n_references * self.n_targets
 
 
 def train(

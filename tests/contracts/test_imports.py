@@ -37,3 +37,12 @@ def test_driver_asks_dvc_before_it_imports_prefect_torch_or_mlflow() -> None:
     probe = "import sys, flows.cli; print([m for m in ('prefect', 'torch', 'mlflow', 'dvc') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_stages_that_draw_no_networks_do_not_import_diffusers() -> None:
+    probe = (
+        "import sys, flows.synthesize, flows.track, flows.params;"
+        "print([m for m in ('diffusers', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

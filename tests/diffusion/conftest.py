@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from headforge.diffusion.config import NetworkConfig, TrainConfig
 from headforge.diffusion.control import GaussianField
 from headforge.diffusion.latent import PatchPCA
-from headforge.diffusion.network import Learn2Control, NetworkConfig
-from headforge.diffusion.train import TrainConfig
+from headforge.diffusion.network import Learn2Control
 from headforge.flame.files import save_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.store.shards import write_dataset_json, write_shard

@@ -10,8 +10,8 @@ import torch
 
 from headforge.diffusion.bank import load_bank
 from headforge.diffusion.baselines import draw, mean_picture, reference_colors, write_baselines
+from headforge.diffusion.config import GenerateConfig
 from headforge.diffusion.control import GaussianField
-from headforge.diffusion.generate import GenerateConfig
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.store.shards import Dataset

@@ -10,13 +10,8 @@ import pytest
 import torch
 
 from headforge.diffusion.bank import load_bank
-from headforge.diffusion.generate import (
-    GenerateConfig,
-    foreground_masks,
-    generate_heldout,
-    generate_portrait_views,
-    sample_targets,
-)
+from headforge.diffusion.config import GenerateConfig
+from headforge.diffusion.generate import foreground_masks, generate_heldout, generate_portrait_views, sample_targets
 from headforge.diffusion.model_files import load_model, save_model
 from headforge.diffusion.targets import Target, heldout_targets
 from headforge.errors import ConfigError, DataError, ModelMismatchError

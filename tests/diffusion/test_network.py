@@ -7,16 +7,10 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from headforge.diffusion.attention import Exchange, SharedSelfAttention, pool_control
+from headforge.diffusion.config import DOMAINS, NetworkConfig
 from headforge.diffusion.guider import PoseGuider
 from headforge.diffusion.loss import input_scale, velocity_skip
-from headforge.diffusion.network import (
-    DOMAINS,
-    RESIDUAL_SHARE,
-    Learn2Control,
-    NetworkConfig,
-    build_unet,
-    run_unet,
-)
+from headforge.diffusion.network import RESIDUAL_SHARE, Learn2Control, build_unet, run_unet
 from headforge.errors import ConfigError
 from tests.diffusion.conftest import NETWORK, seeded_model
 

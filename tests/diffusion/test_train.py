@@ -11,8 +11,9 @@ import torch
 
 from headforge.diffusion.bank import load_bank
 from headforge.diffusion.checkpoint import FILE_NAME, read_checkpoint
+from headforge.diffusion.config import TrainConfig
 from headforge.diffusion.model_files import load_model
-from headforge.diffusion.train import TrainConfig, Trainer, train
+from headforge.diffusion.train import Trainer, train
 from headforge.errors import ConfigError, DataError, NotFiniteError
 from headforge.flame.files import load_head
 from headforge.progress import SilentProgress
@@ -144,7 +145,7 @@ def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    source = (Path(__file__).parents[2] / "headforge" / "diffusion" / "train.py").read_text()
+    source = (Path(__file__).parents[2] / "headforge" / "diffusion" / "config.py").read_text()
     for field in dataclasses.fields(TrainConfig):
         line = source.split(f"    {field.name}: ", 1)[1].splitlines()[1]
         assert line.strip().startswith('"""'), field.name

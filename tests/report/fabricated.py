@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc, save_rigged
+from headforge.diffusion.config import NetworkConfig
 from headforge.diffusion.control import GaussianField
 from headforge.diffusion.latent import PatchPCA
 from headforge.diffusion.model_files import save_model
-from headforge.diffusion.network import Learn2Control, NetworkConfig
+from headforge.diffusion.network import Learn2Control
 from headforge.flame.files import save_head
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera

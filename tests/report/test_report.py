@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from headforge.errors import ConfigError
-from headforge.report.report import ReportConfig, build_report
+from headforge.report.config import ReportConfig
+from headforge.report.report import build_report
 from tests.report.fabricated import PORTRAIT, fabricate_run
 from tests.report.test_page import assert_self_contained
 
