@@ -132,6 +132,10 @@ class Sample:
     quality: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     """What the generator knows about the subject, such as {"hair": "long"}."""
+    timestep: int | None = None
+    """Number of the moment in a film or before a rig, whose cameras share moments; None for single pictures."""
+    camera_id: str | None = None
+    """Which of the subject's fixed cameras took it; None where each view has a camera of its own."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from headforge.errors import ConfigError
+from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.store.objects import Manifest, Recipe
+from headforge.synth.gates import Detector
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
 from tasks.items import CPU_RUNTIME, Item, params_of
 
@@ -24,9 +26,10 @@ def shard_items(config: SynthesizeConfig) -> list[Item]:
 def shard_item(config: SynthesizeConfig, subjects: range) -> Item:
     """The item of one shard."""
     params = params_of(config, without=LAYOUT) | {"subjects": [subjects.start, subjects.stop]}
+    inputs = DlibFaces().weights_sha256 if config.gate_detector == "dlib" else {}
     return Item(
         label=f"subjects {subjects.start}-{subjects.stop - 1}",
-        recipe=Recipe("synthesize", VERSION, params, {}, CPU_RUNTIME),
+        recipe=Recipe("synthesize", VERSION, params, inputs, CPU_RUNTIME),
         function=make_shard,
         args=(config, subjects),
     )
@@ -52,4 +55,12 @@ def _as_tuple(value: Any) -> Any:
 
 def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress: Progress) -> None:
     """Runs in a worker."""
-    synthesize_shard(config, subjects, folder, progress)
+    synthesize_shard(config, subjects, folder, progress, face_detector(config.gate_detector))
+
+
+def face_detector(name: str) -> Detector | None:
+    """The detector that the setting `gate_detector` names; None for "none"."""
+    if name == "none":
+        return None
+    faces = DlibFaces()
+    return lambda image: [face.landmarks for face in faces.detect_landmarks(image)]

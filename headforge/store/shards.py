@@ -54,6 +54,9 @@ SHARD_SCHEMA = versioned_schema(
         pa.field("attributes", pa.string()),
     ],
 )
+MOMENT_FIELDS = [pa.field("timestep", pa.int32()), pa.field("camera_id", pa.string())]
+"""Columns after the others in datasets whose cameras share moments: rigs and films."""
+MOMENT_COLUMNS = tuple(field.name for field in MOMENT_FIELDS)
 VIEW_COLUMNS = tuple(name for name in SHARD_SCHEMA.names if name not in ("image", "mask"))
 
 
@@ -94,6 +97,10 @@ class Views:
     """[N]."""
     attributes: tuple[Mapping[str, str], ...]
     """[N]."""
+    timesteps: tuple[int | None, ...] = ()
+    """[N]; None for views that share no moment with others."""
+    camera_ids: tuple[str | None, ...] = ()
+    """[N]; None for views with a camera of their own."""
 
     def __len__(self) -> int:
         return len(self.subject_ids)
@@ -113,12 +120,14 @@ class Views:
         return found
 
 
-def write_shard(path: Path, subjects: Iterable[Sequence[Sample]]) -> ShardInfo:
+def write_shard(path: Path, subjects: Iterable[Sequence[Sample]], has_moments: bool = False) -> ShardInfo:
     """Write one row group per subject to `path`, whole or not at all.
 
     A row's bytes depend on its sample only, the file's on the samples and their order. Parameters and cameras are
-    stored as float32, pictures and masks as PNG.
+    stored as float32, pictures and masks as PNG. `has_moments` adds the columns `timestep` and `camera_id`, which all
+    shards of a dataset must have or lack.
     """
+    schema = _with_moments(SHARD_SCHEMA) if has_moments else SHARD_SCHEMA
     subject_ids: list[str] = []
     n_rows = 0
 
@@ -128,9 +137,10 @@ def write_shard(path: Path, subjects: Iterable[Sequence[Sample]]) -> ShardInfo:
             if samples:
                 subject_ids.append(samples[0].subject_id)
                 n_rows += len(samples)
-                yield _sample_columns(samples)
+                columns = _sample_columns(samples)
+                yield {name: columns[name] for name in schema.names}
 
-    write_row_groups(path, SHARD_SCHEMA, groups(), keys=("subject_id", "view", "split"))
+    write_row_groups(path, schema, groups(), keys=("subject_id", "view", "split"))
     return ShardInfo(path, tuple(subject_ids), n_rows, path.stat().st_size, sha256_file(path))
 
 
@@ -150,24 +160,40 @@ def _sample_columns(samples: Sequence[Sample]) -> dict[str, object]:
         **param_columns([sample.params for sample in samples]),
         "quality": json_column(sample.quality for sample in samples),
         "attributes": json_column(sample.attributes for sample in samples),
+        **{name: [getattr(sample, name) for sample in samples] for name in MOMENT_COLUMNS},
     }
+
+
+def _with_moments(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([*schema, *MOMENT_FIELDS], metadata=schema.metadata)
+
+
+def _stored(file: pq.ParquetFile, columns: Iterable[str]) -> list[str]:
+    """`columns` and those of `MOMENT_COLUMNS` that the file has."""
+    return [*columns, *(name for name in MOMENT_COLUMNS if name in file.schema_arrow.names)]
+
+
+def _moment(table: pa.Table, name: str) -> list:
+    """A column that files may lack, None where they do."""
+    return table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows
 
 
 def read_shard_samples(path: Path) -> list[Sample]:
     """All rows of one shard, decoded, in stored order."""
     with open_parquet(path) as file:
-        return _decode_samples(read_rows(path, file, None, SHARD_SCHEMA.names))
+        return _decode_samples(read_rows(path, file, None, _stored(file, SHARD_SCHEMA.names)))
 
 
 def read_shard_views(path: Path) -> Views:
     """All rows of one shard without their pictures."""
     with open_parquet(path) as file:
-        return _decode_views(read_rows(path, file, None, VIEW_COLUMNS))
+        return _decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
 
 
 def _decode_samples(table: pa.Table) -> list[Sample]:
     cameras, params = row_cameras(table), row_params(table)
     quality, attributes = read_json_column(table, "quality"), read_json_column(table, "attributes")
+    timesteps, camera_ids = _moment(table, "timestep"), _moment(table, "camera_id")
     rows = table.select([*KEY_COLUMNS, "image", "mask"]).to_pylist()
     return [
         Sample(
@@ -178,6 +204,8 @@ def _decode_samples(table: pa.Table) -> list[Sample]:
             params=params[i],
             quality=quality[i],
             attributes=attributes[i],
+            timestep=timesteps[i],
+            camera_id=camera_ids[i],
         )
         for i, row in enumerate(rows)
     ]
@@ -196,6 +224,8 @@ def _decode_views(table: pa.Table) -> Views:
         pitch_deg=np.array(table.column("pitch_deg").to_pylist(), dtype=np.float64),
         quality=tuple(read_json_column(table, "quality")),
         attributes=tuple(read_json_column(table, "attributes")),
+        timesteps=tuple(_moment(table, "timestep")),
+        camera_ids=tuple(_moment(table, "camera_id")),
     )
 
 
@@ -314,7 +344,9 @@ class Dataset:
 
     @cached_property
     def _parameters(self) -> Views:
-        tables = [read_rows(path, self._file(path), None, VIEW_COLUMNS) for path in self._paths]
+        tables = [
+            read_rows(path, self._file(path), None, _stored(self._file(path), VIEW_COLUMNS)) for path in self._paths
+        ]
         return _decode_views(pa.concat_tables(tables))
 
     @cached_property
@@ -349,7 +381,8 @@ class Dataset:
         return self._index[subject_id]
 
     def _rows(self, entry: _Entry) -> pa.Table:
-        return read_rows(entry.path, self._file(entry.path), entry.row_group, SHARD_SCHEMA.names)
+        file = self._file(entry.path)
+        return read_rows(entry.path, file, entry.row_group, _stored(file, SHARD_SCHEMA.names))
 
     def _file(self, path: Path) -> pq.ParquetFile:
         if path not in self._open:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _PLASTIC = 1.32471795724474602596
 """Root of x^3 = x + 1: its powers give the additive sequence with the lowest known discrepancy in the plane."""
-_MAX_JAW_RAD = 0.36
-_MAX_GAZE_RAD = (0.22, 0.38)
+MAX_JAW_RAD = 0.36
+MAX_GAZE_RAD = (0.22, 0.38)
 """Largest turn of the eyes up or down and sideways."""
 _MOODS: tuple[tuple[float, Mapping[str, tuple[float, float]]], ...] = (
     (0.22, {}),
@@ -69,6 +69,25 @@ def view_angles(config: SynthesizeConfig, subject: int, view: int) -> tuple[floa
     return float((2 * fraction[0] - 1) * yaw_range), float(low + fraction[1] * (high - low))
 
 
+def orbit_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
+    """Azimuth and elevation in degrees of camera `index` of `n` on a full turn that starts in front of the face.
+
+    The steps are even; the elevation is the subject's, drawn between `pitch_min_deg` and `pitch_max_deg`.
+    """
+    pitch = item_rng(config.seed, "orbit", subject).uniform(config.pitch_min_deg, config.pitch_max_deg)
+    return (360 * index / n + 180) % 360 - 180, pitch
+
+
+def arc_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
+    """Azimuth and elevation in degrees of camera `index` of `n` on an arc before the face, from its right to its left.
+
+    The steps are even; the elevation is the subject's, near the height of the face.
+    """
+    high = config.reference_pitch_max_deg
+    pitch = item_rng(config.seed, "frontal arc", subject).uniform(-high, high)
+    return config.yaw_max_deg * (2 * index / (n - 1) - 1) if n > 1 else 0.0, pitch
+
+
 def view_camera(config: SynthesizeConfig, yaw_deg: float, pitch_deg: float, size: int) -> Camera:
     """The camera of one view for a picture of `size` x `size` pixels."""
     focal_px = size / 2 / math.tan(math.radians(config.fov_deg) / 2)
@@ -80,7 +99,11 @@ def view_camera(config: SynthesizeConfig, yaw_deg: float, pitch_deg: float, size
 
 def view_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, subject: int, view: int) -> HeadParams:
     """Unbatched parameters of one view of the person with the identity `shape` [n_shape]: own expression, jaw, eyes."""
-    rng = item_rng(config.seed, "expression", subject, view)
+    return face_params(config, head, shape, item_rng(config.seed, "expression", subject, view))
+
+
+def face_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, rng: np.random.Generator) -> HeadParams:
+    """Unbatched parameters of the person with the identity `shape` [n_shape] with a drawn expression, jaw and gaze."""
     strength = config.expression_strength
     values = dict.fromkeys(head.expression_names, 0.0)
     for name in values:
@@ -89,11 +112,11 @@ def view_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, 
     for name, (low, high) in mood.items():
         if name in values:
             values[name] += rng.uniform(low, high)
-    jaw = rng.choice([0.0, rng.uniform(0.02, 0.12), rng.uniform(0.12, _MAX_JAW_RAD)], p=[0.5, 0.3, 0.2])
+    jaw = rng.choice([0.0, rng.uniform(0.02, 0.12), rng.uniform(0.12, MAX_JAW_RAD)], p=[0.5, 0.3, 0.2])
     if values.get("lip_press", 0) > 0.2:
         jaw = 0.0
-    pitch, yaw = rng.normal(0, 0.45, 2) * _MAX_GAZE_RAD
-    gaze = np.clip([pitch, yaw], [-_MAX_GAZE_RAD[0], -_MAX_GAZE_RAD[1]], _MAX_GAZE_RAD)
+    pitch, yaw = rng.normal(0, 0.45, 2) * MAX_GAZE_RAD
+    gaze = np.clip([pitch, yaw], [-MAX_GAZE_RAD[0], -MAX_GAZE_RAD[1]], MAX_GAZE_RAD)
     _blink(rng, values, gaze[0])
     expr = torch.tensor([values[name] for name in head.expression_names]) * strength
     params = head.neutral()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,30 @@ from headforge.progress import SILENT, Progress
 from headforge.store.shards import ShardInfo, write_dataset_json, write_shard
 from headforge.store.tables import Reject, read_rejects, write_rejects
 from headforge.synth.builtin import Subject, prepare_subject, render_view
-from headforge.synth.gates import check_picture
-from headforge.synth.samplers import split_of, subject_name, view_angles, view_camera, view_params
+from headforge.synth.gates import Detector, check_view
+from headforge.synth.poses import at_rest
+from headforge.synth.samplers import split_of, subject_name
+from headforge.synth.shots import MOTIONS, SAMPLERS, n_fixed_cameras, shot_params, view_shot
 from headforge.types import Sample
 
 VERSION = 1
 GENERATORS = ("builtin",)
 BACKGROUNDS = ("white",)
+DETECTORS = ("none", "dlib")
+RANGES: Mapping[str, tuple[float, float]] = {
+    "rig_deviation": (0, 0.1),
+    "frame_rate_hz": (1, 240),
+    "sequence_cameras": (1, 1000),
+    "head_turn_max_deg": (0, 60),
+    "gate_min_area": (0, 1),
+    "gate_max_area": (0, 1),
+    "gate_max_border": (0, 1),
+    "gate_min_landmarks": (0, 68),
+    "gate_min_sharpness": (0, 255),
+    "gate_detector_max_error": (0, 10),
+    "gate_detector_max_angle_deg": (0, 90),
+}
+"""Allowed values of numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,20 @@ class SynthesizeConfig:
     """Largest azimuth of those."""
     reference_pitch_max_deg: float = 8.0
     """Largest elevation or depression of those."""
+    sampler: str = "ranges"
+    """Where the cameras stand: "ranges" (drawn in those above), "orbit" (a full turn in even steps), "frontal_arc"
+    (even steps between the largest azimuths), "nersemble_like" (a rig of 16), "mead_like" (a rig of 7)."""
+    rig_deviation: float = 0.01
+    """Largest share by which focal lengths and principal points of a rig's cameras are off; the same for everyone."""
+    motion: str = "stills"
+    """What the views of a person show: "stills" (another expression in each, in a rig at each moment) or "sequence" (a
+    film, in which face, gaze and head move smoothly)."""
+    frame_rate_hz: float = 25.0
+    """Moments per second of a sequence."""
+    sequence_cameras: int = 1
+    """Cameras that look at a sequence at the same time, where the sampler is not a rig."""
+    head_turn_max_deg: float = 15.0
+    """Largest turn of the head to either side in a sequence; it nods half and tilts a third as far."""
     expression_strength: float = 1.0
     """Factor on expressions, jaw and gaze; 0 keeps every face at rest."""
     long_hair_share: float = 0.18
@@ -71,6 +102,22 @@ class SynthesizeConfig:
     """Distance of the camera from the head's origin."""
     target_height_m: float = 0.008
     """Height above the head's origin that the camera looks at."""
+    gate_min_area: float = 0.12
+    """Least share of the picture that the head covers."""
+    gate_max_area: float = 0.75
+    """Largest share of the picture that the head covers."""
+    gate_max_border: float = 0.01
+    """Largest share of the top, left and right border pixels that are covered; the neck runs out at the bottom."""
+    gate_min_landmarks: int = 0
+    """Least number of the 68 landmarks in sight; 0 asks for none. Views from behind have none."""
+    gate_min_sharpness: float = 0.0
+    """Least standard deviation of the Laplacian inside the head, in gray levels of 255; 0 asks for none."""
+    gate_detector: str = "none"
+    """What must find the face in near-frontal views: "none" or "dlib" (needs the extra photos)."""
+    gate_detector_max_error: float = 0.15
+    """Largest mean distance of its landmarks from the exact ones, in outer-eye distances."""
+    gate_detector_max_angle_deg: float = 30.0
+    """It is asked about views taken at most so far from the front of the face."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -90,6 +137,11 @@ class SynthesizeConfig:
         _require(
             "expression_strength", self.expression_strength, 0 <= self.expression_strength <= 1.5, "between 0 and 1.5"
         )
+        _require("sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
+        _require("motion", self.motion, self.motion in MOTIONS, f"one of {', '.join(MOTIONS)}")
+        _require("gate_detector", self.gate_detector, self.gate_detector in DETECTORS, f"one of {', '.join(DETECTORS)}")
+        for name, (low, high) in RANGES.items():
+            _require(name, getattr(self, name), low <= getattr(self, name) <= high, f"between {low} and {high}")
         _require("fov_deg", self.fov_deg, 5 <= self.fov_deg <= 90, "between 5 and 90")
         _require("distance_m", self.distance_m, 0.4 <= self.distance_m <= 10, "between 0.4 and 10")
 
@@ -101,18 +153,23 @@ def _require(name: str, value: object, is_fine: bool, allowed: str) -> None:
 
 
 def synthesize_shard(
-    config: SynthesizeConfig, subjects: Sequence[int], output: Path, progress: Progress = SILENT
+    config: SynthesizeConfig,
+    subjects: Sequence[int],
+    output: Path,
+    progress: Progress = SILENT,
+    detector: Detector | None = None,
 ) -> ShardInfo:
     """Make the pictures of `subjects`: writes `output`/part.parquet and `output`/rejects.parquet.
 
-    Every row depends on the config, the subject and the view only, not on which others are in the shard.
+    Every row depends on the config, the subject and the view only, not on which others are in the shard. `detector`
+    is what `config.gate_detector` names.
     """
     rejects: list[Reject] = []
     progress.start(len(subjects), "subject")
 
     def made() -> Iterator[Sequence[Sample]]:
         for subject in subjects:
-            samples, bad = synthesize_subject(config, subject)
+            samples, bad = synthesize_subject(config, subject, detector)
             rejects.extend(bad)
             for reject in bad:
                 progress.item_rejected(reject.item, reject.reason)
@@ -121,19 +178,21 @@ def synthesize_shard(
                 yield samples
 
     output.mkdir(parents=True, exist_ok=True)
-    info = write_shard(output / "part.parquet", made())
+    info = write_shard(output / "part.parquet", made(), has_moments=n_fixed_cameras(config) is not None)
     write_rejects(output / "rejects.parquet", rejects)
     return info
 
 
-def synthesize_subject(config: SynthesizeConfig, subject: int) -> tuple[list[Sample], list[Reject]]:
+def synthesize_subject(
+    config: SynthesizeConfig, subject: int, detector: Detector | None = None
+) -> tuple[list[Sample], list[Reject]]:
     """All views of one subject that pass the gates, and the ones that don't."""
     prepared = prepare_subject(config.seed, subject, config.long_hair_share)
     samples: list[Sample] = []
     rejects: list[Reject] = []
     for view in range(config.views_per_subject):
         sample = synthesize_view(config, prepared, view)
-        failed, measured = check_picture(sample.mask)
+        failed, measured = check_view(config, sample, builtin_head(), detector)
         if failed is None:
             samples.append(dataclasses.replace(sample, quality=measured))
         else:
@@ -144,11 +203,10 @@ def synthesize_subject(config: SynthesizeConfig, subject: int) -> tuple[list[Sam
 def synthesize_view(config: SynthesizeConfig, prepared: Subject, view: int) -> Sample:
     """One picture with its ground truth, not yet gated."""
     person = prepared.person
-    yaw_deg, pitch_deg = view_angles(config, person.subject, view)
-    camera = view_camera(config, yaw_deg, pitch_deg, config.image_size)
-    params = view_params(config, builtin_head(), person.shape, person.subject, view)
+    shot = view_shot(config, person.subject, view)
+    params = shot_params(config, builtin_head(), person.shape, person.subject, view, shot.timestep)
     with torch.no_grad():
-        image, mask = render_view(prepared, params, camera)
+        image, mask = render_view(prepared, *at_rest(builtin_head(), params, shot.camera))
     return Sample(
         subject_id=subject_name(person.subject),
         view=view,
@@ -157,11 +215,13 @@ def synthesize_view(config: SynthesizeConfig, prepared: Subject, view: int) -> S
         seed=item_seed(config.seed, "view", person.subject, view),
         image=image,
         mask=mask,
-        camera=camera,
+        camera=shot.camera,
         params=params,
-        yaw_deg=yaw_deg,
-        pitch_deg=pitch_deg,
+        yaw_deg=shot.yaw_deg,
+        pitch_deg=shot.pitch_deg,
         attributes=person.attributes,
+        timestep=shot.timestep,
+        camera_id=shot.camera_id,
     )
 
 

@@ -9,19 +9,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d, normalize
 
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import project
 from headforge.geometry.meshes import face_normals
 from headforge.geometry.seeding import item_seed
-from headforge.render.mesh import rasterize
+from headforge.render.visibility import visible_points
 from headforge.types import Camera, HeadParams
 
-GRAZING_COSINE = 0.05
-"""A surface seen at a smaller cosine than this (87 degrees) is taken as hidden."""
-OCCLUSION_TOLERANCE_M = 0.008
-"""How far behind the nearest surface in its 3x3 pixels a landmark may lie."""
 OUTLIER_SHARE_OF_WIDTH = 0.05
 """Standard deviation of gross outliers."""
 
@@ -108,13 +103,4 @@ def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera
     corners = model.faces[model.landmark_faces]
     local_faces = torch.arange(corners.numel()).reshape(-1, 3)
     normals = face_normals(vertices[:, corners.flatten()], local_faces)
-    towards_camera = normalize(camera.centre[:, None] - points, dim=-1)
-    faces_camera = (normals * towards_camera).sum(-1) > GRAZING_COSINE
-    pixels, depth = project(camera, points)
-    buffer = rasterize(vertices, model.faces, camera).depth
-    farthest = max_pool2d(torch.where(buffer > 0, buffer, torch.inf)[:, None], 3, stride=1, padding=1)[:, 0]
-    columns, rows = pixels.floor().long().unbind(-1)
-    inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-    batch = torch.arange(len(points))[:, None]
-    surface = farthest[batch, rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)]
-    return faces_camera & inside & (depth <= surface + OCCLUSION_TOLERANCE_M)
+    return visible_points(vertices, model.faces, points, normals, camera)

@@ -41,6 +41,23 @@ def test_samples_survive_a_round_trip(tmp_path: Path) -> None:
         assert_same_sample(found, expected)
 
 
+def test_moments_and_cameras_are_columns_of_datasets_that_have_them(tmp_path: Path) -> None:
+    rows = [
+        [dataclasses.replace(s, timestep=s.view // 2, camera_id=f"camera_{s.view % 2:02d}") for s in one]
+        for one in subjects(range(2))
+    ]
+    plain = write_shard(tmp_path / "plain.parquet", subjects(range(2)))
+    write_shard(tmp_path / "rig.parquet", rows, has_moments=True)
+    names = pq.ParquetFile(plain.path).schema_arrow.names
+    assert not {"timestep", "camera_id"} & set(names)
+    assert pq.ParquetFile(tmp_path / "rig.parquet").schema_arrow.names == [*names, "timestep", "camera_id"]
+    assert [s.timestep for s in read_shard_samples(tmp_path / "rig.parquet")] == [0, 0, 1] * 2
+    assert [s.camera_id for s in read_shard_samples(plain.path)] == [None] * 6
+    views = read_shard_views(tmp_path / "rig.parquet")
+    assert views.timesteps == (0, 0, 1) * 2 and views.camera_ids[:2] == ("camera_00", "camera_01")
+    assert read_shard_views(plain.path).timesteps == (None,) * 6
+
+
 def test_a_shard_has_one_uncompressed_row_group_per_subject(tmp_path: Path) -> None:
     write_shard(tmp_path / "part.parquet", subjects(range(3)))
     metadata = pq.ParquetFile(tmp_path / "part.parquet").metadata

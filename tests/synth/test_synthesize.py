@@ -17,6 +17,8 @@ from headforge.geometry.cameras import project
 from headforge.store.shards import Dataset, read_shard_samples
 from headforge.store.tables import read_rejects
 from headforge.synth.builtin import prepare_subject
+from headforge.synth.gates import check_picture
+from headforge.synth.shots import n_fixed_cameras
 from headforge.synth.synthesize import (
     SynthesizeConfig,
     assemble_dataset,
@@ -45,6 +47,12 @@ def _rows(folders: list[Path]) -> dict[tuple[str, int], Sample]:
     return {(s.subject_id, s.view): s for f in folders for s in read_shard_samples(f / "part.parquet")}
 
 
+def _fresh(config: SynthesizeConfig, subject: int, view: int) -> Sample:
+    """A view with what the gates measured, made alone."""
+    sample = synthesize_view(config, prepare_subject(config.seed, subject, config.long_hair_share), view)
+    return dataclasses.replace(sample, quality=check_picture(sample.mask, config)[1])
+
+
 def _same(a: Sample, b: Sample) -> bool:
     return (
         np.array_equal(a.image, b.image)
@@ -54,6 +62,7 @@ def _same(a: Sample, b: Sample) -> bool:
             torch.equal(x, y) for x, y in zip(a.params.tensors().values(), b.params.tensors().values(), strict=True)
         )
         and (a.yaw_deg, a.pitch_deg, a.seed, a.split) == (b.yaw_deg, b.pitch_deg, b.seed, b.split)
+        and (a.timestep, a.camera_id) == (b.timestep, b.camera_id)
         and a.attributes == b.attributes
         and a.quality == b.quality
     )
@@ -114,6 +123,43 @@ def test_ground_truth_projects_onto_the_picture(shards: list[Path]) -> None:
         assert covered.mean() > 0.95
 
 
+@pytest.mark.parametrize("sampler", ["mead_like", "ranges"])
+def test_views_of_fixed_cameras_carry_moment_and_camera(sampler: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, sampler=sampler, motion="sequence", views_per_subject=8, sequence_cameras=2)
+    synthesize_shard(config, [0], tmp_path / "a")
+    rows = _rows([tmp_path / "a"])
+    n = n_fixed_cameras(config)
+    assert n is not None and len(rows) == 8
+    assert [sample.timestep for sample in rows.values()] == [view // n for view in range(8)]
+    assert len({sample.camera_id for sample in rows.values()}) == n
+    assert all(_same(sample, _fresh(config, 0, view)) for (_, view), sample in rows.items())
+
+
+def test_ground_truth_projects_onto_a_turned_head() -> None:
+    config = dataclasses.replace(CONFIG, motion="sequence", image_size=96, head_turn_max_deg=40.0, frame_rate_hz=2.0)
+    head = builtin_head()
+    for view in (1, 3):
+        sample = _fresh(config, 1, view)
+        batched = HeadParams(sample.params.model_id, **{k: v[None] for k, v in sample.params.tensors().items()})
+        xy, _ = project(sample.camera, landmarks(head, pose_head(head, batched))[0])
+        eyes = [xy[36:42].mean(0), xy[42:48].mean(0)]
+        around = [sample.image[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5].min() for x, y in eyes]
+        assert sample.params.rotation.norm() > 0.1
+        assert max(around) < 110, "the pupils are where the parameters put the eyes"
+
+
+def test_a_detector_that_disagrees_rejects_near_frontal_views(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, views_per_subject=6)
+    synthesize_shard(config, [0], tmp_path / "a", detector=lambda image: [])
+    rejects = read_rejects(tmp_path / "a" / "rejects.parquet")
+    kept = _rows([tmp_path / "a"])
+    assert {r.gate for r in rejects} == {"detector"} and {r.value for r in rejects} == {None}
+    assert {r.item for r in rejects} >= {f"000000/{view}" for view in range(4)}
+    assert len(kept) + len(rejects) == 6
+    for sample in kept.values():
+        assert abs(sample.yaw_deg) > 15 or abs(sample.pitch_deg) > 15
+
+
 def test_assembled_dataset(shards: list[Path], tmp_path: Path) -> None:
     assemble_dataset(CONFIG, shards, tmp_path)
     dataset = Dataset(tmp_path)
@@ -145,7 +191,10 @@ def test_a_view_that_fails_a_gate_is_recorded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("n_subjects", -1), ("generator", "gan"), ("image_size", 4), ("yaw_max_deg", 200.0), ("pitch_min_deg", 60.0),
-     ("background", "forest"), ("glasses", True), ("heldout_every", 0), ("long_hair_share", 2.0)],
+     ("background", "forest"), ("glasses", True), ("heldout_every", 0), ("long_hair_share", 2.0),
+     ("sampler", "spiral"), ("motion", "dance"),
+     ("frame_rate_hz", 0.0), ("sequence_cameras", 0), ("rig_deviation", 0.5), ("gate_detector", "eyes"),
+     ("gate_min_landmarks", 69), ("gate_min_area", -0.1)],
 )  # fmt: skip
 def test_bad_settings_are_refused(name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
