@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flows.outcome import Rejection
 from flows.publish import published
 from flows.runner import run_stage
+from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.shards import Dataset
 from headforge.store.tables import read_rejects
 from headforge.synth.synthesize import assemble_dataset
@@ -25,7 +26,9 @@ def synthesize(run: StageRun) -> None:
     data = Dataset(run.data("synthesize"))
     rejects = read_rejects(run.data("synthesize") / "rejects.parquet")
     run.rejected += [Rejection(reject.item, reject.reason) for reject in rejects]
-    run.metrics |= {"n_subjects": len(data.subject_ids()), "n_rejected": len(rejects)}
+    marks = read_marks(run.data("synthesize") / MARKS_FILE)
+    n_marked = len({mark.subject_id for mark in marks})
+    run.metrics |= {"n_subjects": len(data.subject_ids()), "n_rejected": len(rejects), "n_marked": n_marked}
 
 
 if __name__ == "__main__":

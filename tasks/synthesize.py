@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from headforge.errors import ConfigError
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.store.objects import Manifest, Recipe
 from headforge.synth.gates import Detector
+from headforge.synth.identities import Embedder
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
 from tasks.items import CPU_RUNTIME, Item, params_of
 
-LAYOUT = ("n_subjects", "subjects_per_shard")
-"""Settings that say which subjects there are and where, and change none of them: a grown dataset keeps its shards."""
+LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")
+"""Settings that say which subjects there are and where, or that look at all of them at once, and change no shard: a
+grown dataset keeps its shards."""
 
 
 def shard_items(config: SynthesizeConfig) -> list[Item]:
@@ -26,7 +30,7 @@ def shard_items(config: SynthesizeConfig) -> list[Item]:
 def shard_item(config: SynthesizeConfig, subjects: range) -> Item:
     """The item of one shard."""
     params = params_of(config, without=LAYOUT) | {"subjects": [subjects.start, subjects.stop]}
-    inputs = DlibFaces().weights_sha256 if config.gate_detector == "dlib" else {}
+    inputs = DlibFaces().weights_sha256 if "dlib" in (config.gate_detector, config.identity) else {}
     return Item(
         label=f"subjects {subjects.start}-{subjects.stop - 1}",
         recipe=Recipe("synthesize", VERSION, params, inputs, CPU_RUNTIME),
@@ -55,7 +59,8 @@ def _as_tuple(value: Any) -> Any:
 
 def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress: Progress) -> None:
     """Runs in a worker."""
-    synthesize_shard(config, subjects, folder, progress, face_detector(config.gate_detector))
+    detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
+    synthesize_shard(config, subjects, folder, progress, detector, embedder)
 
 
 def face_detector(name: str) -> Detector | None:
@@ -64,3 +69,16 @@ def face_detector(name: str) -> Detector | None:
         return None
     faces = DlibFaces()
     return lambda image: [face.landmarks for face in faces.detect_landmarks(image)]
+
+
+def face_embedder(name: str) -> Embedder | None:
+    """The embedder that the setting `identity` names; None for "parameters"."""
+    if name == "parameters":
+        return None
+    faces = DlibFaces()
+
+    def embed(image: np.ndarray) -> np.ndarray | None:
+        found = faces.detect_landmarks(image)
+        return faces.embed(image, found[0].landmarks) if found else None
+
+    return embed

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headforge.errors import DataError, ShapeError
@@ -31,6 +32,7 @@ from headforge.store.columns import (
     write_row_groups,
 )
 from headforge.store.files import sha256_file, write_json
+from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.images import decode_image, encode_png
 from headforge.types import Camera, HeadParams, Sample
 
@@ -287,11 +289,14 @@ def shard_paths(folder: Path) -> list[Path]:
 class Dataset:
     """A dataset folder: shards, dataset.json, the head model its parameters belong to.
 
-    Opens lazily; safe to pickle (reopened by path). Raises DataError if the folder, a shard or a subject is missing.
+    Opens lazily; safe to pickle (reopened by path). `skip_marked` leaves out the people of marks.parquet: those too
+    like an earlier one in their split or in another. Raises DataError if the folder, a shard, a subject or the marks
+    asked for are missing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, skip_marked: bool = False) -> None:
         self.folder = Path(folder)
+        self.skip_marked = skip_marked
         path = self.folder / "dataset.json"
         if not path.is_file():
             raise DataError(path, f"{self.folder} is not a dataset: it has no dataset.json.", REPAIR_HELP)
@@ -301,8 +306,8 @@ class Dataset:
             raise DataError(path, f"{path} is damaged ({error}).", REPAIR_HELP) from error
         self._open: dict[Path, pq.ParquetFile] = {}
 
-    def __reduce__(self) -> tuple[type[Dataset], tuple[Path]]:
-        return Dataset, (self.folder,)
+    def __reduce__(self) -> tuple[type[Dataset], tuple[Path, bool]]:
+        return Dataset, (self.folder, self.skip_marked)
 
     @property
     def head(self) -> Path:
@@ -347,7 +352,17 @@ class Dataset:
         tables = [
             read_rows(path, self._file(path), None, _stored(self._file(path), VIEW_COLUMNS)) for path in self._paths
         ]
-        return _decode_views(pa.concat_tables(tables))
+        table = pa.concat_tables(tables)
+        if self._skipped:
+            names = pa.array(sorted(self._skipped))
+            table = table.filter(pc.invert(pc.is_in(table.column("subject_id"), names)))  # pyright: ignore[reportAttributeAccessIssue]
+        return _decode_views(table)
+
+    @cached_property
+    def _skipped(self) -> frozenset[str]:
+        if not self.skip_marked:
+            return frozenset()
+        return frozenset(mark.subject_id for mark in read_marks(self.folder / MARKS_FILE))
 
     @cached_property
     def _paths(self) -> list[Path]:
@@ -372,6 +387,8 @@ class Dataset:
             for group in range(file.num_row_groups):
                 rows = table.slice(row, file.metadata.row_group(group).num_rows).to_pydict()
                 row += len(rows["view"])
+                if rows["subject_id"][0] in self._skipped:
+                    continue
                 index[rows["subject_id"][0]] = _Entry(path, group, rows["split"][0], tuple(rows["view"]))
         return index
 

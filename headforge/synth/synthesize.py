@@ -15,10 +15,22 @@ from headforge.flame.builtin import builtin_head
 from headforge.flame.files import save_head
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
+from headforge.store.coverage import COVERAGE_FILE, Cell, read_coverage, write_coverage
+from headforge.store.identities import (
+    IDENTITIES_FILE,
+    MARKS_FILE,
+    Identity,
+    read_identities,
+    write_identities,
+    write_marks,
+)
 from headforge.store.shards import ShardInfo, write_dataset_json, write_shard
 from headforge.store.tables import Reject, read_rejects, write_rejects
 from headforge.synth.builtin import Subject, prepare_subject, render_view
+from headforge.synth.coverage import add_cells, count_views
+from headforge.synth.duplicates import find_marks
 from headforge.synth.gates import Detector, check_view
+from headforge.synth.identities import Embedder, person_identity
 from headforge.synth.poses import at_rest
 from headforge.synth.samplers import split_of, subject_name
 from headforge.synth.shots import MOTIONS, SAMPLERS, n_fixed_cameras, shot_params, view_shot
@@ -28,6 +40,7 @@ VERSION = 1
 GENERATORS = ("builtin",)
 BACKGROUNDS = ("white",)
 DETECTORS = ("none", "dlib")
+IDENTITIES = ("parameters", "dlib")
 RANGES: Mapping[str, tuple[float, float]] = {
     "rig_deviation": (0, 0.1),
     "frame_rate_hz": (1, 240),
@@ -40,6 +53,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "gate_min_sharpness": (0, 255),
     "gate_detector_max_error": (0, 10),
     "gate_detector_max_angle_deg": (0, 90),
+    "duplicate_distance": (0, 10),
 }
 """Allowed values of numbers."""
 
@@ -118,6 +132,12 @@ class SynthesizeConfig:
     """Largest mean distance of its landmarks from the exact ones, in outer-eye distances."""
     gate_detector_max_angle_deg: float = 30.0
     """It is asked about views taken at most so far from the front of the face."""
+    identity: str = "parameters"
+    """What tells people apart: "parameters" (shape, skin, hair and iris colours, age) or "dlib" (an embedding of the
+    most frontal picture; needs the extra photos)."""
+    duplicate_distance: float = 0.25
+    """People nearer to an earlier one than this are marked. With "parameters" in standard deviations: strangers are
+    about 1.2 apart; with "dlib" the same person lies within about 0.6."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -140,6 +160,7 @@ class SynthesizeConfig:
         _require("sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
         _require("motion", self.motion, self.motion in MOTIONS, f"one of {', '.join(MOTIONS)}")
         _require("gate_detector", self.gate_detector, self.gate_detector in DETECTORS, f"one of {', '.join(DETECTORS)}")
+        _require("identity", self.identity, self.identity in IDENTITIES, f"one of {', '.join(IDENTITIES)}")
         for name, (low, high) in RANGES.items():
             _require(name, getattr(self, name), low <= getattr(self, name) <= high, f"between {low} and {high}")
         _require("fov_deg", self.fov_deg, 5 <= self.fov_deg <= 90, "between 5 and 90")
@@ -158,28 +179,36 @@ def synthesize_shard(
     output: Path,
     progress: Progress = SILENT,
     detector: Detector | None = None,
+    embedder: Embedder | None = None,
 ) -> ShardInfo:
-    """Make the pictures of `subjects`: writes `output`/part.parquet and `output`/rejects.parquet.
+    """Make the pictures of `subjects`: writes part, rejects, identities and coverage .parquet in `output`.
 
     Every row depends on the config, the subject and the view only, not on which others are in the shard. `detector`
-    is what `config.gate_detector` names.
+    and `embedder` are what `config.gate_detector` and `config.identity` name.
     """
     rejects: list[Reject] = []
+    identities: list[Identity] = []
+    coverage: list[Sequence[Cell]] = []
     progress.start(len(subjects), "subject")
 
     def made() -> Iterator[Sequence[Sample]]:
         for subject in subjects:
-            samples, bad = synthesize_subject(config, subject, detector)
+            prepared = prepare_subject(config.seed, subject, config.long_hair_share)
+            samples, bad = synthesize_views(config, prepared, detector)
             rejects.extend(bad)
             for reject in bad:
                 progress.item_rejected(reject.item, reject.reason)
-            progress.item_done(subject_name(subject))
             if samples:
+                identities.append(person_identity(config, prepared.person, samples, embedder))
+                coverage.append(count_views(builtin_head(), samples, identities[-1].cluster))
                 yield samples
+            progress.item_done(subject_name(subject))
 
     output.mkdir(parents=True, exist_ok=True)
     info = write_shard(output / "part.parquet", made(), has_moments=n_fixed_cameras(config) is not None)
     write_rejects(output / "rejects.parquet", rejects)
+    write_identities(output / IDENTITIES_FILE, identities)
+    write_coverage(output / COVERAGE_FILE, add_cells(coverage))
     return info
 
 
@@ -187,7 +216,13 @@ def synthesize_subject(
     config: SynthesizeConfig, subject: int, detector: Detector | None = None
 ) -> tuple[list[Sample], list[Reject]]:
     """All views of one subject that pass the gates, and the ones that don't."""
-    prepared = prepare_subject(config.seed, subject, config.long_hair_share)
+    return synthesize_views(config, prepare_subject(config.seed, subject, config.long_hair_share), detector)
+
+
+def synthesize_views(
+    config: SynthesizeConfig, prepared: Subject, detector: Detector | None = None
+) -> tuple[list[Sample], list[Reject]]:
+    """All views of one prepared subject that pass the gates, and the ones that don't."""
     samples: list[Sample] = []
     rejects: list[Reject] = []
     for view in range(config.views_per_subject):
@@ -232,14 +267,20 @@ def shard_subjects(config: SynthesizeConfig) -> list[range]:
 
 
 def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: Path) -> None:
-    """Put shards (folders of `synthesize_shard`, in order) together as a dataset in the folder `output`."""
+    """Put shards (folders of `synthesize_shard`, in order) together as a dataset in the folder `output`.
+
+    The pass over all people writes its marks beside the shards, whose bytes stay as they are.
+    """
     folder = output / "shards"
     folder.mkdir(parents=True, exist_ok=True)
-    rejects: list[Reject] = []
     for number, shard in enumerate(shards):
         shutil.copyfile(shard / "part.parquet", folder / f"part-{number:05d}.parquet")
-        rejects += read_rejects(shard / "rejects.parquet")
+    rejects = [reject for shard in shards for reject in read_rejects(shard / "rejects.parquet")]
+    identities = [one for shard in shards for one in read_identities(shard / IDENTITIES_FILE)]
     write_rejects(output / "rejects.parquet", rejects)
+    write_identities(output / IDENTITIES_FILE, identities)
+    write_marks(output / MARKS_FILE, find_marks(identities, config.duplicate_distance))
+    write_coverage(output / COVERAGE_FILE, add_cells(read_coverage(shard / COVERAGE_FILE) for shard in shards))
     save_head(builtin_head(), output / "head_model.safetensors")
     params = {name: value for name, value in dataclasses.asdict(config).items() if name != "subjects_per_shard"}
     licences = {"headforge-builtin-1": "made by headforge's own code, no outside data"}

@@ -14,9 +14,12 @@ from headforge.flame.builtin import builtin_head
 from headforge.flame.files import head_digest, load_head
 from headforge.flame.model import landmarks, pose_head
 from headforge.geometry.cameras import project
+from headforge.store.coverage import read_coverage
+from headforge.store.identities import MARKS_FILE, read_identities, read_marks
 from headforge.store.shards import Dataset, read_shard_samples
 from headforge.store.tables import read_rejects
 from headforge.synth.builtin import prepare_subject
+from headforge.synth.coverage import bin_of
 from headforge.synth.gates import check_picture
 from headforge.synth.shots import n_fixed_cameras
 from headforge.synth.synthesize import (
@@ -170,11 +173,37 @@ def test_assembled_dataset(shards: list[Path], tmp_path: Path) -> None:
     assert read_rejects(tmp_path / "rejects.parquet") == []
 
 
+def test_the_pass_over_all_people_leaves_the_shards_alone(shards: list[Path], tmp_path: Path) -> None:
+    strict = dataclasses.replace(CONFIG, duplicate_distance=10.0)
+    assemble_dataset(CONFIG, shards, tmp_path / "a")
+    assemble_dataset(strict, shards, tmp_path / "b")
+    assemble_dataset(dataclasses.replace(strict, n_subjects=2), shards[:1], tmp_path / "first")
+    assert read_marks(tmp_path / "a" / MARKS_FILE) == []
+    marks = read_marks(tmp_path / "b" / MARKS_FILE)
+    assert [mark.subject_id for mark in marks] == ["000001", "000002"]
+    assert read_marks(tmp_path / "first" / MARKS_FILE) == marks[:1]
+    for part in ("part-00000.parquet", "part-00001.parquet"):
+        assert (tmp_path / "a/shards" / part).read_bytes() == (tmp_path / "b/shards" / part).read_bytes()
+    assert Dataset(tmp_path / "b", skip_marked=True).subject_ids() == ["000000"]
+
+
+def test_coverage_counts_every_view(shards: list[Path], tmp_path: Path) -> None:
+    assemble_dataset(CONFIG, shards, tmp_path)
+    cells = read_coverage(tmp_path / "coverage.parquet")
+    views = Dataset(tmp_path).parameters()
+    assert sum(cell.n_views for cell in cells) == len(views) == 9
+    directions = {(cell.yaw_deg, cell.pitch_deg) for cell in cells}
+    assert directions == {(bin_of(y), bin_of(p)) for y, p in zip(views.yaw_deg, views.pitch_deg, strict=True)}
+    people = read_identities(tmp_path / "identities.parquet")
+    assert [one.subject_id for one in people] == ["000000", "000001", "000002"]
+    assert {cell.cluster for cell in cells} == {one.cluster for one in people}
+
+
 def test_assembling_is_deterministic(shards: list[Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         assemble_dataset(CONFIG, shards, tmp_path / name)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
-    assert len(files) == 5
+    assert len(files) == 8
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 

@@ -1,0 +1,71 @@
+"""What a dataset shows how often: views by direction, expression, group of people and split."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from headforge.flame.model import HeadModel
+from headforge.store.coverage import Cell
+from headforge.types import HeadParams, Sample
+
+BIN_DEG = 15
+"""Side of a direction's bin."""
+MOUTH_OPEN_RAD = 0.12
+"""Jaws opened further count as an open mouth."""
+EYES_SHUT = 0.5
+"""Lids closed further count as shut eyes."""
+SHOWN = 0.4
+"""Strength from which a named expression counts."""
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "smile": ("smile", "smile_left"),
+    "frown": ("frown", "sneer", "brow_down"),
+    "raised brows": ("brow_up", "eyes_wide"),
+    "lips": ("mouth_pucker", "mouth_wide", "lips_open", "lip_press", "mouth_left", "cheek_puff"),
+}
+"""Names of expressions by what they count as."""
+STRONG_RMS = 0.5
+"""Where expressions have no names: root mean square of the coefficients from which a face is not neutral."""
+
+
+def count_views(head: HeadModel, samples: Iterable[Sample], cluster: int) -> list[Cell]:
+    """The views of one person of the group `cluster`, counted."""
+    counts: Counter[tuple[int, int, str, int, str]] = Counter()
+    for sample in samples:
+        expression = expression_class(head, sample.params)
+        counts[bin_of(sample.yaw_deg), bin_of(sample.pitch_deg), expression, cluster, sample.split] += 1
+    return _sorted_cells(counts)
+
+
+def add_cells(parts: Iterable[Sequence[Cell]]) -> list[Cell]:
+    """Counts of several parts of a dataset, added up."""
+    counts: Counter[tuple[int, int, str, int, str]] = Counter()
+    for cell in (cell for part in parts for cell in part):
+        counts[cell.yaw_deg, cell.pitch_deg, cell.expression, cell.cluster, cell.split] += cell.n_views
+    return _sorted_cells(counts)
+
+
+def bin_of(angle_deg: float) -> int:
+    """Lower edge in degrees of the bin of an angle."""
+    return math.floor(angle_deg / BIN_DEG) * BIN_DEG
+
+
+def expression_class(head: HeadModel, params: HeadParams) -> str:
+    """What the face of unbatched parameters shows most of all."""
+    if float(params.jaw[0]) > MOUTH_OPEN_RAD:
+        return "mouth open"
+    values = dict(zip(head.expression_names, params.expr.tolist(), strict=False))
+    if not values:
+        return "expressive" if float(torch.sqrt((params.expr**2).mean())) > STRONG_RMS else "neutral"
+    if min(values.get("blink_left", 0.0), values.get("blink_right", 0.0)) > EYES_SHUT:
+        return "eyes shut"
+    strongest = {group: max(values.get(name, 0.0) for name in names) for group, names in GROUPS.items()}
+    best = max(strongest, key=lambda group: strongest[group])
+    return best if strongest[best] > SHOWN else "neutral"
+
+
+def _sorted_cells(counts: Mapping[tuple[int, int, str, int, str], int]) -> list[Cell]:
+    return [Cell(*key, n_views=counts[key]) for key in sorted(counts)]
