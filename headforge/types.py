@@ -56,6 +56,8 @@ class Camera:
 
 HEAD_PARAM_SIZES: Mapping[str, int] = {"rotation": 3, "neck": 3, "jaw": 3, "eyes": 6, "translation": 3}
 """Fields of `HeadParams` whose size does not depend on the head model."""
+NO_HEAD_MODEL = "none"
+"""`model_id` of parameters that nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ class HeadParams:
         """All-zero parameters: the mean head, eyes ahead, mouth shut."""
         sizes = {"shape": n_shape, "expr": n_expr, **HEAD_PARAM_SIZES}
         return HeadParams(model_id, **{name: torch.zeros(*batch, size) for name, size in sizes.items()})
+
+    @staticmethod
+    def unknown() -> HeadParams:
+        """No parameters: all tensors are empty, and posing any head model with them raises `ModelMismatchError`."""
+        sizes = ("shape", "expr", *HEAD_PARAM_SIZES)
+        return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0) for name in sizes})
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensor fields by name, in declaration order."""

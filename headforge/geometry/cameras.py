@@ -115,6 +115,30 @@ def eg3d_to_camera(label: Tensor, width: int, height: int) -> Camera:
     return Camera(K, torch.linalg.inv(c2w), width, height)
 
 
+def camera_to_nerfstudio(camera: Camera) -> dict[str, object]:
+    """An unbatched camera as a frame of nerfstudio's `transforms.json`, camera model OPENCV without distortion.
+
+    Keys: fl_x, fl_y, cx, cy in pixels (pixel centres at +0.5 there too), w, h, k1, k2, p1, p2, and
+    `transform_matrix`, camera to world with OpenGL axes. Raises ValueError for a skewed K, which OPENCV can't say.
+    """
+    if float(camera.K[0, 1]) or float(camera.K[1, 0]):
+        raise ValueError(f"a camera of the model OPENCV has no skew, K[0, 1] is {float(camera.K[0, 1])}")
+    (fl_x, _, cx), (_, fl_y, cy), _ = camera.K.tolist()
+    return {
+        **{"fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "w": camera.width, "h": camera.height},
+        **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
+        "transform_matrix": viewmat_to_opengl_c2w(camera.viewmat).tolist(),
+    }
+
+
+def nerfstudio_to_camera(
+    c2w: Tensor, *, fl_x: float, fl_y: float, cx: float, cy: float, width: int, height: int
+) -> Camera:
+    """Inverse of `camera_to_nerfstudio` for a `transform_matrix` c2w [4, 4] and a pinhole's numbers in pixels."""
+    K = c2w.new_tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]])
+    return Camera(K, opengl_c2w_to_viewmat(c2w), width, height)
+
+
 def focal_px_from_fov(fov_deg: float, size_px: int) -> float:
     """Focal length in pixels of a field of view of `fov_deg` over `size_px` pixels."""
     return size_px / (2 * math.tan(math.radians(fov_deg) / 2))

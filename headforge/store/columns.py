@@ -24,6 +24,11 @@ CAMERA_FIELDS = [
     pa.field("viewmat", FLOATS),
 ]
 PARAM_FIELDS = [pa.field("model_id", pa.string()), *(pa.field(name, FLOATS) for name in PARAM_COLUMNS)]
+PICTURE_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+"""How Hugging Face's `datasets` stores a picture; it decodes a column of this type that `PICTURE_METADATA` names."""
+PICTURE_METADATA = {
+    "huggingface": canonical_json({"info": {"features": {name: {"_type": "Image"} for name in ("image", "mask")}}})
+}
 REPAIR_HELP = "run headforge verify --repair, or make it again with headforge run."
 
 
@@ -64,7 +69,7 @@ def stacked_floats(table: pa.Table, name: str) -> torch.Tensor:
     values = torch.from_numpy(np.array(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32))
     if len(column) and len(values) % len(column):
         raise DataError(name, f"the lists of the column {name} have different lengths.", REPAIR_HELP)
-    return values.reshape(len(column), -1)
+    return values.reshape(len(column), len(values) // max(len(column), 1))
 
 
 def tensors_by_row(table: pa.Table, name: str) -> list[torch.Tensor]:
@@ -112,6 +117,20 @@ def row_params(table: pa.Table) -> list[HeadParams]:
     ]
 
 
+def picture_values(pictures: Sequence[bytes]) -> pa.Array:
+    """A column of `PICTURE_TYPE` with encoded pictures and no paths."""
+    paths = pa.nulls(len(pictures), pa.string())
+    return pa.StructArray.from_arrays([pa.array(pictures, pa.binary()), paths], fields=list(PICTURE_TYPE))
+
+
+def picture_column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """The encoded pictures of a column, stored as binary or as `PICTURE_TYPE`."""
+    column = table.column(name)
+    if not pa.types.is_struct(column.type):
+        return column
+    return pa.chunked_array([chunk.field("bytes") for chunk in column.chunks], pa.binary())
+
+
 def json_column(values: Iterable[Mapping[str, object]]) -> list[str]:
     """One canonical JSON object per row."""
     return [canonical_json(dict(value)) for value in values]
@@ -130,21 +149,23 @@ def write_row_groups(
     Statistics are kept for the columns `keys` only (readers skip row groups by them). No time, path or random number
     enters the file: equal values give equal bytes under one pyarrow version.
     """
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(
-            temporary,
-            schema,
-            compression="NONE",
-            use_dictionary=False,
-            write_statistics=list(keys),  # pyright: ignore[reportArgumentType]  pyarrow's stub knows bool only
-            version="2.6",
-        ) as writer,
-    ):
+    with atomic_path(path) as temporary, parquet_writer(temporary, schema, keys) as writer:
         for group in groups:
             table = pa.table(dict(group), schema=schema)
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
+
+
+def parquet_writer(path: Path, schema: pa.Schema, keys: Sequence[str]) -> pq.ParquetWriter:
+    """A writer of uncompressed columns without dictionaries, with statistics for the columns `keys` only."""
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="NONE",
+        use_dictionary=False,
+        write_statistics=list(keys),  # pyright: ignore[reportArgumentType]  pyarrow's stub knows bool only
+        version="2.6",
+    )
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

@@ -69,7 +69,7 @@ def _average_axis(values: np.ndarray, axis: int, n_out: int) -> np.ndarray:
     return np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
 
 
-def read_photo(path: Path) -> np.ndarray:
+def read_photo(path: Path, min_side_px: int = MIN_PHOTO_SIDE_PX) -> np.ndarray:
     """A person's photo as upright sRGB [H, W, 3] uint8.
 
     Turns it as its EXIF says, converts an embedded colour profile to sRGB, puts transparent pixels over white, turns
@@ -82,7 +82,7 @@ def read_photo(path: Path) -> np.ndarray:
         raise InputError(path, f"{path} does not exist.", "check the path of the photo.")
     try:
         with Image.open(path) as image:
-            _check_photo_size(path, image.width, image.height)
+            _check_photo_size(path, image.width, image.height, min_side_px)
             upright = ImageOps.exif_transpose(image)
             pixels = np.array(_to_srgb(upright))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -92,11 +92,25 @@ def read_photo(path: Path) -> np.ndarray:
     return pixels
 
 
-def _check_photo_size(path: Path, width: int, height: int) -> None:
-    if min(width, height) < MIN_PHOTO_SIDE_PX:
+def read_mask(path: Path) -> np.ndarray:
+    """A mask as upright gray [H, W] uint8, turned as its EXIF says. Raises InputError as `read_photo` does."""
+    if not path.is_file():
+        raise InputError(path, f"{path} does not exist.", "check the path of the mask.")
+    try:
+        with Image.open(path) as image:
+            _check_photo_size(path, image.width, image.height, 1)
+            return np.array(ImageOps.exif_transpose(image).convert("L"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            path, f"{path} can't be read as a picture ({error}).", "save it as an 8-bit gray PNG and give that file."
+        ) from error
+
+
+def _check_photo_size(path: Path, width: int, height: int, min_side_px: int) -> None:
+    if min(width, height) < min_side_px:
         raise InputError(
             path,
-            f"{path} is {width} x {height} px; a side of at least {MIN_PHOTO_SIDE_PX} px is needed.",
+            f"{path} is {width} x {height} px; a side of at least {min_side_px} px is needed.",
             "give a larger picture of the head.",
         )
     if width * height > MAX_PHOTO_PIXELS:

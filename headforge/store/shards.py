@@ -34,7 +34,7 @@ from headforge.store.columns import (
 from headforge.store.files import sha256_file, write_json
 from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.images import decode_image, encode_png
-from headforge.types import Camera, HeadParams, Sample
+from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Sample
 
 SCHEMA_VERSION = 1
 KEY_COLUMNS = ("subject_id", "view", "split", "source", "seed", "yaw_deg", "pitch_deg")
@@ -268,7 +268,7 @@ def write_dataset_json(
     description: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "generator": generator,
-        "head_models": sorted(head_models),
+        "head_models": sorted(head_models - {NO_HEAD_MODEL}),
         "n_subjects": sum(splits.values()),
         "n_subjects_by_split": splits,
         "n_views": n_views,
@@ -335,6 +335,14 @@ class Dataset:
     def samples(self, subject_id: str) -> list[Sample]:
         """All views of one subject, decoded, in stored order."""
         return _decode_samples(self._rows(self._entry(subject_id)))
+
+    def table(self, subject_id: str) -> pa.Table:
+        """All columns of one subject's rows, in stored order, pictures still encoded."""
+        return self._rows(self._entry(subject_id))
+
+    def shard_of(self, subject_id: str) -> Path:
+        """The file that holds a subject's rows."""
+        return self._entry(subject_id).path
 
     def sample(self, subject_id: str, view: int) -> Sample:
         """One view of one subject, decoded."""

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from headforge.geometry.cameras import (
     camera_to_eg3d,
+    camera_to_nerfstudio,
     eg3d_to_camera,
     focal_px_from_fov,
     look_at,
+    nerfstudio_to_camera,
     opengl_c2w_to_viewmat,
     orbit_camera,
     pinhole_matrix,
@@ -128,3 +130,22 @@ def test_the_principal_point_is_the_middle_of_the_image() -> None:
     K = pinhole_matrix(torch.tensor([50.0, 60.0]), 6, 4)
     assert K[:, 0, 2].tolist() == [3, 3] and K[:, 1, 2].tolist() == [2, 2]
     assert K[1].diagonal().tolist() == [60, 60, 1]
+
+
+@given(cameras())
+def test_nerfstudio_round_trip(camera: Camera) -> None:
+    frame = camera_to_nerfstudio(camera)
+    c2w = torch.tensor(frame["transform_matrix"], dtype=camera.K.dtype)
+    numbers = {name: float(str(frame[name])) for name in ("fl_x", "fl_y", "cx", "cy")}
+    found = nerfstudio_to_camera(c2w, **numbers, width=camera.width, height=camera.height)
+    torch.testing.assert_close(found.viewmat, camera.viewmat, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.K, camera.K, atol=1e-9, rtol=1e-12)
+    torch.testing.assert_close(c2w, viewmat_to_opengl_c2w(camera.viewmat))
+    assert [frame[name] for name in ("w", "h", "k1", "k2", "p1", "p2")] == [camera.width, camera.height, 0, 0, 0, 0]
+
+
+def test_nerfstudio_can_not_say_skew() -> None:
+    K = pinhole_matrix(40.0, 16, 16)
+    K[0, 1] = 0.5
+    with pytest.raises(ValueError, match="no skew"):
+        camera_to_nerfstudio(Camera(K, torch.eye(4), 16, 16))

@@ -1,0 +1,117 @@
+"""A dataset, or some of its subjects, as a folder in another program's format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import headforge
+from headforge.errors import ConfigError, DataError, InputError
+from headforge.progress import SILENT, Progress
+from headforge.store.columns import REPAIR_HELP
+from headforge.store.exchange.eg3d import write_eg3d
+from headforge.store.exchange.folders import new_folder, require_plain_name
+from headforge.store.exchange.huggingface import write_huggingface
+from headforge.store.exchange.nerfstudio import write_nerfstudio
+from headforge.store.exchange.rows import StoredView, stored_views
+from headforge.store.exchange.webdataset import write_webdataset
+from headforge.store.files import sha256_file, write_json
+from headforge.store.shards import Dataset
+
+Writer = Callable[[Iterator[list[StoredView]], Mapping[str, object], Path], None]
+"""Writes subjects, each the list of its views, into an empty folder; the mapping says where they come from."""
+
+FORMATS: Mapping[str, Writer] = {
+    "webdataset": write_webdataset,
+    "huggingface": write_huggingface,
+    "eg3d": write_eg3d,
+    "nerfstudio": write_nerfstudio,
+}
+PROVENANCE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote."""
+
+    folder: Path
+    n_subjects: int
+    n_views: int
+    n_bytes: int
+
+
+def export_dataset(
+    dataset: Dataset, to: str, output: Path, subject_ids: Sequence[str] = (), progress: Progress = SILENT
+) -> Exported:
+    """Write the subjects (default: all) in the format `to`, one of `FORMATS`, as the new folder `output`.
+
+    The folder appears whole or not at all. Pictures are copied as they are stored, one subject in memory at a time;
+    every shard read is hashed first. `provenance.json` beside the data says what it is, under which licences, and
+    whether pictures are synthetic. Raises ConfigError for an unknown format, InputError for an unknown subject or an
+    `output` that holds something, DataError for a damaged shard.
+    """
+    if to not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ConfigError("to", to, f"there is no export format '{to}'.", f"choose one of {known}.")
+    chosen = _chosen(dataset, subject_ids)
+    about = provenance(dataset)
+    counts: dict[str, int] = {}
+    n_views = 0
+
+    def subjects() -> Iterator[list[StoredView]]:
+        nonlocal n_views
+        checked: set[Path] = set()
+        progress.start(len(chosen), "subject")
+        for subject_id in chosen:
+            _check_shard(dataset, dataset.shard_of(subject_id), checked)
+            views = stored_views(dataset.table(subject_id))
+            yield views
+            n_views += len(views)
+            counts[views[0]["split"]] = counts.get(views[0]["split"], 0) + 1
+            progress.item_done(require_plain_name(subject_id))
+
+    with new_folder(output) as folder:
+        FORMATS[to](subjects(), about, folder)
+        made = {"format": to, "n_subjects_by_split": counts, "n_views": n_views}
+        write_json(folder / PROVENANCE, {**about, **made})
+    n_bytes = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    return Exported(output, len(chosen), n_views, n_bytes)
+
+
+def provenance(dataset: Dataset) -> dict[str, object]:
+    """Where a dataset comes from: generator and its settings, head models, licences, whether it is synthetic."""
+    described = dataset.description
+    params = described.get("params", {})
+    return {
+        "headforge_version": headforge.__version__,
+        "dataset_json_sha256": sha256_file(dataset.folder / "dataset.json"),
+        "schema_version": described["schema_version"],
+        "generator": described["generator"],
+        "head_models": described["head_models"],
+        "licences": described["licences"],
+        "params": params,
+        # Pictures are made by a program unless an import said that they are not.
+        "synthetic_media": bool(params.get("synthetic_media", True)),
+    }
+
+
+def _chosen(dataset: Dataset, subject_ids: Sequence[str]) -> list[str]:
+    known = dataset.subject_ids()
+    missing = sorted(set(subject_ids) - set(known))
+    if missing:
+        raise InputError(
+            dataset.folder,
+            f"{dataset.folder} has no subject {', '.join(missing)}.",
+            f"it has {len(known)}: {known[0]} to {known[-1]}." if known else "it is empty.",
+        )
+    return sorted(set(subject_ids)) if subject_ids else sorted(known)
+
+
+def _check_shard(dataset: Dataset, path: Path, checked: set[Path]) -> None:
+    if path in checked:
+        return
+    expected = {dataset.folder / shard["path"]: shard["sha256"] for shard in dataset.description["shards"]}
+    if sha256_file(path) != expected[path]:
+        raise DataError(path, f"{path} is damaged: its bytes are not those in dataset.json.", REPAIR_HELP)
+    checked.add(path)

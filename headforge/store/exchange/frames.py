@@ -1,0 +1,145 @@
+"""Pictures with the cameras another program's file gives them, taken into a dataset one by one.
+
+What can't be taken (a picture that is missing or damaged, numbers that are no camera, a path that leads out of the
+folder) becomes a reject with its reason; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headforge.errors import InputError
+from headforge.store.images import read_mask, read_photo
+from headforge.store.tables import Reject
+from headforge.types import Camera
+
+MAX_ROTATION_ERROR = 1e-3
+"""Largest element of R Rᵀ - I: files with few decimals pass, a scaled or sheared matrix does not."""
+MIN_SIDE_PX = 16
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture and its camera as a file gives them; the picture is not read yet."""
+
+    name: str
+    """The picture's name in the file."""
+    subject: str
+    """Whose picture it is, as the file or its folder calls them."""
+    view: int
+    picture: Path
+    mask: Path | None
+    camera: Callable[[int, int], Camera]
+    """The camera for an upright picture of a width and height; raises ValueError with a reason if there is none."""
+
+
+@dataclass(frozen=True)
+class ReadFrame:
+    """A frame's pixels and camera, checked."""
+
+    image: np.ndarray
+    """[H, W, 3] uint8."""
+    mask: np.ndarray | None
+    """[H, W] uint8."""
+    camera: Camera
+    """Unbatched, float64."""
+
+
+class BadFrame(Exception):
+    """A frame can't be taken; the gate and the reason are recorded."""
+
+    def __init__(self, gate: str, reason: str) -> None:
+        super().__init__(reason)
+        self.gate = gate
+        self.reason = reason
+
+
+def read_frame(frame: Frame, size: tuple[int, int] | None) -> ReadFrame:
+    """Read and check one frame. Raises BadFrame, also if `size` (width, height) is given and the picture's is another.
+
+    The picture is turned as its EXIF says before its camera is asked for.
+    """
+    image = _picture(frame.picture)
+    height, width = image.shape[:2]
+    if size is not None and size != (width, height):
+        raise BadFrame("size", f"is {width} x {height} px and not {size[0]} x {size[1]} px as the first one")
+    mask = None if frame.mask is None else _mask(frame.mask, width, height)
+    try:
+        camera = frame.camera(width, height)
+    except ValueError as error:
+        raise BadFrame("camera", str(error)) from error
+    _check_camera(camera)
+    return ReadFrame(image, mask, camera)
+
+
+def _picture(path: Path) -> np.ndarray:
+    try:
+        return read_photo(path, MIN_SIDE_PX)
+    except InputError as error:
+        raise BadFrame("picture", error.message) from error
+
+
+def _mask(path: Path, width: int, height: int) -> np.ndarray:
+    try:
+        mask = read_mask(path)
+    except InputError as error:
+        raise BadFrame("mask", error.message) from error
+    if mask.shape != (height, width):
+        raise BadFrame("mask", f"has a mask of {mask.shape[1]} x {mask.shape[0]} px and is {width} x {height} px")
+    return mask
+
+
+def _check_camera(camera: Camera) -> None:
+    """Raise BadFrame unless this is a rigid transform and a pinhole that float32 can hold."""
+    values = torch.cat([camera.K.flatten(), camera.viewmat.flatten()])
+    if not bool(torch.isfinite(values.float()).all()):
+        raise BadFrame("camera", "has a camera with numbers that are not finite")
+    rotation = camera.viewmat[:3, :3]
+    error = float((rotation @ rotation.T - torch.eye(3, dtype=rotation.dtype)).abs().max())
+    if error > MAX_ROTATION_ERROR or float(torch.linalg.det(rotation)) < 0:
+        raise BadFrame("camera", "has a camera matrix that is not a rotation and a translation")
+    if not torch.allclose(camera.viewmat[3], camera.viewmat.new_tensor([0.0, 0.0, 0.0, 1.0]), atol=1e-6):
+        raise BadFrame("camera", "has a camera matrix whose last row is not 0 0 0 1")
+    if min(float(camera.K[0, 0]), float(camera.K[1, 1])) <= 0:
+        raise BadFrame("camera", "has a camera whose focal length is not positive")
+
+
+def frame_reject(name: str, gate: str, reason: str) -> Reject:
+    """A reject of an import; nothing is measured."""
+    return Reject(name, gate, reason, None)
+
+
+def numbers(values: Any, n: int) -> list[float] | None:
+    """`values` if they are a list of n finite numbers, else None."""
+    if not isinstance(values, list) or len(values) != n:
+        return None
+    found = [number(value) for value in values]
+    return None if None in found else [value for value in found if value is not None]
+
+
+def number(value: Any) -> float | None:
+    """`value` if it is a finite number, else None; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def read_json(path: Path, help: str) -> Any:
+    """The content of a JSON file from outside. Raises InputError."""
+    if not path.is_file():
+        raise InputError(path, f"{path} does not exist.", help)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(path, f"{path} is not readable JSON ({error}).", help) from error

@@ -1,0 +1,112 @@
+"""Rows of a dataset with their pictures still encoded, and the table that other formats have no room for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from headforge.store.columns import PARAM_COLUMNS, open_parquet, parquet_writer, picture_column, read_rows
+from headforge.store.shards import SCHEMA_VERSION, SHARD_SCHEMA
+from headforge.types import Camera
+
+StoredView = dict[str, Any]
+"""A row's columns by name, as plain values: `image` and `mask` are PNG bytes, `K` and `viewmat` lists."""
+
+ROWS = "rows.parquet"
+
+
+def stored_views(table: pa.Table) -> list[StoredView]:
+    """The rows of one subject, by ascending view."""
+    pictures = {name: picture_column(table, name).to_pylist() for name in ("image", "mask")}
+    rows = table.drop_columns(["image", "mask"]).to_pylist()
+    found = [
+        {**row, "image": image, "mask": mask}
+        for row, image, mask in zip(rows, pictures["image"], pictures["mask"], strict=True)
+    ]
+    return sorted(found, key=lambda row: row["view"])
+
+
+def stored_camera(row: StoredView) -> Camera:
+    """The row's camera in float64, so that converting it there and back rounds to the stored float32."""
+    K = torch.tensor(row["K"], dtype=torch.float64).reshape(3, 3)
+    viewmat = torch.tensor(row["viewmat"], dtype=torch.float64).reshape(4, 4)
+    return Camera(K, viewmat, row["width"], row["height"])
+
+
+def view_name(row: StoredView) -> str:
+    """Five digits, so that names sort as views do."""
+    return f"{row['view']:05d}"
+
+
+def plain_values(row: StoredView) -> dict[str, object]:
+    """Everything but the pictures, for JSON; head parameters under `params`, none if there are none."""
+    params = {name: row[name] for name in PARAM_COLUMNS if row[name]}
+    other = {k: v for k, v in row.items() if k not in (*PARAM_COLUMNS, "image", "mask", "quality", "attributes")}
+    texts = {name: json.loads(row[name]) for name in ("quality", "attributes")}
+    return {**other, **texts, "params": params}
+
+
+class RowsWriter:
+    """Writes `rows.parquet`: the columns of a dataset but `image`, and `file`, the picture's name in the export."""
+
+    def __init__(self, folder: Path, with_masks: bool) -> None:
+        names = [name for name in SHARD_SCHEMA.names if name != "image" and (with_masks or name != "mask")]
+        fields = [pa.field("mask", pa.binary()) if name == "mask" else SHARD_SCHEMA.field(name) for name in names]
+        metadata = {"headforge_schema": str(SCHEMA_VERSION)}
+        self._schema = pa.schema([pa.field("file", pa.string()), *fields], metadata=metadata)
+        self._writer = parquet_writer(folder / ROWS, self._schema, keys=("file", "subject_id", "view", "split"))
+
+    def __enter__(self) -> RowsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def write(self, views: Sequence[StoredView], files: Sequence[str]) -> None:
+        """One subject as one row group."""
+        rows = [{**row, "file": file} for row, file in zip(views, files, strict=True)]
+        columns = {name: [row[name] for row in rows] for name in self._schema.names}
+        self._writer.write_table(pa.table(columns, schema=self._schema), row_group_size=len(rows))
+
+
+class RowsTable:
+    """Reads `rows.parquet`; one row group in memory at a time. Raises DataError if a column is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: pq.ParquetFile = open_parquet(path)
+        self._columns = ["file", *(name for name in SHARD_SCHEMA.names if name not in ("image", "mask"))]
+        self._columns += ["mask"] if "mask" in self._file.schema_arrow.names else []
+        self._place = dict(self._places())
+        self._group: tuple[int, list[StoredView]] = (-1, [])
+
+    def _places(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        for group in range(self._file.num_row_groups):
+            names = read_rows(self._path, self._file, group, ["file"]).column("file").to_pylist()
+            yield from ((name, (group, row)) for row, name in enumerate(names))
+
+    def get(self, file: str) -> Mapping[str, Any] | None:
+        """The row of a picture, or None."""
+        if file not in self._place:
+            return None
+        group, row = self._place[file]
+        if self._group[0] != group:
+            self._group = (group, read_rows(self._path, self._file, group, self._columns).to_pylist())
+        return self._group[1][row]
+
+
+def rows_beside(folders: Iterable[Path]) -> tuple[Path, RowsTable] | None:
+    """The first of the folders with a `rows.parquet`, and its table."""
+    for folder in folders:
+        if (folder / ROWS).is_file():
+            return folder, RowsTable(folder / ROWS)
+    return None

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from headforge.errors import ConfigError, DataError, InputError
+from headforge.store.exchange import export as export_module
+from headforge.store.exchange.export import FORMATS, PROVENANCE, export_dataset
+from headforge.store.exchange.rows import StoredView
+from headforge.store.files import sha256_file
+from headforge.store.shards import Dataset
+from tests.store.exchange.conftest import LICENCES
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256_file(p) for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_format_says_what_it_is(dataset: Dataset, tmp_path: Path, to: str) -> None:
+    made = export_dataset(dataset, to, tmp_path / "out")
+    assert (made.n_subjects, made.n_views) == (6, 18)
+    assert made.n_bytes == sum(p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file())
+    about = json.loads((tmp_path / "out" / PROVENANCE).read_text())
+    assert about["licences"] == LICENCES
+    assert about["synthetic_media"] is True
+    assert about["n_subjects_by_split"] == {"train": 4, "test": 2}
+    assert (about["format"], about["n_views"], about["head_models"]) == (to, 18, ["tiny-test-head"])
+    assert about["dataset_json_sha256"] == sha256_file(dataset.folder / "dataset.json")
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_equal_datasets_give_equal_bytes_in_either_order_of_subjects(dataset: Dataset, tmp_path: Path, to: str) -> None:
+    export_dataset(dataset, to, tmp_path / "a", ["000004", "000001"])
+    export_dataset(dataset, to, tmp_path / "b", ["000001", "000004"])
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="is not empty"):
+        export_dataset(dataset, "eg3d", out)
+    assert [p.name for p in out.iterdir()] == ["mine.txt"]
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="not a folder"):
+        export_dataset(dataset, "eg3d", tmp_path / "file")
+
+
+def test_an_empty_folder_is_filled(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_dataset(dataset, "eg3d", tmp_path / "out", ["000001"])
+    assert (tmp_path / "out" / "dataset.json").is_file()
+
+
+def test_an_error_on_the_way_leaves_no_folder(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(subjects: Iterator[list[StoredView]], about: Mapping[str, object], folder: Path) -> None:
+        (folder / "half").write_text(str(next(subjects)[0]["view"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export_module, "FORMATS", {"eg3d": stops})
+    before = set(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        export_dataset(dataset, "eg3d", tmp_path / "out")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(dataset: Dataset, tmp_path: Path) -> None:
+    leftover = tmp_path / ".out.killed.tmp"
+    leftover.mkdir()
+    (leftover / "half.png").write_bytes(b"x")
+    export_dataset(dataset, "eg3d", tmp_path / "out")
+    assert not leftover.exists()
+
+
+def test_subjects_and_formats_that_do_not_exist_are_named(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no subject 000009") as unknown:
+        export_dataset(dataset, "eg3d", tmp_path / "out", ["000001", "000009"])
+    assert "000000 to 000005" in unknown.value.help
+    with pytest.raises(ConfigError, match="no export format 'zip'"):
+        export_dataset(dataset, "zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_flipped_bit_stops_the_export(dataset: Dataset, tmp_path: Path) -> None:
+    path = dataset.folder / "shards" / "part-00001.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is damaged"):
+        export_dataset(dataset, "webdataset", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export_dataset(dataset, "webdataset", tmp_path / "out", ["000001"])
