@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import inspect, verify
+from flows.commands import export, importing, inspect, verify
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   headforge synthesize -S synthesize.n_subjects=480  one stage
   headforge verify --repair                          hash everything again and make again what is bad
   headforge inspect data/avatars/astronaut           say what a file or folder holds
+  headforge export data/synthetic --to huggingface OUT  write the dataset in another program's format
 
 exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finished);
   2 the input or the configuration is wrong; 130 interrupted"""
@@ -36,6 +37,8 @@ exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finis
 COMMANDS: Mapping[str, Command] = {
     "verify": verify,
     "inspect": inspect,
+    "export": export,
+    "import": importing,
 }
 """What `headforge` does besides running stages, in the order of its help."""
 

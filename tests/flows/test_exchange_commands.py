@@ -1,0 +1,75 @@
+"""`headforge export` and `headforge import` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from flows.commands import export, importing
+from headforge.store.exchange.export import FORMATS
+from headforge.store.exchange.importing import IMPORTS
+from headforge.store.shards import Dataset, write_dataset_json, write_shard
+from tests.store.rows import subjects
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_shard(Path("data") / "shards" / "part-00000.parquet", subjects(range(3)))
+    write_dataset_json(Path("data"), generator="builtin", params={}, licences={"builtin": "MIT"})
+    return Path("data")
+
+
+def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, dict]:
+    """Exit code, standard error, and the JSON of the last line of standard output."""
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--json"])
+    said = capsys.readouterr()
+    code = stopped.value.code
+    assert isinstance(code, int)
+    assert "Traceback" not in said.err
+    return code, said.err, json.loads(said.out.splitlines()[-1]) if said.out else {}
+
+
+def test_formats_on_the_command_line_are_the_librarys() -> None:
+    assert export.FORMATS == tuple(FORMATS)
+    assert importing.FORMATS == tuple(IMPORTS)
+
+
+@pytest.mark.parametrize("kind", ["eg3d", "nerfstudio"])
+def test_out_and_back(dataset: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    code, _, values = ended(capsys, "export", str(dataset), "--to", kind, "out", "--subject", "000001")
+    assert (code, values["n_subjects"], values["n_views"]) == (0, 1, 3)
+    code, _, values = ended(capsys, "import", "out", "--from", kind, "back", "--source", "synthetic")
+    assert (code, values["n_subjects"], values["n_views"]) == (0, 1, 3)
+    assert Dataset(Path("back")).subject_ids() == ["000001"]
+
+
+def test_a_missing_picture_ends_with_1_and_the_rest_is_there(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended(capsys, "export", str(dataset), "--to", "eg3d", "out")
+    Path("out/train/000001/00002.png").unlink()
+    code, said, values = ended(capsys, "import", "out/dataset.json", "--from", "eg3d", "back", "--source", "synthetic")
+    assert (code, values["n_views"]) == (1, 8)
+    assert [item["item"] for item in values["rejected"]] == ["train/000001/00002.png"]
+    assert said.strip().splitlines()[-1].startswith("help: the rest was taken")
+
+
+def test_bad_input_ends_with_2_one_message_and_no_folder(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("full").mkdir()
+    Path("full/file").touch()
+    for arguments, expected in (
+        (("export", "nowhere", "--to", "eg3d", "out"), "is not a dataset"),
+        (("export", str(dataset), "--to", "eg3d", "full"), "is not empty"),
+        (("export", str(dataset), "--to", "eg3d", "out", "--subject", "7"), "has no subject 7"),
+        (("export", str(dataset), "--to", "zip", "out"), "invalid choice: 'zip'"),
+        (("import", "nowhere.json", "--from", "eg3d", "out", "--source", "real"), "nowhere.json does not exist"),
+        (("import", "full", "--from", "nerfstudio", "out"), "--source"),
+        (("import", "full", "--from", "nerfstudio", "out", "--source", "real"), "no transforms.json"),
+    ):
+        code, said, _ = ended(capsys, *arguments)
+        assert (code, said.strip().splitlines()[-1][:6]) == (2, "help: ")
+        assert expected in said
+    assert not Path("out").exists()
