@@ -126,8 +126,9 @@ def posed_vertices(head: HeadModel, params: HeadParams) -> Tensor:
 
 def bound_frames(vertices: Tensor, faces: Tensor, binding: Tensor) -> Frames:
     """Frames [N] of the triangles binding [N] of a mesh with vertices [V, 3]."""
-    rotation, scale, centre = triangle_frames(vertices, faces[binding])
-    return Frames(rotation, matrix_to_quat(rotation), scale, centre)
+    # Per triangle first: there are many Gaussians to a triangle.
+    rotation, scale, centre = triangle_frames(vertices, faces)
+    return Frames(*(x[binding] for x in (rotation, matrix_to_quat(rotation), scale, centre)))
 
 
 def to_local(points: Tensor, frames: Frames) -> Tensor:

@@ -21,7 +21,8 @@ from headforge.avatar.rig import (
     to_local,
 )
 from headforge.errors import DataError, ModelMismatchError
-from headforge.geometry.rotations import axis_angle_to_matrix, quat_to_matrix
+from headforge.geometry.meshes import triangle_frames
+from headforge.geometry.rotations import axis_angle_to_matrix, matrix_to_quat, quat_to_matrix
 from tests.avatar.scenes import moving_params, random_gaussians
 from tests.heads import tiny_head
 
@@ -89,6 +90,15 @@ def test_grows_with_the_mesh(factor: float) -> None:
     after = rigged.on_mesh(HEAD.v_template * factor, HEAD.faces)
     assert torch.allclose(after.means, before.means * factor, rtol=1e-4, atol=1e-5)
     assert torch.allclose(after.scales, before.scales * factor, rtol=1e-4)
+
+
+def test_frames_per_triangle_are_those_per_gaussian() -> None:
+    vertices = posed_vertices(HEAD, moving_params(HEAD, 1)[0])
+    binding = torch.randint(len(HEAD.faces), (5000,), generator=torch.Generator().manual_seed(0))
+    found = bound_frames(vertices, HEAD.faces, binding)
+    rotation, scale, centre = triangle_frames(vertices, HEAD.faces[binding])
+    assert torch.equal(found.rotation, rotation) and torch.equal(found.quat, matrix_to_quat(rotation))
+    assert torch.equal(found.scale, scale) and torch.equal(found.centre, centre)
 
 
 def test_local_coordinates_invert() -> None:
