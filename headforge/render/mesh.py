@@ -3,7 +3,7 @@
 The triangle ids come from a z-buffer (numba on the CPU, scatter-min elsewhere, the same contract); barycentrics and
 depth are computed from the ids in torch and are differentiable with respect to the vertices, or by a second kernel
 when no gradient is asked for. Coverage itself is not differentiated. Pixel centres are at +0.5; both sides of a
-triangle are visible.
+triangle are visible. Triangles that cross the near plane are cut at it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from torch import Tensor
 from headforge.errors import NotFiniteError, ShapeError
 from headforge.geometry.cameras import transform_points
 from headforge.render.jit import kernel
+from headforge.render.near_clip import crossing_faces, cut_faces, cut_fragments
 from headforge.render.pixels import pixels_in_boxes
 from headforge.types import Camera
 
 NEAR_M = 1e-3
-"""Triangles with a corner nearer to the camera plane than this are not drawn (they are not clipped)."""
+"""What is nearer to the camera plane than this is not drawn."""
 HALF = np.float32(0.5)
 ZERO = np.float32(0)
 BACKGROUND = -1
@@ -49,21 +50,48 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
     """Rasterize `vertices` [B, V, 3] (world, metres) with `faces` [F, 3] int64 through the cameras [B].
 
     Equally near triangles (shared edges) go to the lower triangle id. Barycentrics and depth are differentiable with
-    respect to the vertices and the camera; triangles that cross the camera plane are left out whole.
+    respect to the vertices and the camera. Of a triangle that crosses the near plane the part in front is seen; its id
+    and its barycentrics are the whole triangle's.
     """
     _check(vertices, faces, camera)
     local = transform_points(camera.viewmat, vertices)
-    depth = local[..., 2]
-    in_front = depth > NEAR_M
-    safe_depth = torch.where(in_front, depth, torch.ones_like(depth))
-    normalized = torch.cat([local[..., :2] / safe_depth[..., None], torch.ones_like(depth)[..., None]], dim=-1)
-    xy = normalized @ camera.K[..., :2, :].transpose(-1, -2)
-    inverse_depth = torch.where(in_front, 1 / safe_depth, torch.zeros_like(depth))
+    in_front = local[..., 2] > NEAR_M
+    xy, inverse_depth = _to_screen(local, in_front, camera.K)
+    crossing = crossing_faces(in_front, faces)
     with torch.no_grad():
         ids = nearest_face_ids(xy.detach(), inverse_depth.detach(), faces, camera.width, camera.height)
-    if _is_plain(xy) and _is_plain(inverse_depth):
-        return _fragments_without_gradient(ids, xy, inverse_depth, faces)
-    return _fragments(ids, xy, inverse_depth, faces)
+        cut_images = crossing.any(-1).nonzero()[:, 0].tolist()
+        for b in cut_images:
+            ids[b] = _cut_face_ids(local[b], xy[b], inverse_depth[b], faces, crossing[b], camera[b])
+    if not cut_images:
+        return _whole_fragments(ids, xy, inverse_depth, faces)
+    is_cut = (ids >= 0) & crossing.gather(1, ids.clamp_min(0).flatten(1)).view_as(ids)
+    place = is_cut.nonzero(as_tuple=True)
+    whole = _whole_fragments(ids.masked_fill(is_cut, BACKGROUND), xy, inverse_depth, faces)
+    homogeneous = torch.cat([local @ camera.K[..., :2, :].transpose(-1, -2), local[..., 2:]], dim=-1)
+    pixel = torch.stack([place[2], place[1]], dim=-1).to(xy.dtype) + 0.5
+    barycentrics, depth = cut_fragments(pixel, homogeneous[place[0][:, None], faces[ids[place]]])
+    return MeshFragments(ids, whole.barycentrics.index_put(place, barycentrics), whole.depth.index_put(place, depth))
+
+
+def _to_screen(local: Tensor, in_front: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels [B, V, 2] and 1 / depth [B, V] of points [B, V, 3] in the camera; 0 = not in front."""
+    depth = local[..., 2]
+    safe_depth = torch.where(in_front, depth, torch.ones_like(depth))
+    normalized = torch.cat([local[..., :2] / safe_depth[..., None], torch.ones_like(depth)[..., None]], dim=-1)
+    xy = normalized @ K[..., :2, :].transpose(-1, -2)
+    return xy, torch.where(in_front, 1 / safe_depth, torch.zeros_like(depth))
+
+
+def _cut_face_ids(
+    local: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor, crossing: Tensor, camera: Camera
+) -> Tensor:
+    """`nearest_face_ids` of one image, [H, W], with the crossing triangles cut at the near plane."""
+    made, parts, source = cut_faces(local, faces, crossing, NEAR_M)
+    made_xy, made_inverse = _to_screen(made, torch.ones_like(made[:, 2], dtype=torch.bool), camera.K)
+    corners = (torch.cat([xy, made_xy])[None], torch.cat([inverse_depth, made_inverse])[None])
+    ids = nearest_face_ids(*corners, parts, camera.width, camera.height)[0]
+    return torch.where(ids < 0, BACKGROUND, source[ids.clamp_min(0)])
 
 
 def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tensor:
@@ -79,6 +107,13 @@ def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tens
     values = (corners * fragments.barycentrics[batch, rows, columns][..., None].to(corners)).sum(-2)
     image = values.new_zeros(*mask.shape, values.shape[-1])
     return image.index_put((batch, rows, columns), values)
+
+
+def _whole_fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
+    """Barycentrics and depth where every triangle that is seen lies in front of the near plane."""
+    if _is_plain(xy) and _is_plain(inverse_depth):
+        return _fragments_without_gradient(ids, xy, inverse_depth, faces)
+    return _fragments(ids, xy, inverse_depth, faces)
 
 
 def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:

@@ -1,0 +1,64 @@
+"""Triangles that cross the near plane, cut at it: what cameras inside a surface, or close to one, need.
+
+Cutting is only for finding out which triangle a pixel sees. Barycentrics and depth then come from the whole triangle in
+homogeneous coordinates, where corners behind the camera are as good as others (Olano and Greer 1997).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def crossing_faces(in_front: Tensor, faces: Tensor) -> Tensor:
+    """[B, F] bool: triangles of `faces` [F, 3] with corners on both sides; in_front [B, V] says which are in front."""
+    if bool(in_front.all()):
+        return in_front.new_zeros(len(in_front), len(faces))
+    corners = in_front[:, faces]
+    return corners.any(-1) & ~corners.all(-1)
+
+
+def cut_faces(local: Tensor, faces: Tensor, crossing: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One image's triangles with the crossing ones replaced by their parts in front of z = near.
+
+    local [V, 3] is in the camera, crossing [F] from `crossing_faces`. Returns the corners that cutting makes [K, 3],
+    triangles [G, 3] that index V + K corners, and the triangle of `faces` that each is a part of [G], ascending.
+    """
+    cut, corners = crossing.nonzero()[:, 0], faces[crossing]
+    in_front = local[corners, 2] > near
+    # One corner is alone on its side; turned so that it comes first, the cut edges are those to the other two.
+    alone_in_front = in_front.sum(-1) == 1
+    alone = torch.where(alone_in_front[:, None], in_front, ~in_front).long().argmax(-1)
+    turn = (alone[:, None] + torch.arange(3, device=faces.device)) % 3
+    first, second, third = corners.gather(1, turn).unbind(-1)
+    places = torch.arange(len(cut), device=faces.device) + len(local)
+    at_second, at_third = places, places + len(cut)
+    made = [_on_plane(local, first, other, alone_in_front, near) for other in (second, third)]
+    tip = torch.stack([first, at_second, at_third], dim=-1)
+    halves = [torch.stack(half, dim=-1) for half in ((second, third, at_third), (second, at_third, at_second))]
+    parts = torch.cat([faces[~crossing], torch.where(alone_in_front[:, None], tip, halves[0]),
+                       halves[1][~alone_in_front]])  # fmt: skip
+    source = torch.cat([(~crossing).nonzero()[:, 0], cut, cut[~alone_in_front]])
+    order = source.argsort(stable=True)
+    return torch.cat(made), parts[order], source[order]
+
+
+def _on_plane(local: Tensor, alone: Tensor, other: Tensor, alone_in_front: Tensor, near: float) -> Tensor:
+    """[C, 3] where the edges meet z = near; reckoned from the corner in front, so that neighbours agree on it."""
+    front, behind = torch.where(alone_in_front, alone, other), torch.where(alone_in_front, other, alone)
+    start, end = local[front], local[behind]
+    share = (start[:, 2] - near) / (start[:, 2] - end[:, 2])
+    point = start + share[:, None] * (end - start)
+    return torch.cat([point[:, :2], torch.full_like(point[:, 2:], near)], dim=-1)
+
+
+def cut_fragments(pixel: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
+    """Barycentrics [P, 3] and depth [P] at pixels [P, 2] of triangles with `corners` [P, 3, 3] = (u z, v z, z).
+
+    Any sign of z; differentiable with respect to the corners.
+    """
+    offsets = corners[..., :2] - pixel[:, None] * corners[..., 2:]
+    a, b = offsets.roll(-1, dims=1), offsets.roll(-2, dims=1)
+    weights = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    barycentrics = weights / weights.sum(-1, keepdim=True)
+    return barycentrics, (barycentrics * corners[..., 2]).sum(-1)
