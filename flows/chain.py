@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -20,6 +20,7 @@ from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, read_outcome
 from flows.params import load_settings
 from flows.project import OUTCOME_VARIABLE, PARENT_RUN_VARIABLE
 from flows.provenance import locked_outputs
+from flows.reap import process_tag
 from flows.records import RunRecord, connect
 from flows.server import prefect_server
 from headforge.errors import HeadforgeError
@@ -43,6 +44,7 @@ def run_chain(root: Path, stages: Sequence[str]) -> Summary:
     with (
         prefect_server(),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        tags(process_tag()),
         RunRecord("run", root, {"stages": " ".join(stages)}) as record,
     ):
         failure = _chain(root, stages, record, summary)

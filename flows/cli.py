@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import export, importing, inspect, verify
+from flows.commands import down, export, importing, inspect, reap, up, verify
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, Command] = {
     "inspect": inspect,
     "export": export,
     "import": importing,
+    "up": up,
+    "down": down,
+    "reap": reap,
 }
 """What `headforge` does besides running stages, in the order of its help."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +11,16 @@ from types import FrameType
 from typing import Any
 
 from mlflow.exceptions import MlflowException
-from prefect import flow
+from prefect import flow, tags
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.params import Settings, load_settings
+from flows.processes import process_name
 from flows.project import store_root
+from flows.reap import DRIVER_VARIABLE, process_tag
 from flows.receipts import receipts_folder, write_receipt
 from flows.records import StageRecord
 from flows.reporting import StageProgress
@@ -99,10 +102,12 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
     settings = load_settings(root)
     engine_config = settings["engine"]
     store = Store(store_root())
+    os.environ[DRIVER_VARIABLE] = process_name()
     with (
         StageProgress(name) as progress,
         prefect_server(),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        tags(process_tag()),
         Engine(engine_config.n_processes, progress) as engine,
         StageRecord(name, root, _stage_params(name, settings)) as record,
     ):

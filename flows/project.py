@@ -95,14 +95,15 @@ def store_root() -> Path:
     return home() / "store"
 
 
-def require_space(*folders: Path) -> None:
-    """Raise InputError if a folder's file system is as good as full."""
+def require_space(*folders: Path, n_bytes: int = 0) -> None:
+    """Raise InputError if a folder's file system is as good as full, or has less than `n_bytes` of free space."""
     for folder in folders:
         free = shutil.disk_usage(folder).free
-        if free < MIN_FREE_BYTES:
+        needed = max(n_bytes, MIN_FREE_BYTES)
+        if free < needed:
             raise InputError(
                 folder,
-                f"{folder} has {free / 2**20:.0f} MiB of free space; a run needs at least {MIN_FREE_BYTES >> 20} MiB.",
+                f"{folder} has {free / 2**20:.0f} MiB of free space; a run needs at least {needed >> 20} MiB.",
                 f"free some space, or set {HOME_VARIABLE} to a folder on a larger disk.",
             )
 

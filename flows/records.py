@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flows.outcome import EXIT_DONE, Outcome
+from flows.processes import find_process, is_here, process_name
 from flows.project import PARENT_RUN_VARIABLE, home, machine_lock
 from flows.provenance import git_state, locked_outputs
 from flows.stages import STAGE_NAMES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "headforge"
 MODEL_NAME = "headforge-control"
 MODEL_ALIAS = "newest"
+PROCESS_TAG = "process"
 MAX_VALUE_LENGTH = 500
 BATCH = 100
 """Entries MLflow takes in one call of each kind."""
@@ -45,12 +47,27 @@ def connect() -> tuple[MlflowClient, str]:
         return client, client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
 
 
+def end_dead_records() -> int:
+    """Mark the runs as KILLED whose process of this host was killed; returns how many."""
+    client, experiment = connect()
+    dead = [
+        run.info.run_id
+        for run in client.search_runs([experiment], "attributes.status = 'RUNNING'")
+        if is_here(name := run.data.tags.get(PROCESS_TAG, "")) and find_process(name) is None
+    ]
+    for run_id in dead:
+        client.set_terminated(run_id, "KILLED")
+    return len(dead)
+
+
 class RunRecord:
     """One MLflow run. A context manager: ends the run as failed if its block raises."""
 
     def __init__(self, name: str, root: Path, params: Mapping[str, object], parent: str = "") -> None:
         self._client, experiment = connect()
-        tags = {MLFLOW_RUN_NAME: name, **git_state(root)} | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+        tags = {MLFLOW_RUN_NAME: name, PROCESS_TAG: process_name(), **git_state(root)} | (
+            {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
+        )
         self._run: Run = self._client.create_run(experiment, tags=tags, run_name=name)
         self._status = "FAILED"
         entries = [Param(key, str(value)[:MAX_VALUE_LENGTH]) for key, value in params.items()]

@@ -1,4 +1,4 @@
-"""A Prefect server of our own on loopback, for as long as one command runs."""
+"""Which Prefect server a command talks to: the one named, the one that is up, or a private one while it runs."""
 
 from __future__ import annotations
 
@@ -6,56 +6,75 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
-import subprocess
-import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from flows.project import home
-from headforge.errors import HeadforgeError
+from flows.server_process import (
+    API_VARIABLE,
+    ServerError,
+    answers,
+    api_address,
+    free_port,
+    start_server,
+    stop_server,
+    wait_until_up,
+)
 
-API_VARIABLE = "PREFECT_API_URL"
-PORT_VARIABLE = "PREFECT_SERVER_API_PORT"
-START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 15.0
 ANSWER_TIMEOUT_S = 5.0
-POLL_S = 0.1
 DRAIN_TIMEOUT_S = 10.0
 
 
-class ServerError(HeadforgeError):
-    """No Prefect server can be reached or started."""
+@dataclass(frozen=True)
+class Running:
+    """The server that works on the machine's database."""
+
+    url: str
+    """Its API address."""
+    stays: bool
+    """Whether `headforge up` started it; others end with the command they serve."""
 
 
 @contextlib.contextmanager
 def prefect_server() -> Iterator[str]:
-    """The API address of the server that PREFECT_API_URL names, or of a private one that ends with the block."""
+    """The API address of the server to use. Records reach it before the block ends.
+
+    The one that PREFECT_API_URL names; else the one that `headforge up` started; else a private one that ends with the
+    block.
+    """
     named = os.environ.get(API_VARIABLE)
     if named:
         require_prefect(named)
         yield named
         return
-    with _database() as database, _private_server(database) as url:
-        os.environ[API_VARIABLE] = url
-        try:
+    with database_lock() as lock:
+        running = running_server() if lock is None else None
+        server = _shared(running) if running is not None and running.stays else _private(lock)
+        with server as url, _named(url):
+            try:
+                yield url
+            finally:
+                _drain()
+
+
+@contextlib.contextmanager
+def records_server() -> Iterator[str]:
+    """The API address of a server on the machine's database: whichever has it now, else one for the block."""
+    with database_lock() as lock:
+        running = running_server() if lock is None else None
+        server = _private(lock) if running is None else _shared(running)
+        with server as url, _named(url):
             yield url
-        finally:
-            _drain()
-            del os.environ[API_VARIABLE]
 
 
 def require_prefect(url: str) -> None:
     """Raise ServerError unless a Prefect server answers at this API address."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=ANSWER_TIMEOUT_S) as answer:
-            if json.loads(answer.read()) is True:
-                return
-            found = "something that is no Prefect server answers there"
+        if answers(url, ANSWER_TIMEOUT_S):
+            return
+        found = "something that is no Prefect server answers there"
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         found = f"nothing usable answers there ({reason})"
@@ -65,77 +84,82 @@ def require_prefect(url: str) -> None:
     )
 
 
+def database() -> Path:
+    """The machine's Prefect database."""
+    return home() / "prefect" / "prefect.db"
+
+
 @contextlib.contextmanager
-def _database() -> Iterator[Path]:
-    """The database file of a private server; a second server at the same time gets a throw-away one."""
-    folder = home() / "prefect"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "server.lock").open("a") as lock:
+def database_lock() -> Iterator[IO[str] | None]:
+    """Hold the lock that goes with a server on the machine's database; None if there is such a server already."""
+    path = database().with_name("server.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            own = folder / f"second-{os.getpid()}.db"
-            try:
-                yield own
-            finally:
-                for path in folder.glob(f"{own.name}*"):
-                    path.unlink(missing_ok=True)
+            yield None
             return
-        for left_over in folder.glob("second-*.db*"):
-            if not Path(f"/proc/{left_over.name.split('-')[1].split('.')[0]}").exists():
-                left_over.unlink(missing_ok=True)
-        yield folder / "prefect.db"
+        lock.truncate(0)
+        yield lock
+
+
+def note_running(lock: IO[str], running: Running) -> None:
+    """Leave in the lock file which server it stands for."""
+    lock.write(json.dumps(asdict(running)))
+    lock.flush()
+
+
+def running_server() -> Running | None:
+    """What the lock file says; it holds only while somebody has the lock."""
+    try:
+        return Running(**json.loads(database().with_name("server.lock").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 @contextlib.contextmanager
-def _private_server(database: Path) -> Iterator[str]:
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    environment = {name: value for name, value in os.environ.items() if name != API_VARIABLE}
-    environment |= {
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-    }
-    log = database.with_suffix(".log")
-    with log.open("w") as output:
-        # A process group of its own: Ctrl-C in the terminal must not stop it before its clients have reported.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
-            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0,
-        )  # fmt: skip
+def _shared(running: Running) -> Iterator[str]:
+    wait_until_up(running.url, database().with_suffix(".log"))
+    yield running.url
+
+
+@contextlib.contextmanager
+def _private(lock: IO[str] | None) -> Iterator[str]:
+    """A server for this process; beside another private one it has a database that is thrown away."""
+    path = database() if lock is not None else database().with_name(f"second-{os.getpid()}.db")
+    _remove_left_overs(path.parent)
+    port = free_port()
+    url = api_address(port)
+    process = start_server(path, port, os.getpid())
     try:
-        _wait_until_up(process, url, log)
+        wait_until_up(url, path.with_suffix(".log"), process)
+        if lock is not None:
+            note_running(lock, Running(url, stays=False))
         yield url
     finally:
-        _stop(process)
+        stop_server(process)
+        if lock is None:
+            for file in path.parent.glob(f"{path.stem}.*"):
+                file.unlink(missing_ok=True)
 
 
-def _free_port() -> int:
-    wanted = int(os.environ.get(PORT_VARIABLE) or 0)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise ServerError(
-                f"port {wanted}, which {PORT_VARIABLE} names, is taken by another program.",
-                f"stop that program, name another port, or unset {PORT_VARIABLE}: headforge then finds a free one.",
-            ) from error
-        return probe.getsockname()[1]
+def _remove_left_overs(folder: Path) -> None:
+    for file in folder.glob("second-*"):
+        if not Path(f"/proc/{file.name.split('-')[1].split('.')[0]}").exists():
+            file.unlink(missing_ok=True)
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/health", timeout=1) as answer:
-            if json.loads(answer.read()) is True:
-                return
-        time.sleep(POLL_S)
-    last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-    raise ServerError(f"the private Prefect server did not start: {last[0]}.", f"look at {log}.")
+@contextlib.contextmanager
+def _named(url: str) -> Iterator[None]:
+    before = os.environ.get(API_VARIABLE)
+    os.environ[API_VARIABLE] = url
+    try:
+        yield
+    finally:
+        del os.environ[API_VARIABLE]
+        if before is not None:
+            os.environ[API_VARIABLE] = before
 
 
 def _drain() -> None:
@@ -145,30 +169,3 @@ def _drain() -> None:
 
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=DRAIN_TIMEOUT_S)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
-def _serve(port: int, parent: int) -> None:
-    import uvicorn  # the driver, which imports this module too, must start fast
-    from prefect.server.api.server import create_app
-
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    uvicorn.run(create_app(webserver_only=False), host="127.0.0.1", port=port, log_level="error")
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))

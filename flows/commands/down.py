@@ -1,0 +1,37 @@
+"""`headforge down [--wait SECONDS] [--now]`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from flows.commands.command import add_command
+from flows.driver import Summary
+from flows.project import quiet_environment
+
+if TYPE_CHECKING:
+    from flows.commands.command import Commands
+
+
+WAIT_S = 30.0
+
+
+def add_parser(commands: Commands) -> None:
+    """Add `down`."""
+    parser = add_command(
+        commands, "down", "stop what 'headforge up' started",
+        "Stop the server and the worker that 'headforge up' started, after the runs in progress.",
+    )  # fmt: skip
+    parser.add_argument("--wait", type=float, default=WAIT_S, metavar="SECONDS",
+                        help=f"how long to wait for runs in progress, by default {WAIT_S:.0f}")  # fmt: skip
+    parser.add_argument("--now", action="store_true", help="interrupt scheduled runs; what is finished stays finished")
+
+
+def run(wanted: argparse.Namespace) -> Summary:
+    """Wait, stop, and say what was stopped."""
+    quiet_environment()
+    from flows.up import down  # Prefect comes with it
+
+    stopped = down(wanted.wait, now=wanted.now)
+    print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was up")
+    return Summary(details={"stopped": stopped})

@@ -1,0 +1,38 @@
+"""`headforge up [--no-schedule]`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.commands.command import add_command
+from flows.driver import Summary
+from flows.project import find_root, quiet_environment
+
+if TYPE_CHECKING:
+    from flows.commands.command import Commands
+
+
+def add_parser(commands: Commands) -> None:
+    """Add `up`."""
+    parser = add_command(
+        commands, "up", "start a Prefect server that stays, and the schedule of prefect.yaml",
+        "Start what does not run yet: a Prefect server on this machine's loopback address, and a worker for what\n"
+        "prefect.yaml schedules. Runs that follow use that server; 'headforge down' stops both.",
+    )  # fmt: skip
+    parser.add_argument("--no-schedule", action="store_true", help="the server only; works outside projects too")
+
+
+def run(wanted: argparse.Namespace) -> Summary:
+    """Start, wait, and say where it is."""
+    root = None if wanted.no_schedule else find_root(Path.cwd())
+    quiet_environment()
+    from flows.up import next_runs, up  # Prefect comes with it
+
+    state, started = up(root)
+    print(f"Prefect {'is up' if started else 'was up already'}: {state.page}")
+    runs = next_runs(state.url) if state.worker else {}
+    for name, when in runs.items():
+        print(f"{name} runs next at {when}")
+    return Summary(details={"url": state.page, "api": state.url, "started": started, "next_runs": runs})
