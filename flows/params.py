@@ -73,23 +73,15 @@ def change_params(
     Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
     the file alone if anything is wrong.
     """
-    path = root / PARAMS_FILE
-    document = _read(path)
-    changes: list[Change] = []
-    for section, values in (_read_preset(root, preset) if preset is not None else {}).items():
-        changes += _assign(document, section, values, f"presets/{preset}.yaml")
-    for text in assignments:
-        section, values = _parse_assignment(text)
-        changes += _assign(document, section, values, text)
-    if portraits is not None and dict(document.get(PORTRAITS) or {}) != dict(portraits):
-        changes.append(Change(PORTRAITS, dict(document.get(PORTRAITS) or {}), dict(portraits)))
-        document[PORTRAITS] = dict(portraits)
-    text = io.StringIO()
-    _yaml().dump(document, text)
-    settings = validate(YAML(typ="safe").load(text.getvalue()), PARAMS_FILE)
+    settings, changes, text = _changed(root, preset, assignments, portraits)
     if changes:
-        write_bytes(path, text.getvalue().encode())
+        write_bytes(root / PARAMS_FILE, text.encode())
     return settings, changes
+
+
+def preview_params(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> Settings:
+    """The settings that `change_params` would lead to; params.yaml stays as it is."""
+    return _changed(root, preset, assignments, None)[0]
 
 
 def validate(document: Mapping[str, Any], source: str) -> Settings:
@@ -134,6 +126,25 @@ def render_params() -> str:
             lines.append(f"  {item.name}: {_shown(_default(item))}")
     lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}", ""]
     return "\n".join(lines)
+
+
+def _changed(
+    root: Path, preset: str | None, assignments: Sequence[str], portraits: Mapping[str, str] | None
+) -> tuple[Settings, list[Change], str]:
+    """Settings, changes and the text of the file that they make."""
+    document = _read(root / PARAMS_FILE)
+    changes: list[Change] = []
+    for section, values in (_read_preset(root, preset) if preset is not None else {}).items():
+        changes += _assign(document, section, values, f"presets/{preset}.yaml")
+    for text in assignments:
+        section, values = _parse_assignment(text)
+        changes += _assign(document, section, values, text)
+    if portraits is not None and dict(document.get(PORTRAITS) or {}) != dict(portraits):
+        changes.append(Change(PORTRAITS, dict(document.get(PORTRAITS) or {}), dict(portraits)))
+        document[PORTRAITS] = dict(portraits)
+    written = io.StringIO()
+    _yaml().dump(document, written)
+    return validate(YAML(typ="safe").load(written.getvalue()), PARAMS_FILE), changes, written.getvalue()
 
 
 def _default(item: dataclasses.Field[Any]) -> object:
