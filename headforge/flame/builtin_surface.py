@@ -308,6 +308,15 @@ def chart_ids(skin: Skin) -> np.ndarray:
 
 
 @functools.cache
+def lid_edges() -> tuple[np.ndarray, np.ndarray]:
+    """Vertex ids [2, 13] of the upper and the lower lids' edges: left then right eye, inner to outer corner."""
+    *_, upper, lower = _topology()
+    left = np.arange(N_HALF_COLUMNS + EYE_COLUMNS[0], N_HALF_COLUMNS + EYE_COLUMNS[1] + 1)
+    columns = np.stack([left, 2 * N_HALF_COLUMNS - left])
+    return upper[EYE_ROW, columns], lower[EYE_ROW, columns]
+
+
+@functools.cache
 def skin_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Grid rows [N] and signed columns [N] of the skin's vertices, and its faces [F, 3]; the mesh starts with it."""
     rows, columns, _, quads, *_ = _topology()

@@ -166,6 +166,20 @@ def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: in
     return torch.stack([scatter_face_ids(xy[b], inverse_depth[b], faces, width, height) for b in range(len(xy))])
 
 
+def nearest_faces(
+    xy: np.ndarray, nearness: np.ndarray, faces: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [H, W] int64 of the nearest triangles (-1 for none) and the nearness [H, W] float32 of what they show.
+
+    xy [V, 2] float32 pixels; nearness [V] float32 grows towards the camera, is linear over a triangle in the picture
+    (1/z, or a constant minus z for parallel projection) and at most 0 for what must not be drawn.
+    """
+    ids = np.full((height, width), BACKGROUND, np.int64)
+    nearest = np.zeros((height, width), np.float32)
+    _zbuffer(xy, nearness, faces, nearest, ids)
+    return ids, nearest
+
+
 def scatter_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
     """The z-buffer as torch operations: every (triangle, pixel) pair in its box, then a scatter-max.
 

@@ -42,6 +42,16 @@ class Subject:
     """[V, 3] share of the light that reaches each vertex of the neutral head."""
     hair: HairSurface | None
 
+    @property
+    def source(self) -> str:
+        """The domain its pictures belong to."""
+        return "synthetic"
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a dataset row tells about the subject."""
+        return self.person.attributes
+
 
 def prepare_subject(seed: int, subject: int, long_hair_share: float) -> Subject:
     """Everything about a subject that its views share: a function of (seed, subject) and the share of long hair."""

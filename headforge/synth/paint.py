@@ -52,11 +52,12 @@ def texture_map() -> TextureMap:
     offset = place - centre
     gaze = np.arctan2(np.hypot(offset[..., 0], offset[..., 1]), offset[..., 2])
     place = place.astype(np.float32)
-    masks = {name: m.astype(np.float32) * (part == 0) for name, m in _feature_masks(place).items()}
+    masks = {name: m.astype(np.float32) * (part == 0) for name, m in feature_masks(place).items()}
     return TextureMap(part, place, fill, gaze.astype(np.float32), masks)
 
 
-def _ramp(x: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+def ramp(x: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+    """Smooth step from 0 at `low` to 1 at `high`; `low` may be the larger."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -71,7 +72,7 @@ def _brow_line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Height of the brow's middle, its half thickness and its density at the distance `x` from the middle, mm."""
     y = np.interp(x, [8, 14, 22, 32, 42, 52], [33.8, 35.8, 38.4, 40.6, 40.2, 35.5])
     half = np.interp(x, [7, 11, 20, 32, 44, 54], [2.0, 3.6, 3.6, 2.9, 2.0, 0.8])
-    density = _ramp(x, 7, 13) * _ramp(x, 54, 44)
+    density = ramp(x, 7, 13) * ramp(x, 54, 44)
     return y, half, density
 
 
@@ -84,54 +85,52 @@ def _lip_borders(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return upper, middle, lower
 
 
-def _feature_masks(p: np.ndarray) -> dict[str, np.ndarray]:
+def feature_masks(p: np.ndarray) -> dict[str, np.ndarray]:
+    """[*] in [0, 1] by feature of the face at places [*, 3] on the mean head in mm."""
     x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
-    front = _ramp(z, 55, 75)
+    front = ramp(z, 55, 75)
     upper, middle, lower = _lip_borders(x)
-    inside = _ramp(upper - y, -0.4, 0.9) * _ramp(y - lower, -0.4, 0.9) * _ramp(26.0 - x, 0, 2.0)
+    inside = ramp(upper - y, -0.4, 0.9) * ramp(y - lower, -0.4, 0.9) * ramp(26.0 - x, 0, 2.0)
     brow_y, brow_half, brow_density = _brow_line(x)
     eye = np.stack([x, y, z], -1) - EYE_CENTRE.astype(np.float32)
     eye_distance = np.linalg.norm(eye, axis=-1)
     beard_top = np.interp(x, [0, 12, 22, 32, 44, 56, 66, 72], [-31, -32, -37, -45, -47, -40, -18, 6])
-    cheek = _ramp(beard_top - y, -3, 7) * _ramp(y, -128, -98) * _ramp(z, -8, 6)
+    cheek = ramp(beard_top - y, -3, 7) * ramp(y, -128, -98) * ramp(z, -8, 6)
     soul = 1 - 0.35 * np.exp(-(((x - 9) / 5) ** 2) - ((y + 67) / 5.0) ** 2)
-    mouth_gap = 1 - _ramp(upper + 1.2 - y, 0, 1.4) * _ramp(y - lower + 1.6, 0, 1.4) * _ramp(28.0 - x, 0, 3)
+    mouth_gap = 1 - ramp(upper + 1.2 - y, 0, 1.4) * ramp(y - lower + 1.6, 0, 1.4) * ramp(28.0 - x, 0, 3)
     return {
         "lips": inside * front,
-        "lip_line": np.exp(-(((y - middle) / 0.8) ** 2)) * _ramp(25.5 - x, -0.5, 1.5) * front,
+        "lip_line": np.exp(-(((y - middle) / 0.8) ** 2)) * ramp(25.5 - x, -0.5, 1.5) * front,
         "lip_shine": np.exp(-(((y + 56.5) / 2.2) ** 2) - (x / 11) ** 2) * front,
         "brow": np.exp(-(np.abs((y - brow_y) / brow_half) ** 3.0)) * brow_density * front,
-        "lashes": _ramp(eye_distance, 15.2, 13.9) * _ramp(z, 70, 80) * np.where(eye[..., 1] > -1, 1.0, 0.45),
-        "crease": np.exp(-(((eye_distance - 17.3) / 1.1) ** 2)) * _ramp(eye[..., 1], 3, 7) * _ramp(z, 75, 84),
-        "lid": _ramp(eye_distance, 17.5, 14.5) * _ramp(eye[..., 1], 0, 3),
+        "lashes": ramp(eye_distance, 15.2, 13.9) * ramp(z, 70, 80) * np.where(eye[..., 1] > -1, 1.0, 0.45),
+        "crease": np.exp(-(((eye_distance - 17.3) / 1.1) ** 2)) * ramp(eye[..., 1], 3, 7) * ramp(z, 75, 84),
+        "lid": ramp(eye_distance, 17.5, 14.5) * ramp(eye[..., 1], 0, 3),
         "socket": _spot(p, (29, 12, 86), (19, 11, 20)),
         "under_eye": _spot(p, (28, 3, 88), (13, 4.5, 14)),
         "cheeks": _spot(p, (40, -14, 78), (17, 15, 24)),
         "nose": _spot(p, (0, -15, 116), (15, 12, 16)),
         "nostril": _spot(p, (6.6, -26.6, 104.0), (4.0, 3.0, 6.0)),
         "wing": np.exp(-(((np.hypot((x - 11.5) / 8.2, (y + 19) / 8.6) - 1) / 0.22) ** 2))
-        * _ramp(x, 12, 15)
-        * _ramp(y, -28, -24)
-        * _ramp(z, 82, 88),
+        * ramp(x, 12, 15)
+        * ramp(y, -28, -24)
+        * ramp(z, 82, 88),
         "chin": _spot(p, (0, -84, 97), (18, 12, 16)),
         "forehead": _spot(p, (0, 60, 92), (45, 16, 40)),
         "bridge": _spot(p, (0, 2, 108), (7, 22, 20)),
-        "beard": cheek * soul * mouth_gap * np.where(y > -41, _ramp(x, 1.2, 3.0), 1.0),
-        "mustache": _ramp(x, 30, 20) * _ramp(y, -50, -47) * _ramp(-31 - y, 0, 3) * front,
+        "beard": cheek * soul * mouth_gap * np.where(y > -41, ramp(x, 1.2, 3.0), 1.0),
+        "mustache": ramp(x, 30, 20) * ramp(y, -50, -47) * ramp(-31 - y, 0, 3) * front,
         "height": hairline_height(p.reshape(-1, 3).astype(float)).reshape(x.shape),
-        "shirt": _ramp(-(y + 143) + 0.16 * (30 - z) - 0.0009 * (60 - x).clip(0) ** 2, 0, 2.0),
-        "fold": np.exp(-(((x - (15.5 + (-18 - y) * 0.42)) / 1.9) ** 2))
-        * _ramp(y, -52, -42)
-        * _ramp(y, -14, -22)
-        * front,
+        "shirt": ramp(-(y + 143) + 0.16 * (30 - z) - 0.0009 * (60 - x).clip(0) ** 2, 0, 2.0),
+        "fold": np.exp(-(((x - (15.5 + (-18 - y) * 0.42)) / 1.9) ** 2)) * ramp(y, -52, -42) * ramp(y, -14, -22) * front,
         "lines": (0.5 + 0.5 * np.cos((y - 0.004 * x**2) * 2 * np.pi / 9.5)) ** 6 * _spot(p, (0, 60, 95), (40, 13, 40)),
         "crow": (0.5 + 0.5 * np.cos(np.arctan2(y - 14, x - 44) * 16)) ** 4 * _spot(p, (54, 14, 70), (9, 10, 16)),
-        "neck": _ramp(y, -92, -112),
+        "neck": ramp(y, -92, -112),
         "ear_rim": np.zeros_like(x),
     }
 
 
-def _texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
+def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
     """[R, R] smooth noise of unit variance with `across` x `down` cells, periodic from side to side."""
     small = rng.normal(size=(down, across)).astype(np.float32)
     small = np.concatenate([small, small[:, :1]], 1)
@@ -153,59 +152,63 @@ def paint(person: Person, seed: int) -> np.ndarray:
     color = np.empty((RESOLUTION, RESOLUTION, 3), np.float32)
     gloss = np.empty((RESOLUTION, RESOLUTION), np.float32)
     color[:], gloss[:] = person.skin_srgb, 0.32
-    _paint_skin(color, gloss, person, rng, maps)
+    paint_skin(color, gloss, person, rng, maps)
     _paint_hair(color, gloss, person, rng, maps)
-    _paint_inside(color, gloss, person, rng, maps)
+    paint_inside(color, gloss, person, rng, maps)
     texture = np.concatenate([np.clip(color, 0, 1), np.clip(gloss, 0, 1)[..., None]], -1)
     return texture[tuple(maps.fill)]
 
 
-def _blend(color: np.ndarray, other: np.ndarray | tuple[float, ...], weight: np.ndarray) -> None:
+def blend(color: np.ndarray, other: np.ndarray | tuple[float, ...], weight: np.ndarray) -> None:
     """Move `color` towards `other` by `weight`, in place."""
     color += weight[..., None] * (np.asarray(other, np.float32) - color)
 
 
-def _tint(color: np.ndarray, factor: tuple[float, float, float], weight: np.ndarray) -> None:
+def tint(color: np.ndarray, factor: tuple[float, float, float], weight: np.ndarray) -> None:
     """Multiply `color` by `factor` where `weight` is 1, in place."""
     color *= 1 + weight[..., None] * (np.asarray(factor, np.float32) - 1)
 
 
-def _paint_skin(
-    color: np.ndarray, gloss: np.ndarray, person: Person, rng: np.random.Generator, maps: TextureMap
+def paint_skin(
+    color: np.ndarray,
+    gloss: np.ndarray,
+    person: Person,
+    rng: np.random.Generator,
+    maps: TextureMap,
+    moles: float = 1.0,
 ) -> None:
+    """Skin, lips, lids and shirt, in place; `moles` is a factor on their strength."""
     m, fair = maps.masks, 1 - person.melanin
     red = (1.0 + 0.03 * fair, 0.86, 0.84)
     blush = rng.uniform(0.3, 1.0) * (0.4 + 0.6 * fair)
-    _tint(color, red, (m["cheeks"] * 0.8 + m["nose"] * 0.7 + m["chin"] * 0.35) * blush)
-    _tint(color, (1.0, 0.86, 0.84), (maps.part == 1) * 0.6 * blush)
-    _tint(color, (1.03, 1.03, 1.0), m["forehead"] * 0.7)
-    _tint(color, (0.84, 0.78, 0.80), m["under_eye"] * rng.uniform(0.1, 0.7) + m["socket"] * 0.25)
-    mottle = (
-        0.018 * _texel_noise(rng, 40, 34) + 0.014 * _texel_noise(rng, 120, 100) + 0.016 * _texel_noise(rng, 400, 330)
-    )
+    tint(color, red, (m["cheeks"] * 0.8 + m["nose"] * 0.7 + m["chin"] * 0.35) * blush)
+    tint(color, (1.0, 0.86, 0.84), (maps.part == 1) * 0.6 * blush)
+    tint(color, (1.03, 1.03, 1.0), m["forehead"] * 0.7)
+    tint(color, (0.84, 0.78, 0.80), m["under_eye"] * rng.uniform(0.1, 0.7) + m["socket"] * 0.25)
+    mottle = 0.018 * texel_noise(rng, 40, 34) + 0.014 * texel_noise(rng, 120, 100) + 0.016 * texel_noise(rng, 400, 330)
     color *= 1 + mottle[..., None] * np.array([0.8, 1.0, 1.1], np.float32)
-    spots = np.clip(_texel_noise(rng, 260, 220) - 1.15, 0, 1) * (m["cheeks"] + m["nose"] + 0.4 * m["forehead"])
-    _tint(color, (0.72, 0.60, 0.50), np.clip(spots * 3.2 * person.freckles, 0, 1))
-    moles = np.clip(_texel_noise(rng, 90, 76) - 2.9, 0, 0.4) * 2.2 * (maps.part == 0)
-    _tint(color, (0.5, 0.38, 0.34), np.clip(moles, 0, 1))
+    spots = np.clip(texel_noise(rng, 260, 220) - 1.15, 0, 1) * (m["cheeks"] + m["nose"] + 0.4 * m["forehead"])
+    tint(color, (0.72, 0.60, 0.50), np.clip(spots * 3.2 * person.freckles, 0, 1))
+    dots = np.clip(texel_noise(rng, 90, 76) - 2.9, 0, 0.4) * 2.2 * (maps.part == 0)
+    tint(color, (0.5, 0.38, 0.34), np.clip(dots, 0, 1) * moles)
     wrinkles = np.clip(person.age - 0.25, 0, 1)
-    _tint(color, (0.80, 0.72, 0.70), wrinkles * np.clip(0.9 * m["lines"] + 0.7 * m["crow"], 0, 1))
-    _tint(color, (0.80, 0.72, 0.70), m["fold"] * (0.15 + 0.75 * wrinkles))
+    tint(color, (0.80, 0.72, 0.70), wrinkles * np.clip(0.9 * m["lines"] + 0.7 * m["crow"], 0, 1))
+    tint(color, (0.80, 0.72, 0.70), m["fold"] * (0.15 + 0.75 * wrinkles))
     lip = np.array([0.74, 0.42, 0.40]) * (1 - person.melanin) + np.array([0.40, 0.22, 0.21]) * person.melanin
     lip = lip * (1 - 0.65 * person.makeup) + 0.65 * person.makeup * np.array(_LIPSTICKS_SRGB[rng.integers(4)])
-    lip_streaks = (1 + 0.06 * _texel_noise(rng, 500, 60))[..., None]
-    _blend(color, (lip * lip_streaks).astype(np.float32), m["lips"] * (0.55 + 0.3 * person.makeup))
-    _tint(color, (0.48, 0.36, 0.36), m["lip_line"] * 0.75)
-    _tint(color, (0.66, 0.54, 0.52), m["wing"] * 0.35)
-    _tint(color, (0.72, 0.64, 0.62), m["crease"] * 0.7)
+    lip_streaks = (1 + 0.06 * texel_noise(rng, 500, 60))[..., None]
+    blend(color, (lip * lip_streaks).astype(np.float32), m["lips"] * (0.55 + 0.3 * person.makeup))
+    tint(color, (0.48, 0.36, 0.36), m["lip_line"] * 0.75)
+    tint(color, (0.66, 0.54, 0.52), m["wing"] * 0.35)
+    tint(color, (0.72, 0.64, 0.62), m["crease"] * 0.7)
     shadow = np.array(_SHADOWS_SRGB[rng.integers(3)])
-    _blend(color, shadow, m["lid"] * 0.35 * person.makeup)
-    _blend(color, (0.10, 0.07, 0.06), np.clip(m["lashes"] ** 0.8 * (0.72 + 0.28 * person.makeup), 0, 0.95))
-    _tint(color, (0.22, 0.13, 0.12), np.clip(1.15 * m["nostril"], 0, 1))
-    gloss += 0.25 * (m["nose"] + 0.6 * m["forehead"] + 0.5 * m["bridge"]) + 0.06 * _texel_noise(rng, 200, 170)
+    blend(color, shadow, m["lid"] * 0.35 * person.makeup)
+    blend(color, (0.10, 0.07, 0.06), np.clip(m["lashes"] ** 0.8 * (0.72 + 0.28 * person.makeup), 0, 0.95))
+    tint(color, (0.22, 0.13, 0.12), np.clip(1.15 * m["nostril"], 0, 1))
+    gloss += 0.25 * (m["nose"] + 0.6 * m["forehead"] + 0.5 * m["bridge"]) + 0.06 * texel_noise(rng, 200, 170)
     gloss += m["lips"] * (0.12 + 0.3 * person.makeup) + m["lip_shine"] * 0.2 - 0.08 * m["neck"]
-    shirt = person.shirt_srgb * (1 + 0.05 * _texel_noise(rng, 500, 420))[..., None]
-    _blend(color, shirt.astype(np.float32), m["shirt"])
+    shirt = person.shirt_srgb * (1 + 0.05 * texel_noise(rng, 500, 420))[..., None]
+    blend(color, shirt.astype(np.float32), m["shirt"])
     gloss *= 1 - m["shirt"]
 
 
@@ -215,7 +218,7 @@ _SHADOWS_SRGB = ((0.42, 0.30, 0.26), (0.36, 0.30, 0.36), (0.52, 0.38, 0.32))
 
 def _strands(rng: np.random.Generator, across: int, down: int, slant: float) -> np.ndarray:
     """[R, R] fine streaks in [0, 1], slanted by `slant` columns per row."""
-    noise = _texel_noise(rng, across, down)
+    noise = texel_noise(rng, across, down)
     rows, columns = np.indices(noise.shape)
     sheared = noise[rows, (columns + slant * rows).astype(int) % RESOLUTION]
     return np.clip(0.5 + 0.45 * sheared, 0, 1)
@@ -232,27 +235,27 @@ def _paint_hair(
     streaks = np.where(is_left, _strands(rng, 400, 90, 1.1), _strands(rng, 400, 90, -1.1))
     thickness = (1.0 if person.is_masculine else 0.82) * rng.uniform(0.8, 1.15)
     brow = np.clip(m["brow"] ** (1 / thickness) * (0.5 + 0.75 * streaks), 0, 0.93)
-    _blend(color, brow_hair, brow)
+    blend(color, brow_hair, brow)
     whiskers = np.maximum(m["beard"], m["mustache"] * m["beard"].clip(0.0, 1))
     if rng.random() < 0.3:
-        whiskers = whiskers * _ramp(np.abs(maps.place[..., 0]), 34, 24) * _ramp(maps.place[..., 1], -108, -94)
-    grain = np.clip(0.55 + 0.5 * _texel_noise(rng, 500, 480), 0, 1)
+        whiskers = whiskers * ramp(np.abs(maps.place[..., 0]), 34, 24) * ramp(maps.place[..., 1], -108, -94)
+    grain = np.clip(0.55 + 0.5 * texel_noise(rng, 500, 480), 0, 1)
     shadow = np.clip(whiskers * person.beard * (0.55 + 0.9 * grain), 0, 0.9)
-    _blend(color, hair * 0.9, shadow)
+    blend(color, hair * 0.9, shadow)
     if person.is_masculine:
-        _tint(color, (0.90, 0.92, 0.97), whiskers * 0.5)
+        tint(color, (0.90, 0.92, 0.97), whiskers * 0.5)
     if person.hair_style != "bald":
-        scalp = _ramp(m["height"] + 2.5 * _texel_noise(rng, 200, 160), -1, 9) * (maps.part == 0)
+        scalp = ramp(m["height"] + 2.5 * texel_noise(rng, 200, 160), -1, 9) * (maps.part == 0)
         strength = 0.62 if person.hair_style == "buzz" else 0.8
-        _blend(color, hair * 0.8, scalp * strength * (0.85 + 0.15 * grain))
+        blend(color, hair * 0.8, scalp * strength * (0.85 + 0.15 * grain))
         gloss *= 1 - 0.8 * scalp
     elif person.age < 0.8:
-        fuzz = _ramp(m["height"], -4, 10) * (maps.part == 0) * rng.uniform(0.0, 0.32)
-        _blend(color, hair, fuzz * grain)
+        fuzz = ramp(m["height"], -4, 10) * (maps.part == 0) * rng.uniform(0.0, 0.32)
+        blend(color, hair, fuzz * grain)
     gloss *= 1 - 0.6 * np.clip(brow + shadow, 0, 1)
 
 
-def _paint_inside(
+def paint_inside(
     color: np.ndarray, gloss: np.ndarray, person: Person, rng: np.random.Generator, maps: TextureMap
 ) -> None:
     """Eyeballs, teeth, tongue and the inside of the mouth."""
@@ -261,22 +264,22 @@ def _paint_inside(
     angle, place = maps.gaze[eye], maps.place[eye]
     around = np.arctan2(place[:, 1] - EYE_CENTRE[1], np.abs(place[:, 0]) - EYE_CENTRE[0])
     iris = float(rng.uniform(0.46, 0.51))
-    veins = np.clip(_texel_noise(rng, 500, 300)[eye] - 0.9, 0, 1) * _ramp(angle, 0.55, 1.0) * 0.25
+    veins = np.clip(texel_noise(rng, 500, 300)[eye] - 0.9, 0, 1) * ramp(angle, 0.55, 1.0) * 0.25
     white = np.array([0.92, 0.90, 0.88]) - veins[:, None] * np.array([0.1, 0.5, 0.5])
-    white = white * (1 - 0.25 * _ramp(angle, 0.7, 1.3)[:, None] * np.array([0.5, 1.0, 1.0]))
+    white = white * (1 - 0.25 * ramp(angle, 0.7, 1.3)[:, None] * np.array([0.5, 1.0, 1.0]))
     spokes = 0.75 + 0.16 * np.cos(around * 23 + 2 * np.cos(around * 5)) + 0.12 * np.cos(around * 41)
-    shade = spokes * (0.75 + 0.75 * _ramp(angle, iris, 0.15)) * (1 - 0.65 * _ramp(angle, iris * 0.86, iris))
+    shade = spokes * (0.75 + 0.75 * ramp(angle, iris, 0.15)) * (1 - 0.65 * ramp(angle, iris * 0.86, iris))
     irises = np.clip(person.iris_srgb * shade[:, None] * 1.15, 0, 1)
     pupil = float(rng.uniform(0.16, 0.22))
-    ball = white + _ramp(angle, iris + 0.035, iris - 0.02)[:, None] * (irises - white)
-    ball = ball * (1 - 0.97 * _ramp(angle, pupil + 0.03, pupil - 0.02))[:, None]
+    ball = white + ramp(angle, iris + 0.035, iris - 0.02)[:, None] * (irises - white)
+    ball = ball * (1 - 0.97 * ramp(angle, pupil + 0.03, pupil - 0.02))[:, None]
     color[eye], gloss[eye] = ball, 1.0
     color[part == PARTS.index("mouth_interior")] = (0.36, 0.13, 0.13)
     tongue = part == PARTS.index("tongue")
-    color[tongue] = np.array([0.66, 0.34, 0.33]) * (1 + 0.05 * _texel_noise(rng, 300, 300)[tongue])[:, None]
+    color[tongue] = np.array([0.66, 0.34, 0.33]) * (1 + 0.05 * texel_noise(rng, 300, 300)[tongue])[:, None]
     teeth = part == PARTS.index("teeth")
     p = maps.place[teeth]
-    gum = _ramp(np.abs(p[:, 1] + 54.0), 8.2, 9.6)[:, None]
+    gum = ramp(np.abs(p[:, 1] + 54.0), 8.2, 9.6)[:, None]
     arc = np.arcsin(np.clip(p[:, 0] / 20.5 * np.sin(1.35), -1, 1)) / 1.35
     gap = (np.abs(np.cos(np.pi * 5 * arc)) < 0.13)[:, None] * 0.28
     enamel = np.array([0.93, 0.90, 0.83]) * rng.uniform(0.93, 1.02) * (1 - gap)

@@ -26,19 +26,20 @@ from headforge.store.identities import (
 )
 from headforge.store.shards import ShardInfo, write_dataset_json, write_shard
 from headforge.store.tables import Reject, read_rejects, write_rejects
-from headforge.synth.builtin import Subject, prepare_subject, render_view
+from headforge.synth.appearance import APPEARANCES, BASIC_BACKGROUNDS, DOMAINS, RICH_BACKGROUNDS, draw, prepare
+from headforge.synth.builtin import Subject
 from headforge.synth.coverage import add_cells, count_views
 from headforge.synth.duplicates import find_marks
 from headforge.synth.gates import Detector, check_view
 from headforge.synth.identities import Embedder, person_identity
 from headforge.synth.poses import at_rest
+from headforge.synth.rich.subject import RichSubject
 from headforge.synth.samplers import split_of, subject_name
 from headforge.synth.shots import MOTIONS, SAMPLERS, n_fixed_cameras, shot_params, view_shot
 from headforge.types import Sample
 
 VERSION = 1
 GENERATORS = ("builtin",)
-BACKGROUNDS = ("white",)
 DETECTORS = ("none", "dlib")
 IDENTITIES = ("parameters", "dlib")
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -107,9 +108,9 @@ class SynthesizeConfig:
     long_hair_share: float = 0.18
     """Share of people with hair over the shoulders."""
     background: str = "white"
-    """What is behind the head: "white"."""
+    """What is behind the head: "white"; with the appearance rich also "studio" or "surroundings"."""
     glasses: bool = False
-    """Whether people wear glasses; the builtin generator has none."""
+    """Whether people wear glasses, `glasses_share` of them; needs the appearance rich."""
     fov_deg: float = 22.0
     """Angle of view of the camera."""
     distance_m: float = 0.92
@@ -138,14 +139,21 @@ class SynthesizeConfig:
     duplicate_distance: float = 0.25
     """People nearer to an earlier one than this are marked. With "parameters" in standard deviations: strangers are
     about 1.2 apart; with "dlib" the same person lies within about 0.6."""
+    appearance: str = "basic"
+    """How people look: "basic" with hair as shells, "rich" with strands, beards, glasses, soft shadows, wider age."""
+    domain: str = "synthetic"
+    """The rows' source: "synthetic" (rich: with wrong ears, teeth and glasses), "real" (rich: clean) or "both"."""
+    real_share: float = 0.5
+    """Share of the people whose pictures are real if the domain is both."""
+    glasses_share: float = 0.25
+    """Share of the people who wear glasses if there are glasses at all."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         for name in ("n_subjects", "views_per_subject", "subjects_per_shard", "heldout_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("generator", self.generator, self.generator in GENERATORS, f"one of {', '.join(GENERATORS)}")
-        _require("background", self.background, self.background in BACKGROUNDS, f"one of {', '.join(BACKGROUNDS)}")
-        _require("glasses", self.glasses, not self.glasses, "false with the generator builtin")
+        self._check_appearance()
         _require("image_size", self.image_size, 16 <= self.image_size <= 2048, "between 16 and 2048")
         _require("yaw_max_deg", self.yaw_max_deg, 0 <= self.yaw_max_deg <= 180, "between 0 and 180")
         is_ordered = -85 <= self.pitch_min_deg <= self.pitch_max_deg <= 85
@@ -165,6 +173,19 @@ class SynthesizeConfig:
             _require(name, getattr(self, name), low <= getattr(self, name) <= high, f"between {low} and {high}")
         _require("fov_deg", self.fov_deg, 5 <= self.fov_deg <= 90, "between 5 and 90")
         _require("distance_m", self.distance_m, 0.4 <= self.distance_m <= 10, "between 0.4 and 10")
+
+    def _check_appearance(self) -> None:
+        _require("appearance", self.appearance, self.appearance in APPEARANCES, f"one of {', '.join(APPEARANCES)}")
+        is_rich = self.appearance == "rich"
+        backgrounds = RICH_BACKGROUNDS if is_rich else BASIC_BACKGROUNDS
+        allowed = f"one of {', '.join(backgrounds)} with the appearance {self.appearance}"
+        _require("background", self.background, self.background in backgrounds, allowed)
+        _require("glasses", self.glasses, is_rich or not self.glasses, "false with the appearance basic")
+        domains = DOMAINS if is_rich else DOMAINS[:1]
+        allowed = f"one of {', '.join(domains)} with the appearance {self.appearance}"
+        _require("domain", self.domain, self.domain in domains, allowed)
+        for name in ("real_share", "glasses_share"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "between 0 and 1")
 
 
 def _require(name: str, value: object, is_fine: bool, allowed: str) -> None:
@@ -193,7 +214,7 @@ def synthesize_shard(
 
     def made() -> Iterator[Sequence[Sample]]:
         for subject in subjects:
-            prepared = prepare_subject(config.seed, subject, config.long_hair_share)
+            prepared = prepare(config, subject)
             samples, bad = synthesize_views(config, prepared, detector)
             rejects.extend(bad)
             for reject in bad:
@@ -216,11 +237,11 @@ def synthesize_subject(
     config: SynthesizeConfig, subject: int, detector: Detector | None = None
 ) -> tuple[list[Sample], list[Reject]]:
     """All views of one subject that pass the gates, and the ones that don't."""
-    return synthesize_views(config, prepare_subject(config.seed, subject, config.long_hair_share), detector)
+    return synthesize_views(config, prepare(config, subject), detector)
 
 
 def synthesize_views(
-    config: SynthesizeConfig, prepared: Subject, detector: Detector | None = None
+    config: SynthesizeConfig, prepared: Subject | RichSubject, detector: Detector | None = None
 ) -> tuple[list[Sample], list[Reject]]:
     """All views of one prepared subject that pass the gates, and the ones that don't."""
     samples: list[Sample] = []
@@ -235,18 +256,18 @@ def synthesize_views(
     return samples, rejects
 
 
-def synthesize_view(config: SynthesizeConfig, prepared: Subject, view: int) -> Sample:
+def synthesize_view(config: SynthesizeConfig, prepared: Subject | RichSubject, view: int) -> Sample:
     """One picture with its ground truth, not yet gated."""
     person = prepared.person
     shot = view_shot(config, person.subject, view)
     params = shot_params(config, builtin_head(), person.shape, person.subject, view, shot.timestep)
     with torch.no_grad():
-        image, mask = render_view(prepared, *at_rest(builtin_head(), params, shot.camera))
+        image, mask = draw(prepared, *at_rest(builtin_head(), params, shot.camera))
     return Sample(
         subject_id=subject_name(person.subject),
         view=view,
         split=split_of(config.seed, person.subject, config.heldout_every),
-        source="synthetic",
+        source=prepared.source,
         seed=item_seed(config.seed, "view", person.subject, view),
         image=image,
         mask=mask,
@@ -254,7 +275,7 @@ def synthesize_view(config: SynthesizeConfig, prepared: Subject, view: int) -> S
         params=params,
         yaw_deg=shot.yaw_deg,
         pitch_deg=shot.pitch_deg,
-        attributes=person.attributes,
+        attributes=prepared.attributes,
         timestep=shot.timestep,
         camera_id=shot.camera_id,
     )

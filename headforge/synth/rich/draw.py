@@ -1,0 +1,166 @@
+"""Drawing hairs and lenses over a picture, and averaging the picture down onto its background."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headforge.render.jit import kernel
+from headforge.synth.rich.shade_skin import CURVE_SIZE, MAX_LINEAR
+
+_NEAR_SLACK = 1.0015
+"""How much nearer than it is a hair counts, so that those on the skin are not half buried in it."""
+
+
+@kernel()
+def _encode(curve, value):
+    at = value * ((CURVE_SIZE - 1) / MAX_LINEAR)
+    i = int(min(max(at, 0.0), CURVE_SIZE - 1.0))
+    return curve[i]
+
+
+@kernel()
+def draw_hairs(
+    points, diffuse, key_share, tone, width_m, n_drawn, opacity, taper, view, camera, viewer, key_direction, key_color,
+    sheen, curve, near, rgb, alpha,
+):  # fmt: skip
+    """Draw the first `n_drawn` of the hairs `points` [S, K, 3] into a picture.
+
+    diffuse [S, K, 3] linear colour under matte light; key_share [S, K]; tone [S, 3]; width_m [S]; view [3, 4] from the
+    hairs' space to the camera; camera [4] fx fy cx cy; viewer [3] and key_direction [3] in the hairs' space; sheen [2]
+    strength of the white and the coloured highlight; near [H, W] nearness (1/z); rgb [H, W, 3]; alpha [H, W]. A hair
+    fades out over its last `taper` part. The readable twin is in tests/synth/rich/twins.py.
+    """
+    height, width = near.shape
+    n_points = points.shape[1]
+    t = np.zeros(3)
+    color = np.zeros(3)
+    last = np.zeros(3)
+    for s in range(n_drawn):
+        was_x, was_y, was_w = 0.0, 0.0, 0.0
+        hidden = 0
+        for probe in range(3):
+            k = probe * (n_points - 1) // 2
+            x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
+            depth = view[2, 0] * x + view[2, 1] * y + view[2, 2] * z + view[2, 3]
+            if depth <= 0.01:
+                hidden += 1
+                continue
+            col = int((view[0, 0] * x + view[0, 1] * y + view[0, 2] * z + view[0, 3]) / depth * camera[0] + camera[2])
+            row = int((view[1, 0] * x + view[1, 1] * y + view[1, 2] * z + view[1, 3]) / depth * camera[1] + camera[3])
+            if 0 <= row < height and 0 <= col < width and near[row, col] > _NEAR_SLACK * 1.01 / depth:
+                hidden += 1
+        if hidden == 3:
+            continue
+        for k in range(n_points):
+            x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
+            ahead, behind = min(k + 1, n_points - 1), max(k - 1, 0)
+            size = 1e-18
+            for c in range(3):
+                t[c] = points[s, ahead, c] - points[s, behind, c]
+                size += t[c] * t[c]
+            size = np.sqrt(size)
+            vx, vy, vz = viewer[0] - x, viewer[1] - y, viewer[2] - z
+            distance = np.sqrt(vx * vx + vy * vy + vz * vz)
+            hx, hy, hz = (
+                vx / distance + key_direction[0],
+                vy / distance + key_direction[1],
+                vz / distance + key_direction[2],
+            )
+            half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
+            along = (t[0] * hx + t[1] * hy + t[2] * hz) / (size * half)
+            first, second = max(1 - (along + 0.08) ** 2, 0.0), max(1 - (along - 0.13) ** 2, 0.0)
+            for _ in range(5):
+                first *= first
+            for _ in range(3):
+                second *= second
+            lit = key_share[s, k]
+            for c in range(3):
+                shine = sheen[0] * first * first + sheen[1] * second * tone[s, c]
+                color[c] = _encode(curve, diffuse[s, k, c] + lit * key_color[c] * shine)
+            depth = max(view[2, 0] * x + view[2, 1] * y + view[2, 2] * z + view[2, 3], 0.01)
+            now_w = 1 / depth
+            now_x = (view[0, 0] * x + view[0, 1] * y + view[0, 2] * z + view[0, 3]) * now_w * camera[0] + camera[2]
+            now_y = (view[1, 0] * x + view[1, 1] * y + view[1, 2] * z + view[1, 3]) * now_w * camera[1] + camera[3]
+            if k > 0:
+                fade = opacity
+                u = (k - 0.5) / (n_points - 1)
+                if u > 1 - taper:
+                    fade *= max((1 - u) / taper, 0.15)
+                thick = width_m[s] * camera[0] * now_w
+                _draw_segment(was_x, was_y, was_w, now_x, now_y, now_w, last, color, fade, thick, near, rgb, alpha)
+            was_x, was_y, was_w = now_x, now_y, now_w
+            for c in range(3):
+                last[c] = color[c]
+
+
+@kernel()
+def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb, alpha):
+    height, width = near.shape
+    dx, dy = x1 - x0, y1 - y0
+    if max(x0, x1) < 0 or min(x0, x1) >= width or max(y0, y1) < 0 or min(y0, y1) >= height:
+        return
+    n = int(max(abs(dx), abs(dy))) + 1
+    if n > 4096:
+        return
+    is_steep = abs(dy) > abs(dx)
+    n_across = 1 if thick < 1.5 else min(int(thick + 0.5), 4)
+    for i in range(n):
+        f = (i + 0.5) / n
+        x, y, w = x0 + f * dx, y0 + f * dy, (w0 + f * (w1 - w0)) * _NEAR_SLACK
+        for m in range(n_across):
+            off = m - 0.5 * (n_across - 1)
+            row = int(np.floor(y if is_steep else y + off))
+            col = int(np.floor(x + off if is_steep else x))
+            if row < 0 or col < 0 or row >= height or col >= width or near[row, col] >= w:
+                continue
+            near[row, col] = w
+            covered = alpha[row, col]
+            new = fade + (1 - fade) * covered
+            for c in range(3):
+                own = color0[c] + f * (color1[c] - color0[c])
+                rgb[row, col, c] = (fade * own + (1 - fade) * covered * rgb[row, col, c]) / new
+            alpha[row, col] = new
+
+
+@kernel()
+def draw_lenses(ids, nearness, tints, glare, near, rgb, alpha):
+    """Lay lenses (triangles `ids` [H, W] at `nearness` [H, W]) over a picture: `tints` [F], then `glare` [H, W]."""
+    for row in range(ids.shape[0]):
+        for col in range(ids.shape[1]):
+            f = ids[row, col]
+            if f < 0 or nearness[row, col] < near[row, col]:
+                continue
+            keep = 1 - tints[f]
+            covered = alpha[row, col]
+            own = 0.06 + 0.94 * tints[f]
+            new = own + (1 - own) * covered
+            for c in range(3):
+                rgb[row, col, c] = (
+                    min(rgb[row, col, c] * keep * covered / new + glare[row, col], 1.0)
+                    if covered > 0
+                    else glare[row, col]
+                )
+            alpha[row, col] = new
+
+
+@kernel()
+def average_down(rgb, alpha, background, image, mask):
+    """Means of 2 x 2 pixels of `rgb` [2H, 2W, 3] with `alpha` [2H, 2W] over `background` [H, W, 3] as bytes.
+
+    background is float32 sRGB; image [H, W, 3] and mask [H, W] are uint8.
+    """
+    for row in range(mask.shape[0]):
+        for col in range(mask.shape[1]):
+            cover, r, g, b = 0.0, 0.0, 0.0, 0.0
+            for i in range(2):
+                for j in range(2):
+                    a = alpha[2 * row + i, 2 * col + j]
+                    cover += a
+                    r += a * rgb[2 * row + i, 2 * col + j, 0]
+                    g += a * rgb[2 * row + i, 2 * col + j, 1]
+                    b += a * rgb[2 * row + i, 2 * col + j, 2]
+            rest = 1 - 0.25 * cover
+            image[row, col, 0] = np.uint8(min((0.25 * r + rest * background[row, col, 0]) * 255 + 0.5, 255.0))
+            image[row, col, 1] = np.uint8(min((0.25 * g + rest * background[row, col, 1]) * 255 + 0.5, 255.0))
+            image[row, col, 2] = np.uint8(min((0.25 * b + rest * background[row, col, 2]) * 255 + 0.5, 255.0))
+            mask[row, col] = np.uint8(min(0.25 * cover * 255 + 0.5, 255.0))
