@@ -110,9 +110,10 @@ class RunRecord:
             self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
 
     def figures(self, paths: Sequence[Path], root: Path) -> None:
-        """Copy pictures and pages into the run."""
+        """Copy pictures and pages into the run; those that are in the store and not in the project go to figures/."""
         for path in paths:
-            self._client.log_artifact(self.run_id, str(path), f"figures/{path.parent.relative_to(root).as_posix()}")
+            place = Path("figures") / (path.parent.relative_to(root) if path.is_relative_to(root) else "")
+            self._client.log_artifact(self.run_id, str(path), place.as_posix())
 
     def register_model(self, folder: Path) -> None:
         """Copy the model into the run and make it the newest version of the registered model."""

@@ -11,7 +11,7 @@ from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.shards import Dataset
 from headforge.store.tables import read_rejects
 from headforge.synth.synthesize import assemble_dataset
-from tasks.synthesize import shard_items
+from tasks.synthesize import page_item, shard_items
 
 if TYPE_CHECKING:
     from flows.execution import StageRun
@@ -23,6 +23,9 @@ def synthesize(run: StageRun) -> None:
     shards = run.build(shard_items(config), "shards")
     with published(run.data("synthesize")) as folder:
         assemble_dataset(config, [shard.path for shard in shards], folder)
+    (page,) = run.build([page_item(run.data("synthesize"), run.settings["report"].n_contact_subjects)], "pages")
+    run.figures.append(page.path / "index.html")
+    run.progress.say(f"the page about the dataset is {page.path / 'index.html'}")
     data = Dataset(run.data("synthesize"))
     rejects = read_rejects(run.data("synthesize") / "rejects.parquet")
     run.rejected += [Rejection(reject.item, reject.reason) for reject in rejects]

@@ -11,10 +11,13 @@ import numpy as np
 from headforge.errors import ConfigError
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
+from headforge.report.dataset_page import VERSION as PAGE_VERSION
+from headforge.report.dataset_page import build_dataset_page
 from headforge.store.objects import Manifest, Recipe
 from headforge.synth.gates import Detector
 from headforge.synth.identities import Embedder
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
+from tasks.digests import folder_digest
 from tasks.items import CPU_RUNTIME, Item, params_of
 
 LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")
@@ -61,6 +64,24 @@ def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress
     """Runs in a worker."""
     detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
     synthesize_shard(config, subjects, folder, progress, detector, embedder)
+
+
+def page_item(dataset: Path, n_contact_subjects: int) -> Item:
+    """The page about the dataset in the folder `dataset`; its shards' digests are those in dataset.json."""
+    small = [path for path in dataset.iterdir() if path.is_file()]
+    recipe = Recipe(
+        "dataset_page",
+        PAGE_VERSION,
+        {"n_contact_subjects": n_contact_subjects},
+        {"dataset": folder_digest(dataset, small)},
+        CPU_RUNTIME,
+    )
+    return Item("page", recipe, make_page, (dataset, n_contact_subjects))
+
+
+def make_page(dataset: Path, n_contact_subjects: int, folder: Path, progress: Progress) -> None:
+    """Runs in a worker."""
+    build_dataset_page(dataset, n_contact_subjects, folder)
 
 
 def face_detector(name: str) -> Detector | None:

@@ -32,6 +32,10 @@ Size = tuple[float, float]
 """Width and height in inches; the page scales charts to their column, and this decides how large letters look."""
 NARROW: Size = (4.3, 2.7)
 WIDE: Size = (6.6, 2.8)
+CELL_FONT_PT = 9.0
+"""Numbers in the cells of a heat map."""
+MAX_COLUMN_NAMES = 16
+"""Names of a heat map's columns that fit beside one another; of more columns every other is named."""
 LOG_FROM_RATIO = 10.0
 """A logarithmic axis over a smaller range would have hardly a tick."""
 SETTINGS: dict[Any, Any] = {
@@ -141,6 +145,30 @@ def coverage_chart(yaw_deg: np.ndarray, pitch_deg: np.ndarray, *, bin_deg: float
         axes.set_aspect("equal")
 
     return _chart(draw, "yaw (°)", "pitch (°)", size)
+
+
+def heat_map(
+    counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], x_label: str, y_label: str, *, size: Size = WIDE
+) -> str:
+    """Counts [R, C] as a table of shaded cells with their numbers, the first row on top, as SVG; 0 is an empty cell."""
+    top = max(float(counts.max(initial=0)), 1.0)
+
+    def draw(axes: Axes) -> None:
+        for (r, c), count in np.ndenumerate(counts):
+            place, style = (c - 0.47, r - 0.47), {"lw": 0, "alpha": 0.10 + 0.55 * float(count) / top}
+            if count == 0:
+                style = {"lw": 0.8, "ls": ":", "fill": False}
+            axes.add_patch(Rectangle(place, 0.94, 0.94, color=SERIES[1] if count else SOFT, **style))
+            text = f"{count:g}" if count < 10_000 else f"{count / 1000:.0f}k"
+            axes.text(c, r, text, ha="center", va="center", color=INK if count else SOFT, fontsize=CELL_FONT_PT)
+        step = 1 + len(columns) // MAX_COLUMN_NAMES
+        axes.set_xticks(range(0, len(columns), step), columns[::step])
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlim(-0.5, max(len(columns), 1) - 0.5)
+        axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+        axes.grid(visible=False)
+
+    return _chart(draw, x_label, y_label, size)
 
 
 def scatter_chart(

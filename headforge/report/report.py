@@ -12,6 +12,7 @@ from headforge.report.page import render_page
 from headforge.report.sections.avatars import avatars_section
 from headforge.report.sections.control import control_section
 from headforge.report.sections.control_maps import control_map_pictures
+from headforge.report.sections.coverage import coverage_section
 from headforge.report.sections.dataset import dataset_section
 from headforge.report.sections.lineage import lineage_section
 from headforge.report.sections.metrics import avatar_tables, headline_cards, metrics_section
@@ -22,7 +23,7 @@ from headforge.report.sheets import gallery_sheet, labelled_grid
 from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 
-VERSION = 1
+VERSION = 2
 
 
 def build_report(
@@ -59,6 +60,7 @@ def compose_page(config: ReportConfig, run: Run, lineage: Mapping[str, object]) 
         control_section(run, config.n_control_rows, maps),
         tracking_section(run, config.n_tracking_overlays, config.n_tracking_compared),
         dataset_section(run, config.n_contact_subjects),
+        coverage_section(run),
         metrics_section(run.metrics),
         lineage_section(lineage),
     )

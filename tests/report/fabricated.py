@@ -20,10 +20,13 @@ from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera
 from headforge.geometry.meshes import vertex_normals
 from headforge.render.mesh import interpolate, rasterize
+from headforge.store.coverage import COVERAGE_FILE, write_coverage
+from headforge.store.identities import IDENTITIES_FILE, MARKS_FILE, Identity, Mark, write_identities, write_marks
 from headforge.store.images import area_resize, encode_png
 from headforge.store.shards import write_dataset_json, write_shard
 from headforge.store.tables import Reject, write_predictions, write_rejects, write_tracks
 from headforge.store.video import write_video
+from headforge.synth.coverage import add_cells, count_views
 from headforge.types import Camera, HeadParams, Prediction, Sample, Track
 from tests.heads import tiny_head
 
@@ -105,6 +108,11 @@ def _write_dataset(folder: Path, head: HeadModel, samples: list[list[Sample]]) -
     save_head(head, folder / "head_model.safetensors")
     write_shard(folder / "shards" / "part-00000.parquet", samples)
     write_rejects(folder / "rejects.parquet", [Reject("000002/1", "coverage", "the head touches the border", 0.98)])
+    people = [Identity(s[0].subject_id, s[0].split, i % 2, s[0].params.shape.numpy()) for i, s in enumerate(samples)]
+    write_identities(folder / IDENTITIES_FILE, people)
+    write_marks(folder / MARKS_FILE, [Mark("000003", "duplicate", "000001", 0.125)])
+    cells = [count_views(head, views, one.cluster) for views, one in zip(samples, people, strict=True)]
+    write_coverage(folder / COVERAGE_FILE, add_cells(cells))
     write_dataset_json(folder, generator="test", params={}, licences={"synthetic": "none"}, n_rejected=1)
 
 

@@ -18,6 +18,8 @@ CHARTS = {
     "empty histogram": lambda: plots.histogram({"a": []}, "x"),
     "bars": lambda: plots.bar_chart({"<b>&$x$": 3, "two": 1}, "x"),
     "coverage": lambda: plots.coverage_chart(np.array([-60.0, 0, 60]), np.array([-30.0, 0, 45])),
+    "heat map": lambda: plots.heat_map(np.array([[0, 3], [12_345, 7]]), ["<a>", "b"], ["0", "15"], "x", "y"),
+    "empty heat map": lambda: plots.heat_map(np.zeros((0, 0)), [], [], "x", "y"),
     "scatter": lambda: plots.scatter_chart({"a": ([1, 2], [3, 4])}, "x", "y"),
 }  # fmt: skip
 
@@ -37,6 +39,13 @@ def test_same_data_same_bytes() -> None:
 
 def test_text_is_taken_literally() -> None:
     assert "&lt;b&gt;&amp;$x$" in CHARTS["bars"]()
+
+
+def test_a_heat_map_says_its_numbers_row_by_row() -> None:
+    svg = CHARTS["heat map"]()
+    found = [text for text in re.findall(r">([^<>]+)</text>", svg) if text in ("0", "3", "12k", "7")]
+    assert found[-4:] == ["0", "3", "12k", "7"]
+    assert "&lt;a&gt;" in svg
 
 
 def test_a_logarithmic_axis_has_plain_numbers() -> None:

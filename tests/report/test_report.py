@@ -46,7 +46,8 @@ def test_it_is_self_contained(html: str) -> None:
 
 
 def test_every_part_is_there(html: str) -> None:
-    for anchor in ("viewer", "portrait", "avatars", "control-model", "tracking", "dataset", "numbers", "lineage"):
+    for anchor in ("viewer", "portrait", "avatars", "control-model", "tracking", "dataset", "coverage", "numbers",
+                   "lineage"):  # fmt: skip
         assert f'<section id="{anchor}">' in html
     assert html.count("<video") == 5
     assert html.count('src="data:video/mp4') == 3
@@ -88,7 +89,7 @@ def test_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
 def test_figures_for_trackers_are_beside_the_page(run: Mapping[str, Path], tmp_path: Path) -> None:
     build(run, tmp_path)
     names = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    assert names == {"portrait", "avatars", "control-model", "tracking", "dataset"}
+    assert names == {"portrait", "avatars", "control-model", "tracking", "dataset", "coverage"}
 
 
 def test_a_hostile_portrait_name_is_only_text(tmp_path: Path) -> None:

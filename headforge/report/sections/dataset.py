@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from headforge.report.inputs import Run
 from headforge.report.tables import ABSENT
 from headforge.store.shards import Dataset
 from headforge.store.tables import read_rejects
+from headforge.types import Sample
 
 T = TypeVar("T")
 MAX_REJECT_ROWS = 40
@@ -20,6 +22,8 @@ FIRST_ATTRIBUTES = ("hair", "beard", "skin")
 """Attributes to chart before any other, if the generator names them."""
 MAX_ATTRIBUTES = 2
 MAX_VALUES = 8
+MAX_MOMENT_VIEWS = 48
+"""Views shown of a film or a rig."""
 
 
 def dataset_section(run: Run, n_subjects: int) -> Section:
@@ -48,16 +52,26 @@ def contact_sheet(dataset: Dataset, n_subjects: int) -> Gallery:
 
 
 def one_subject(dataset: Dataset) -> Gallery:
-    """All views of the first held-out subject, by yaw."""
+    """The views of the first held-out subject: by yaw, or by moment and camera where cameras share moments."""
     subject = (dataset.subject_ids("test") or dataset.subject_ids())[0]
-    samples = sorted(dataset.samples(subject), key=lambda s: s.yaw_deg)
+    samples = dataset.samples(subject)
+    if samples[0].timestep is not None:
+        return _moments(subject, samples[:MAX_MOMENT_VIEWS])
     pictures = tuple(
         Picture(s.image, f"subject {subject}, view {s.view}", f"{s.yaw_deg:+.0f}° {s.pitch_deg:+.0f}°", lossless=False)
-        for s in samples
+        for s in sorted(samples, key=lambda s: s.yaw_deg)
     )
     return Gallery(
         pictures, f"All views of subject {subject} by yaw, each with its own expression (yaw, pitch).", "small"
     )
+
+
+def _moments(subject: str, samples: Sequence[Sample]) -> Gallery:
+    pictures = tuple(
+        Picture(s.image, f"subject {subject}, view {s.view}", f"{s.timestep} · {s.camera_id}", lossless=False)
+        for s in samples
+    )
+    return Gallery(pictures, f"The first {len(samples)} views of subject {subject} (moment, camera).", "small")
 
 
 def spread(items: list[T], n: int) -> list[T]:

@@ -1,0 +1,37 @@
+"""A page about a dataset alone, for the stage that makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headforge.report.blocks import Hero, Page
+from headforge.report.inputs import read_run
+from headforge.report.page import render_page
+from headforge.report.sections.coverage import coverage_section
+from headforge.report.sections.dataset import dataset_section
+from headforge.store.files import write_bytes
+from headforge.store.shards import Dataset
+
+VERSION = 1
+
+
+def build_dataset_page(dataset: Path, n_contact_subjects: int, output: Path) -> Path:
+    """Write the page `output`/index.html, which needs nothing else, about the dataset in the folder `dataset`.
+
+    The bytes depend on the dataset and the number of people on the contact sheet only. Raises DataError if there is no
+    dataset.
+    """
+    about = Dataset(dataset).description
+    run = read_run(dataset, None, None, None, None)
+    splits = ", ".join(f"{count} {split}" for split, count in sorted(about["n_subjects_by_split"].items()))
+    facts = (
+        f"{about['n_subjects']:,} people ({splits})",
+        f"{about['n_views']:,} views",
+        f"{about['n_rejected']:,} views rejected",
+        f"made by {about['generator']}",
+    )
+    hero = Hero("Dataset", "Heads with exact cameras, masks and head parameters.", facts)
+    page = Page(hero, (dataset_section(run, n_contact_subjects), coverage_section(run)))
+    index = output / "index.html"
+    write_bytes(index, render_page(page).encode("utf-8"))
+    return index
