@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +30,28 @@ def encode_png(image: np.ndarray) -> bytes:
 
 def decode_image(data: bytes) -> np.ndarray:
     """Pixels of PNG, JPEG or WebP bytes: uint8 [H, W] if gray, else [H, W, 3]. No rotation, no colour conversion."""
+    with _opened(data) as image:
+        return np.array(image)
+
+
+def decode_image_into(data: bytes, pixels: np.ndarray) -> None:
+    """Decode as `decode_image` does into `pixels` [H, W] or [H, W, 3]. Raises DataError if the picture is another size."""
+    with _opened(data) as image:
+        found = np.asarray(image)
+    if found.shape != pixels.shape:
+        raise DataError(
+            "image", f"a picture is {found.shape} where {pixels.shape} is expected.", "look at its dataset."
+        )
+    pixels[...] = found
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             converted = image if image.mode in ("L", "RGB") else image.convert("RGB")
-            return np.array(converted)
+            converted.load()
+            yield converted
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(
             "image", f"{len(data)} bytes are not a readable picture ({error}).", "run headforge verify --repair."

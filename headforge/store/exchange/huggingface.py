@@ -15,16 +15,11 @@ import pyarrow.parquet as pq
 
 from headforge.store.columns import PICTURE_METADATA, PICTURE_TYPE, parquet_writer, picture_values
 from headforge.store.exchange.folders import require_plain_name
-from headforge.store.exchange.rows import StoredView
-from headforge.store.shards import SCHEMA_VERSION, SHARD_SCHEMA
+from headforge.store.exchange.rows import StoredView, row_fields
+from headforge.store.shards import SCHEMA_VERSION
 
 MAX_FILE_BYTES = 1 << 29
 """About what the hub's viewer likes; a file is closed after the subject that passes it."""
-SCHEMA = pa.schema(
-    [pa.field(f.name, PICTURE_TYPE) if f.name in ("image", "mask") else f for f in SHARD_SCHEMA],
-    metadata={"headforge_schema": str(SCHEMA_VERSION), **PICTURE_METADATA},
-)
-
 CARD = """---
 pretty_name: Multi-view head dataset
 license: other
@@ -90,15 +85,22 @@ def write_huggingface(
     (folder / "README.md").write_text(_card(splits, about))
 
 
+def _schema(row: StoredView) -> pa.Schema:
+    pictures = ("image", "mask")
+    fields = [pa.field(f.name, PICTURE_TYPE) if f.name in pictures else f for f in row_fields(row)]
+    return pa.schema(fields, metadata={"headforge_schema": str(SCHEMA_VERSION), **PICTURE_METADATA})
+
+
 def _add(split: _Split, folder: Path, name: str, views: list[StoredView]) -> None:
+    schema = _schema(views[0])
     if split.writer is None:
         path = folder / "data" / f"{name}-{split.n_files:05d}.parquet"
-        split.writer = parquet_writer(path, SCHEMA, keys=("subject_id", "view", "split"))
+        split.writer = parquet_writer(path, schema, keys=("subject_id", "view", "split"))
         split.n_files += 1
-    columns: dict[str, object] = {key: [row[key] for row in views] for key in SCHEMA.names}
+    columns: dict[str, object] = {key: [row[key] for row in views] for key in schema.names}
     for key in ("image", "mask"):
         columns[key] = picture_values([row[key] for row in views])
-    split.writer.write_table(pa.table(columns, schema=SCHEMA), row_group_size=len(views))
+    split.writer.write_table(pa.table(columns, schema=schema), row_group_size=len(views))
     split.n_bytes += sum(len(row["image"]) + len(row["mask"]) for row in views)
     split.n_subjects += 1
     split.n_views += len(views)

@@ -117,7 +117,7 @@ def _import(
     with new_folder(output) as folder:
         n_subjects = n_views = 0
         for number, subjects in enumerate(_shards(taker.subjects(), config.views_per_shard)):
-            info = write_shard(folder / "shards" / f"part-{number:05d}.parquet", subjects)
+            info = write_shard(folder / "shards" / f"part-{number:05d}.parquet", subjects, taker.has_moments)
             n_subjects, n_views = n_subjects + len(info.subject_ids), n_views + info.n_rows
         if not n_views:
             why = f" The first: {rejects[0].item} {rejects[0].reason}." if rejects else ""
@@ -176,6 +176,11 @@ class _Taker:
         self.provenance: Mapping[str, Any] = self._read_provenance()
         self._frames = sorted(frames, key=lambda frame: (self._subject_id(frame), frame.view))
         self._size: tuple[int, int] | None = None
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether the dataset that was exported had moments."""
+        return self._rows is not None and self._rows.has_moments
 
     def subjects(self) -> Iterator[list[Sample]]:
         """The samples of each person with at least one picture, one person in memory at a time."""
@@ -271,6 +276,8 @@ def _known(row: Mapping[str, Any], read: ReadFrame, subject_id: str) -> Sample:
             pitch_deg=pitch_deg,
             quality=json.loads(row["quality"]),
             attributes=json.loads(row["attributes"]),
+            timestep=row.get("timestep"),
+            camera_id=row.get("camera_id"),
         )
     except (HeadforgeError, ValueError, KeyError, TypeError) as error:
         raise BadFrame("rows", f"has a row in rows.parquet that can't be used ({error})") from error

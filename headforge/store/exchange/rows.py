@@ -12,8 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from headforge.store.columns import PARAM_COLUMNS, open_parquet, parquet_writer, picture_column, read_rows
-from headforge.store.shards import SCHEMA_VERSION, SHARD_SCHEMA
+from headforge.store.columns import (
+    PARAM_COLUMNS,
+    open_parquet,
+    parquet_writer,
+    picture_column,
+    read_rows,
+    versioned_schema,
+)
+from headforge.store.shards import MOMENT_COLUMNS, MOMENT_FIELDS, SCHEMA_VERSION, SHARD_SCHEMA
 from headforge.types import Camera
 
 StoredView = dict[str, Any]
@@ -53,15 +60,18 @@ def plain_values(row: StoredView) -> dict[str, object]:
     return {**other, **texts, "params": params}
 
 
+def row_fields(row: StoredView) -> list[pa.Field]:
+    """The columns of the dataset a row is from: some datasets have moments."""
+    return [*SHARD_SCHEMA, *(field for field in MOMENT_FIELDS if field.name in row)]
+
+
 class RowsWriter:
     """Writes `rows.parquet`: the columns of a dataset but `image`, and `file`, the picture's name in the export."""
 
     def __init__(self, folder: Path, with_masks: bool) -> None:
-        names = [name for name in SHARD_SCHEMA.names if name != "image" and (with_masks or name != "mask")]
-        fields = [pa.field("mask", pa.binary()) if name == "mask" else SHARD_SCHEMA.field(name) for name in names]
-        metadata = {"headforge_schema": str(SCHEMA_VERSION)}
-        self._schema = pa.schema([pa.field("file", pa.string()), *fields], metadata=metadata)
-        self._writer = parquet_writer(folder / ROWS, self._schema, keys=("file", "subject_id", "view", "split"))
+        self._path = folder / ROWS
+        self._left_out = ("image",) if with_masks else ("image", "mask")
+        self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> RowsWriter:
         return self
@@ -69,13 +79,19 @@ class RowsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def write(self, views: Sequence[StoredView], files: Sequence[str]) -> None:
         """One subject as one row group."""
+        kept = [field for field in row_fields(views[0]) if field.name not in self._left_out]
+        fields = [pa.field("mask", pa.binary()) if field.name == "mask" else field for field in kept]
+        schema = versioned_schema(SCHEMA_VERSION, [pa.field("file", pa.string()), *fields])
+        if self._writer is None:
+            self._writer = parquet_writer(self._path, schema, keys=("file", "subject_id", "view", "split"))
         rows = [{**row, "file": file} for row, file in zip(views, files, strict=True)]
-        columns = {name: [row[name] for row in rows] for name in self._schema.names}
-        self._writer.write_table(pa.table(columns, schema=self._schema), row_group_size=len(rows))
+        columns = {name: [row[name] for row in rows] for name in schema.names}
+        self._writer.write_table(pa.table(columns, schema=schema), row_group_size=len(rows))
 
 
 class RowsTable:
@@ -85,9 +101,14 @@ class RowsTable:
         self._path = path
         self._file: pq.ParquetFile = open_parquet(path)
         self._columns = ["file", *(name for name in SHARD_SCHEMA.names if name not in ("image", "mask"))]
-        self._columns += ["mask"] if "mask" in self._file.schema_arrow.names else []
+        self._columns += [name for name in ("mask", *MOMENT_COLUMNS) if name in self._file.schema_arrow.names]
         self._place = dict(self._places())
         self._group: tuple[int, list[StoredView]] = (-1, [])
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether the dataset has the columns of moments."""
+        return set(MOMENT_COLUMNS) <= set(self._columns)
 
     def _places(self) -> Iterator[tuple[str, tuple[int, int]]]:
         for group in range(self._file.num_row_groups):

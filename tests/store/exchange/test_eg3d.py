@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,8 +13,8 @@ from PIL import Image
 from headforge.errors import InputError
 from headforge.geometry.cameras import camera_to_eg3d, orbit_camera
 from headforge.store.exchange.export import export_dataset
-from headforge.store.exchange.importing import ImportConfig, import_eg3d
-from headforge.store.shards import Dataset
+from headforge.store.exchange.importing import IMPORTS, ImportConfig, import_eg3d
+from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.tables import read_rejects
 from headforge.types import NO_HEAD_MODEL
 from tests.store.rows import assert_same_params, sample
@@ -192,3 +193,14 @@ def test_a_changed_camera_gets_its_own_angles(dataset: Dataset, tmp_path: Path) 
     import_eg3d(CONFIG, path, tmp_path / "back")
     found = Dataset(tmp_path / "back").sample("000001", 0)
     assert (found.yaw_deg, found.pitch_deg) == pytest.approx((33.0, 7.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("to", ["eg3d", "nerfstudio"])
+def test_moments_of_a_rig_come_back(tmp_path: Path, to: str) -> None:
+    rows = [dataclasses.replace(sample(1, view), timestep=view // 2, camera_id=f"c{view % 2}") for view in range(4)]
+    write_shard(tmp_path / "rig" / "shards" / "part-00000.parquet", [rows], has_moments=True)
+    write_dataset_json(tmp_path / "rig", generator="builtin", params={}, licences={})
+    export_dataset(Dataset(tmp_path / "rig"), to, tmp_path / "out")
+    IMPORTS[to](CONFIG, tmp_path / "out", tmp_path / "back")
+    found = Dataset(tmp_path / "back").samples("000001")
+    assert [(row.timestep, row.camera_id) for row in found] == [(0, "c0"), (0, "c1"), (1, "c0"), (1, "c1")]
