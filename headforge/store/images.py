@@ -35,7 +35,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def decode_image_into(data: bytes, pixels: np.ndarray) -> None:
-    """Decode as `decode_image` does into `pixels` [H, W] or [H, W, 3]. Raises DataError if the picture is another size."""
+    """Decode as `decode_image` does into `pixels` [H, W] or [H, W, 3]. DataError if its size is another."""
     with _opened(data) as image:
         found = np.asarray(image)
     if found.shape != pixels.shape:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,8 +17,6 @@ from headforge.store.columns import (
     CAMERA_FIELDS,
     PARAM_FIELDS,
     REPAIR_HELP,
-    batched_camera,
-    batched_params,
     camera_columns,
     json_column,
     open_parquet,
@@ -34,7 +31,8 @@ from headforge.store.columns import (
 from headforge.store.files import sha256_file, write_json
 from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.images import decode_image, encode_png
-from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Sample
+from headforge.store.views import Views, decode_views, moment_column
+from headforge.types import NO_HEAD_MODEL, Sample
 
 SCHEMA_VERSION = 1
 KEY_COLUMNS = ("subject_id", "view", "split", "source", "seed", "yaw_deg", "pitch_deg")
@@ -60,6 +58,8 @@ MOMENT_FIELDS = [pa.field("timestep", pa.int32()), pa.field("camera_id", pa.stri
 """Columns after the others in datasets whose cameras share moments: rigs and films."""
 MOMENT_COLUMNS = tuple(field.name for field in MOMENT_FIELDS)
 VIEW_COLUMNS = tuple(name for name in SHARD_SCHEMA.names if name not in ("image", "mask"))
+MAX_OPEN_SHARDS = 256
+"""Shards that a dataset keeps open: a process may have 1024 files open on many systems."""
 
 
 @dataclass(frozen=True)
@@ -71,55 +71,6 @@ class ShardInfo:
     n_rows: int
     n_bytes: int
     sha256: str
-
-
-@dataclass(frozen=True)
-class Views:
-    """Rows of a dataset without their pictures: N views, ordered as stored."""
-
-    subject_ids: tuple[str, ...]
-    """[N]."""
-    views: np.ndarray
-    """[N] int64."""
-    splits: tuple[str, ...]
-    """[N]."""
-    sources: tuple[str, ...]
-    """[N]."""
-    seeds: np.ndarray
-    """[N] int64."""
-    camera: Camera
-    """[N]."""
-    params: HeadParams
-    """[N]."""
-    yaw_deg: np.ndarray
-    """[N] float64."""
-    pitch_deg: np.ndarray
-    """[N] float64."""
-    quality: tuple[Mapping[str, float], ...]
-    """[N]."""
-    attributes: tuple[Mapping[str, str], ...]
-    """[N]."""
-    timesteps: tuple[int | None, ...] = ()
-    """[N]; None for views that share no moment with others."""
-    camera_ids: tuple[str | None, ...] = ()
-    """[N]; None for views with a camera of their own."""
-
-    def __len__(self) -> int:
-        return len(self.subject_ids)
-
-    @cached_property
-    def rows(self) -> dict[tuple[str, int], int]:
-        """Row of each (subject_id, view)."""
-        return {key: row for row, key in enumerate(zip(self.subject_ids, self.views.tolist(), strict=True))}
-
-    @cached_property
-    def subject_rows(self) -> dict[str, slice]:
-        """Rows of each subject, in stored order; a subject's rows are consecutive."""
-        found: dict[str, slice] = {}
-        for row, subject_id in enumerate(self.subject_ids):
-            start = found[subject_id].start if subject_id in found else row
-            found[subject_id] = slice(start, row + 1)
-        return found
 
 
 def write_shard(path: Path, subjects: Iterable[Sequence[Sample]], has_moments: bool = False) -> ShardInfo:
@@ -175,11 +126,6 @@ def _stored(file: pq.ParquetFile, columns: Iterable[str]) -> list[str]:
     return [*columns, *(name for name in MOMENT_COLUMNS if name in file.schema_arrow.names)]
 
 
-def _moment(table: pa.Table, name: str) -> list:
-    """A column that files may lack, None where they do."""
-    return table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows
-
-
 def read_shard_samples(path: Path) -> list[Sample]:
     """All rows of one shard, decoded, in stored order."""
     with open_parquet(path) as file:
@@ -189,13 +135,13 @@ def read_shard_samples(path: Path) -> list[Sample]:
 def read_shard_views(path: Path) -> Views:
     """All rows of one shard without their pictures."""
     with open_parquet(path) as file:
-        return _decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
+        return decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
 
 
 def _decode_samples(table: pa.Table) -> list[Sample]:
     cameras, params = row_cameras(table), row_params(table)
     quality, attributes = read_json_column(table, "quality"), read_json_column(table, "attributes")
-    timesteps, camera_ids = _moment(table, "timestep"), _moment(table, "camera_id")
+    timesteps, camera_ids = moment_column(table, "timestep"), moment_column(table, "camera_id")
     rows = table.select([*KEY_COLUMNS, "image", "mask"]).to_pylist()
     return [
         Sample(
@@ -211,24 +157,6 @@ def _decode_samples(table: pa.Table) -> list[Sample]:
         )
         for i, row in enumerate(rows)
     ]
-
-
-def _decode_views(table: pa.Table) -> Views:
-    return Views(
-        subject_ids=tuple(table.column("subject_id").to_pylist()),
-        views=np.array(table.column("view").to_pylist(), dtype=np.int64),
-        splits=tuple(table.column("split").to_pylist()),
-        sources=tuple(table.column("source").to_pylist()),
-        seeds=np.array(table.column("seed").to_pylist(), dtype=np.int64),
-        camera=batched_camera(table),
-        params=batched_params(table),
-        yaw_deg=np.array(table.column("yaw_deg").to_pylist(), dtype=np.float64),
-        pitch_deg=np.array(table.column("pitch_deg").to_pylist(), dtype=np.float64),
-        quality=tuple(read_json_column(table, "quality")),
-        attributes=tuple(read_json_column(table, "attributes")),
-        timesteps=tuple(_moment(table, "timestep")),
-        camera_ids=tuple(_moment(table, "camera_id")),
-    )
 
 
 def write_dataset_json(
@@ -309,6 +237,10 @@ class Dataset:
     def __reduce__(self) -> tuple[type[Dataset], tuple[Path, bool]]:
         return Dataset, (self.folder, self.skip_marked)
 
+    def reopened(self) -> Dataset:
+        """The same dataset with open files of its own, for another thread."""
+        return Dataset(self.folder, self.skip_marked)
+
     @property
     def head(self) -> Path:
         """The head model's file, for `headforge.flame.files.load_head`."""
@@ -364,7 +296,7 @@ class Dataset:
         if self._skipped:
             names = pa.array(sorted(self._skipped))
             table = table.filter(pc.invert(pc.is_in(table.column("subject_id"), names)))  # pyright: ignore[reportAttributeAccessIssue]
-        return _decode_views(table)
+        return decode_views(table)
 
     @cached_property
     def _skipped(self) -> frozenset[str]:
@@ -411,6 +343,8 @@ class Dataset:
 
     def _file(self, path: Path) -> pq.ParquetFile:
         if path not in self._open:
+            while len(self._open) >= MAX_OPEN_SHARDS:
+                self._open.pop(next(iter(self._open))).close()
             self._open[path] = open_parquet(path)
         return self._open[path]
 
