@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -13,8 +15,23 @@ from numba.core.caching import FunctionCache
 _log = logging.getLogger(__name__)
 
 
+@cache
+def _sources_digest() -> str:
+    """SHA-256 of this package's modules: kernels have code and constants of other modules compiled in."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class KernelCache(FunctionCache):
-    """numba's cache on disk, for which a full disk or a file that can't be read is no error."""
+    """numba's cache on disk, for which a full disk or a file that can't be read is no error.
+
+    Unlike numba's own it sees edits in the other modules of this package.
+    """
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(sig, codegen), _sources_digest())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel, or None if there is none that can be read."""

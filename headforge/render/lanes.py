@@ -1,8 +1,8 @@
 """Explicit SIMD lanes for numba: a value that lowers to an LLVM vector of floats, and the operations on it.
 
-numba's loop vectoriser gives up on splatting's inner loop; these types spell the vector code out. `F16` and `F8` are
-16 and 8 floats, `Mask16` 16 booleans. LLVM maps them to what the processor has: one AVX-512 register, two AVX ones,
-four of SSE or NEON.
+numba's loop vectoriser gives up on splatting's inner loop; these types spell the vector code out. `F16`, `F8` and `F4`
+are 16, 8 and 4 floats, `Mask16` 16 booleans. LLVM maps them to what the processor has: one AVX-512 register, two AVX
+ones, four of SSE or NEON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numba.extending import models, overload, register_model
 # What numba makes of the function below it has another signature, which checkers can't see.
 intrinsic: Callable[..., Any] = _intrinsic
 _F32 = ir.FloatType()
-_I32 = ir.IntType(32)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 class _LanesType(types.Type):
@@ -40,6 +40,7 @@ class _MaskType(types.Type):
 
 F16 = _LanesType(16)
 F8 = _LanesType(8)
+F4 = _LanesType(4)
 MASK16 = _MaskType(16)
 
 
@@ -126,6 +127,27 @@ def _broadcast_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
     return broadcast
 
 
+@intrinsic
+def element(typing_context: Any, array: Any, index: Any) -> Any:
+    """array[index] of a flat contiguous array, for index >= 0: without numba's care for negative ones."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_element_pointer(context, builder, signature.args[0], args[0], args[1]))
+
+    return array.dtype(array, types.intp), codegen
+
+
+@intrinsic
+def element16(typing_context: Any, array: Any, index: Any) -> Any:
+    """Every lane of an F16 equal to array[index] of a flat contiguous float32 array, for index >= 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = builder.load(_element_pointer(context, builder, signature.args[0], args[0], args[1]))
+        return _splat(builder, value, 16)
+
+    return F16(array, types.intp), codegen
+
+
 def _strided_load_intrinsic(stride: int) -> Callable[..., Any]:
     @intrinsic
     def load_strided(typing_context: Any, array: Any, index: Any, component: Any) -> Any:
@@ -147,6 +169,92 @@ def _strided_load_intrinsic(stride: int) -> Callable[..., Any]:
     return load_strided
 
 
+def _strided_store_intrinsic(stride: int) -> Callable[..., Any]:
+    @intrinsic
+    def store_strided(typing_context: Any, array: Any, index: Any, components: Any) -> Any:
+        """Write a tuple of `stride` F16s as components of 16 vectors: array[index + component + stride * lane]."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+            joined = _joined(builder, list(cgutils.unpack_tuple(builder, args[2])))
+            lanes = [16 * (place % stride) + place // stride for place in range(16 * stride)]
+            mask = ir.Constant(ir.VectorType(_I32, 16 * stride), lanes)
+            values = builder.shuffle_vector(joined, ir.Constant(joined.type, ir.Undefined), mask)
+            builder.store(values, builder.bitcast(pointer, values.type.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, components), codegen
+
+    return store_strided
+
+
+@intrinsic
+def store_quarters(typing_context: Any, array: Any, index: Any, stride: Any, value: Any) -> Any:
+    """Write quarter q of an F16 to array[index + q * stride : ... + 4]; a flat contiguous float32 array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        undefined = ir.Constant(args[3].type, ir.Undefined)
+        for q in range(4):
+            mask = ir.Constant(ir.VectorType(_I32, 4), list(range(4 * q, 4 * q + 4)))
+            quarter = builder.shuffle_vector(args[3], undefined, mask)
+            place = builder.add(args[1], builder.mul(args[2], ir.Constant(args[2].type, q)))
+            pointer = _element_pointer(context, builder, signature.args[0], args[0], place)
+            builder.store(quarter, builder.bitcast(pointer, quarter.type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, F16), codegen
+
+
+@intrinsic
+def store_pairs(typing_context: Any, array: Any, index: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Write array[index + 2 * lane] = a | b << 16 and array[index + 2 * lane + 1] = c | d << 16, a flat int32 array.
+
+    The four F16 hold whole numbers in [-32768, 32767].
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integers = ir.VectorType(_I32, 16)
+        low = ir.Constant(integers, [0xFFFF] * 16)
+        whole = [builder.fptosi(x, integers) for x in args[2:]]
+        pairs = [builder.or_(builder.and_(whole[k], low), builder.shl(whole[k + 1], ir.Constant(integers, [16] * 16)))
+                 for k in (0, 2)]  # fmt: skip
+        order = ir.Constant(ir.VectorType(_I32, 32), [lane // 2 + 16 * (lane % 2) for lane in range(32)])
+        values = builder.shuffle_vector(*pairs, order)
+        pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(values, builder.bitcast(pointer, values.type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, F16, F16, F16, F16), codegen
+
+
+@intrinsic
+def store_sort_keys(typing_context: Any, array: Any, index: Any, values: Any, kept: Any) -> Any:
+    """Write to a flat uint32 array, for each lane, an integer that sorts as the float does; all ones if not kept."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integers = ir.VectorType(_I32, 16)
+        bits = builder.bitcast(args[2], integers)
+        sign = builder.ashr(bits, ir.Constant(integers, [31] * 16))
+        keys = builder.xor(bits, builder.or_(sign, ir.Constant(integers, [0x80000000] * 16)))
+        keys = builder.select(args[3], keys, ir.Constant(integers, [0xFFFFFFFF] * 16))
+        pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(keys, builder.bitcast(pointer, integers.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, F16, MASK16), codegen
+
+
+def _joined(builder: Any, vectors: list[Any]) -> Any:
+    """One after the other, two at a time; a missing second half is undefined."""
+    while len(vectors) > 1:
+        width = vectors[0].type.count
+        mask = ir.Constant(ir.VectorType(_I32, 2 * width), list(range(2 * width)))
+        if len(vectors) % 2:
+            vectors = [*vectors, ir.Constant(vectors[0].type, ir.Undefined)]
+        vectors = [builder.shuffle_vector(a, b, mask) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
 @intrinsic
 def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of array[index]."""
@@ -163,9 +271,10 @@ def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 load16_of_3, load16_of_4 = _strided_load_intrinsic(3), _strided_load_intrinsic(4)
-load16, load8 = _load_intrinsic(F16), _load_intrinsic(F8)
-store16, store8 = _store_intrinsic(F16), _store_intrinsic(F8)
-broadcast16, broadcast8 = _broadcast_intrinsic(F16), _broadcast_intrinsic(F8)
+store16_of_3, store16_of_4 = _strided_store_intrinsic(3), _strided_store_intrinsic(4)
+load16, load8, load4 = _load_intrinsic(F16), _load_intrinsic(F8), _load_intrinsic(F4)
+store16, store8, store4 = _store_intrinsic(F16), _store_intrinsic(F8), _store_intrinsic(F4)
+broadcast16, broadcast8, broadcast4 = _broadcast_intrinsic(F16), _broadcast_intrinsic(F8), _broadcast_intrinsic(F4)
 
 
 @intrinsic
@@ -299,30 +408,94 @@ def log2_roughly(typing_context: Any, x: Any) -> Any:
 
 
 @intrinsic
-def weighted_row_sum(typing_context: Any, weights: Any, first: Any, table: Any, row: Any, stride: Any) -> Any:
-    """F8 of the sum over p < 16 of weights[first + p] * table[row + p * stride : ... + 8]; flat float32 arrays.
+def transposed4(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Four vectors whose every quarter (four lanes) is the transpose of that quarter of a, b, c, d."""
 
-    Four partial sums hide the latency of the additions; their order is fixed.
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width = signature.args[0].width
+
+        def pick(one: Any, other: Any, lanes: tuple[int, ...]) -> Any:
+            # Lanes 4 to 7 are the second vector's.
+            places = [4 * quarter + (lane if lane < 4 else lane - 4 + width)
+                      for quarter in range(width // 4) for lane in lanes]  # fmt: skip
+            return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_I32, width), places))
+
+        low, high = (0, 4, 1, 5), (2, 6, 3, 7)
+        ab, cd = [pick(args[0], args[1], lanes) for lanes in (low, high)], [pick(args[2], args[3], low),
+                                                                            pick(args[2], args[3], high)]  # fmt: skip
+        rows = [pick(ab[half], cd[half], lanes) for half in range(2) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))]
+        return context.make_tuple(builder, signature.return_type, rows)
+
+    return types.UniTuple(a, 4)(a, a, a, a), codegen
+
+
+@intrinsic
+def quarters_sum(typing_context: Any, a: Any) -> Any:
+    """F4 sum of the four quarters of an F16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        undefined = ir.Constant(args[0].type, ir.Undefined)
+        quarters = [
+            builder.shuffle_vector(args[0], undefined,
+                                   ir.Constant(ir.VectorType(_I32, 4), list(range(first, first + 4))))
+            for first in range(0, 16, 4)
+        ]  # fmt: skip
+        return builder.fadd(builder.fadd(quarters[0], quarters[1]), builder.fadd(quarters[2], quarters[3]))
+
+    return F4(F16), codegen
+
+
+@intrinsic
+def weighted_row_sums(typing_context: Any, weights: Any, first: Any, table: Any, row: Any, stride: Any) -> Any:
+    """Four F8, k = 0..3: sums over p < 16 of weights[first + 16 k + p] * table[row + p * stride : ... + 8].
+
+    Flat float32 arrays. Two partial sums each hide the latency of the additions; their order is fixed.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        partial = [None] * 4
         vector = _vector_type(8)
+        partial: list[Any] = [None] * 8
         for p in range(16):
-            index = builder.add(args[1], ir.Constant(args[1].type, p))
-            weight = builder.load(_element_pointer(context, builder, signature.args[0], args[0], index))
             place = builder.add(args[3], builder.mul(args[4], ir.Constant(args[4].type, p)))
             pointer = _element_pointer(context, builder, signature.args[2], args[2], place)
             values = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
-            weight = _splat(builder, weight, 8)
-            previous = partial[p % 4]
-            if previous is None:
-                partial[p % 4] = builder.fmul(weight, values)
-            else:
-                partial[p % 4] = _call(builder, "fma", weight, values, previous)
-        return builder.fadd(builder.fadd(partial[0], partial[1]), builder.fadd(partial[2], partial[3]))
+            for k in range(4):
+                index = builder.add(args[1], ir.Constant(args[1].type, 16 * k + p))
+                weight = builder.load(_element_pointer(context, builder, signature.args[0], args[0], index))
+                weight, chain = _splat(builder, weight, 8), 2 * k + p % 2
+                previous = partial[chain]
+                partial[chain] = (builder.fmul(weight, values) if previous is None
+                                  else _call(builder, "fma", weight, values, previous))  # fmt: skip
+        sums = [builder.fadd(partial[2 * k], partial[2 * k + 1]) for k in range(4)]
+        return context.make_tuple(builder, signature.return_type, sums)
 
-    return F8(weights, types.intp, table, types.intp, types.intp), codegen
+    return types.UniTuple(F8, 4)(weights, types.intp, table, types.intp, types.intp), codegen
+
+
+@intrinsic
+def bits_of_64(typing_context: Any, masks: Any, index: Any, bit: Any) -> Any:
+    """int64 whose bit k is the bit `bit` of masks[index + k]; masks is a flat uint16 array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
+        every = ir.VectorType(ir.IntType(16), 64)
+        values = builder.load(builder.bitcast(pointer, every.as_pointer()), align=2)
+        wanted = builder.shl(ir.Constant(ir.IntType(16), 1), builder.trunc(args[2], ir.IntType(16)))
+        found = builder.icmp_unsigned("!=", builder.and_(values, _splat(builder, wanted, 64)),
+                                      ir.Constant(every, [0] * 64))  # fmt: skip
+        return builder.bitcast(found, _I64)
+
+    return types.int64(masks, types.intp, types.int64), codegen
+
+
+@intrinsic
+def lowest_bit(typing_context: Any, word: Any) -> Any:
+    """Place of the lowest bit that is set in an int64 other than 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
 
 
 def _binary(name: str) -> Callable[..., Any]:

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from headforge.errors import ConfigError
-from headforge.render import splat_kernels, splat_project
+from headforge.render import splat_kernels, splat_project, splat_project_backward
 from headforge.render.scratch import borrow, give_back
-from headforge.render.splat_project import GEOMETRY, MOMENTS, PART
+from headforge.render.splat_project import GEOMETRY, PART
+from headforge.render.splat_project_backward import MOMENTS
 from headforge.render.splat_scene import SplatScene
 from headforge.render.threads import kernel_threads, run_ranges
 
@@ -71,11 +72,13 @@ class _Bins:
     """One image's records and tile lists, kept for the way back."""
 
     records: np.ndarray
+    boxes: np.ndarray
     tile_starts: np.ndarray
     entries: np.ndarray
+    masks: np.ndarray
     pair_starts: np.ndarray
     pair_entries: np.ndarray
-    used: np.ndarray
+    used_ends: np.ndarray
 
 
 class _Splat(torch.autograd.Function):
@@ -97,9 +100,11 @@ class _Splat(torch.autograd.Function):
         b, m, h, w = scene.n_scenes, scene.n_cameras, scene.height, scene.width
         image, transmittance = torch.empty(b, m, h, w, scene.n_channels), torch.empty(b, m, h, w)
         with_pairs = any(ctx.needs_input_grad)
-        arrays = [_arrays(tensors, scene, k, c) for k in range(b) for c in range(m)]
-        pixels = zip(image.flatten(0, 1).numpy(), transmittance.flatten(0, 1).numpy(), strict=True)
-        bins = [_forward_image(a, scene, *planes, with_pairs) for a, planes in zip(arrays, pixels, strict=True)]
+        values = [x.detach().numpy() for x in tensors]
+        arrays = [_arrays(values, scene, k, c) for k in range(b) for c in range(m)]
+        images, transmittances = image.flatten(0, 1).numpy(), transmittance.flatten(0, 1).numpy()
+        planes = zip(arrays, images, transmittances, strict=True)
+        bins = [_forward_image(a, scene, pixels, light, with_pairs) for a, pixels, light in planes]
         if with_pairs:
             ctx.scene, ctx.arrays, ctx.bins, ctx.has_background = scene, arrays, bins, backgrounds is not None
             ctx.save_for_backward(image, transmittance, *tensors)
@@ -109,101 +114,101 @@ class _Splat(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_image: Tensor, grad_alpha: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         image, transmittance, *tensors = ctx.saved_tensors
-        scene: SplatScene = ctx.scene
-        m = scene.n_cameras
-        grad_image, grad_alpha = grad_image.contiguous(), grad_alpha.contiguous()
-        inputs = tensors[:6] + ([tensors[7]] if ctx.has_background else [])
-        grads = [torch.zeros_like(x) for x in inputs]
-        pixels = zip(
-            *(x.flatten(0, 1).numpy() for x in (image, transmittance, grad_image, grad_alpha[..., 0])), strict=True
-        )
-        for n, planes in enumerate(pixels):
+        m = ctx.scene.n_cameras
+        inputs = tensors[:6] + tensors[7:]
+        # A single image overwrites; of several, each adds to what they share.
+        is_alone = len(ctx.arrays) == 1
+        grads = [torch.empty_like(x) if is_alone else torch.zeros_like(x) for x in inputs]
+        values = [grad.numpy() for grad in grads]
+        pixels = [x.numpy() for x in (image, transmittance, grad_image.contiguous(), grad_alpha[..., 0].contiguous())]
+        for n, (arrays, bins) in enumerate(zip(ctx.arrays, ctx.bins, strict=True)):
             k, c = divmod(n, m)
-            places = _places(tensors, k, c)
-            into = [grad[place].numpy() for grad, place in zip(grads[:5], places, strict=False)]
-            view, background = _backward_image(ctx.arrays[n], ctx.bins[n], scene, list(planes), into)
-            grads[5][k, c] = torch.from_numpy(view)
+            into = [grad[place] for grad, place in zip(values, _places(values, k, c), strict=False)]
+            planes = [x[k, c] for x in pixels]
+            values[5][k, c], background = _backward_image(arrays, bins, ctx.scene, planes, into, is_alone)
             if ctx.has_background:
-                grads[6][k, c] = torch.from_numpy(background)
+                values[6][k, c] = background
         return (*grads, None) if ctx.has_background else (*grads, None, None)
 
 
-def _places(tensors: list[Tensor], k: int, c: int) -> list[tuple[int, ...]]:
-    """Where scene k, camera c is in each tensor; shared ones have a leading 1."""
-    places: list[tuple[int, ...]] = [(k if len(x) > 1 else 0,) for x in tensors]
-    places[4] = (*places[4], c if tensors[4].shape[1] > 1 else 0)
-    return places[:4] + [places[4]] + [(k, c)] * (len(tensors) - 6)
+def _places(arrays: list[np.ndarray], k: int, c: int) -> list[tuple[int, ...]]:
+    """Where scene k, camera c is in means, quats, scales, opacities and colors; shared ones have a leading 1."""
+    places: list[tuple[int, ...]] = [(k if len(x) > 1 else 0,) for x in arrays[:5]]
+    places[4] = (*places[4], c if arrays[4].shape[1] > 1 else 0)
+    return places
 
 
-def _arrays(tensors: list[Tensor], scene: SplatScene, k: int, c: int) -> _Arrays:
-    index = _places(tensors, k, c)
+def _arrays(values: list[np.ndarray], scene: SplatScene, k: int, c: int) -> _Arrays:
     means, quats, scales, opacities, colors = (
-        x.detach()[place].numpy() for x, place in zip(tensors[:5], index, strict=False)
+        x[place] for x, place in zip(values, _places(values, k, c), strict=False)
     )
     background = np.zeros(scene.n_channels, np.float32)
-    if len(tensors) == 8:
-        background[: colors.shape[-1]] = tensors[7][k, c].detach().numpy()
-    viewmat, K = tensors[5][k, c].detach().numpy(), tensors[6][k, c].numpy()
-    return _Arrays(means, quats, scales, opacities, colors, viewmat, K, background)
+    if len(values) == 8:
+        background[: values[7].shape[-1]] = values[7][k, c]
+    return _Arrays(means, quats, scales, opacities, colors, values[5][k, c], values[6][k, c], background)
 
 
 def _forward_image(
     arrays: _Arrays, scene: SplatScene, image: np.ndarray, transmittance: np.ndarray, with_pairs: bool
 ) -> _Bins:
     n, width, height = len(arrays.means), scene.width, scene.height
+    n_padded, n_colors = -(-n // 16) * 16, arrays.colors.shape[1]
     tiles_x, tiles_y = -(-width // splat_kernels.TILE), -(-height // splat_kernels.TILE)
     stride = GEOMETRY + -(-scene.n_channels // 4) * 4
-    records, keys = borrow(n * stride), np.empty(n, np.uint32)
-    boxes = records.view(np.int32)
+    records, boxes, keys = borrow(n_padded * stride), np.empty(2 * n_padded, np.int32), np.empty(n_padded, np.uint32)
     flat = (arrays.means.reshape(-1), arrays.quats.reshape(-1), arrays.scales.reshape(-1), arrays.opacities)
     camera = (arrays.viewmat, arrays.K, width, height, np.float32(scene.eps2d))
     run_ranges(
         lambda first, last: splat_project.project(
-            first, last, n, *flat, arrays.colors, *camera, np.float32(scene.near_plane), scene.antialiased,
-            scene.with_depth, stride, records, boxes, keys),
+            first, last, n, *flat, arrays.colors.reshape(-1), n_colors, *camera, np.float32(scene.near_plane),
+            scene.antialiased, scene.with_depth, stride, records, boxes, keys),
         -(-n // PART),
     )  # fmt: skip
     order = splat_kernels.sort_visible(keys)
-    tile_starts, entries, pair_starts, pair_entries = splat_kernels.bin_tiles(
-        keys, order, stride, boxes, tiles_x, tiles_y, with_pairs
+    tile_starts, entries, masks, pair_starts, pair_entries = splat_kernels.bin_tiles(
+        keys, order, boxes, tiles_x, tiles_y, with_pairs
     )
-    used = np.empty(tiles_x * tiles_y, np.int64)
+    used_ends = np.empty(tiles_x * tiles_y, np.int64)
     run_ranges(
         lambda first, last: splat_kernels.raster(
-            first, last, tiles_x, width, height, tile_starts, entries, stride, records, boxes, arrays.background, image,
-            transmittance, used),
+            first, last, tiles_x, width, height, tile_starts, entries, masks, stride, records, arrays.background, image,
+            transmittance, used_ends),
         tiles_x * tiles_y,
     )  # fmt: skip
-    bins = _Bins(records, tile_starts, entries, pair_starts, pair_entries, used)
+    bins = _Bins(records, boxes, tile_starts, entries, masks, pair_starts, pair_entries, used_ends)
     weakref.finalize(bins, give_back, records)
     return bins
 
 
 def _backward_image(
-    arrays: _Arrays, bins: _Bins, scene: SplatScene, pixels: list[np.ndarray], grads: list[np.ndarray]
+    arrays: _Arrays,
+    bins: _Bins,
+    scene: SplatScene,
+    pixels: list[np.ndarray],
+    grads: list[np.ndarray],
+    is_first: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add one image's gradients to `grads` (means to colours); return those of its viewmat and background."""
+    """Write one image's gradients to `grads` (means to colours), or add them; return its viewmat's and background's."""
     n, n_channels, width, height = len(arrays.means), scene.n_channels, scene.width, scene.height
-    tiles_x, n_tiles = -(-width // splat_kernels.TILE), len(bins.used)
-    stride, slot_stride = GEOMETRY + -(-n_channels // 4) * 4, MOMENTS + -(-n_channels // 8) * 8
-    slot_starts = np.cumsum(bins.used) - bins.used
-    slots = borrow(int(bins.used.sum()) * slot_stride)
+    tiles_x, n_tiles = -(-width // splat_kernels.TILE), len(bins.used_ends)
+    stride, slot_stride = GEOMETRY + -(-n_channels // 4) * 4, MOMENTS + max(-(-n_channels // 8) * 8, 8)
+    slots = borrow(len(bins.entries) * slot_stride)
     background_parts = np.empty((n_tiles, n_channels), np.float32)
-    boxes = bins.records.view(np.int32)
     run_ranges(
         lambda first, last: splat_kernels.raster_backward(
-            first, last, tiles_x, width, height, bins.tile_starts, bins.used, slot_starts, bins.entries, stride,
-            bins.records, boxes, *pixels, slots, slot_stride, background_parts),
+            first, last, tiles_x, width, height, bins.tile_starts, bins.used_ends, bins.entries, bins.masks, stride,
+            bins.records, *pixels, slots, slot_stride, background_parts),
         n_tiles,
     )  # fmt: skip
     view_parts = np.empty((-(-n // PART), 3, 4))
     flat = (arrays.means.reshape(-1), arrays.quats.reshape(-1), arrays.scales.reshape(-1), arrays.opacities)
     camera = (arrays.viewmat, arrays.K, width, height, np.float32(scene.eps2d), np.float32(scene.near_plane))
-    pairs = (stride, boxes, tiles_x, bins.pair_starts, bins.pair_entries, bins.tile_starts, bins.used)
+    pairs = (bins.boxes, tiles_x, bins.pair_starts, bins.pair_entries, bins.used_ends)
+    flat_grads = [x.reshape(-1) for x in grads]
     run_ranges(
-        lambda first, last: splat_project.project_backward(
-            first, last, n, *flat, *camera, scene.antialiased, scene.with_depth, *pairs,
-            slot_starts - bins.tile_starts[:-1], slots, slot_stride, *grads, view_parts),
+        lambda first, last: splat_project_backward.project_backward(
+            first, last, n, *flat, *camera, scene.antialiased, scene.with_depth, *pairs, slots, slot_stride,
+            arrays.colors.shape[1], is_first, *flat_grads, view_parts),
         len(view_parts),
     )  # fmt: skip
     give_back(slots)

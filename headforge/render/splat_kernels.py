@@ -6,7 +6,6 @@ are the lanes of one vector. Every sum has an order that depends on the data onl
 parts, tiles write their gradients to slots of their own, and slots are added in tile order. So the result does not
 depend on how parts and tiles are spread over threads.
 
-All kernels that call each other are in this module: numba's on-disk cache does not see edits in other modules.
 Arrays are float32 and contiguous; helpers on lanes take them flat.
 """
 
@@ -19,26 +18,36 @@ import numpy as np
 from headforge.render.jit import kernel
 from headforge.render.lanes import (
     any_lane,
+    bits_of_64,
+    broadcast4,
     broadcast16,
+    element,
+    element16,
     exp2,
     fma,
+    load4,
     load8,
     load16,
+    lowest_bit,
+    maximum,
     minimum,
-    negative_magnitude,
     prefetch,
+    quarters_sum,
     select,
+    store4,
     store8,
     store16,
-    weighted_row_sum,
+    transposed4,
+    weighted_row_sums,
 )
 from headforge.render.projection import ALPHA_CAP, ALPHA_MIN, TRANSMITTANCE_STOP
-from headforge.render.splat_project import GEOMETRY, HIDDEN, MOMENTS
+from headforge.render.splat_project import GEOMETRY, HIDDEN, tile_range
+from headforge.render.splat_project_backward import MOMENTS
 
 CHUNK = 256
-"""Tile entries that are spread over the tile's blocks at a time."""
+"""Tile entries that are handled block by block at a time; a multiple of 64."""
 AHEAD = 12
-"""How many records ahead the cache is asked for."""
+"""How many boxes ahead the cache is asked for."""
 TILE, BLOCK = 16, 4
 Array: TypeAlias = Any
 Lanes: TypeAlias = Any
@@ -48,18 +57,11 @@ _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.flo
 _CAP, _MIN, _STOP = np.float32(ALPHA_CAP), np.float32(ALPHA_MIN), np.float32(TRANSMITTANCE_STOP)
 _FAINTEST = np.float32(-8.1)
 """Exponents below this (2^-8.1 < ALPHA_MIN) can't be seen, whatever the opacity, and are kept out of `exp2`."""
-
-
-def block_basis() -> np.ndarray:
-    """[16, 8] the polynomials 1, x, y, x^2, xy, y^2, 0, 0 at a block's pixels, relative to the block's middle."""
-    lane = np.arange(16)
-    x, y = lane % BLOCK - 1.5, lane // BLOCK - 1.5
-    return np.stack([np.ones(16), x, y, x * x, x * y, y * y, 0 * x, 0 * x], axis=1).astype(np.float32)
-
-
-BLOCK_BASIS = block_basis().ravel()
-LANE_X = np.ascontiguousarray(block_basis()[:, 1])
-LANE_Y = np.ascontiguousarray(block_basis()[:, 2])
+_OUTER, _INNER = np.float32(1.5), np.float32(0.5)
+"""How far the outer and inner columns of a block are from its middle."""
+LANE_X = (np.arange(16) % BLOCK - 1.5).astype(np.float32)
+LANE_Y = (np.arange(16) // BLOCK - 1.5).astype(np.float32)
+"""A block's pixel centres relative to its middle."""
 
 
 @kernel()
@@ -95,89 +97,93 @@ def sort_visible(keys: Array) -> Array:
     return ids
 
 
+@kernel(inline="always")
+def _touched_blocks(boxes: Array, i: int, left: int, top: int) -> int:
+    """Bit b is set if the box touches block b of the tile at (left, top)."""
+    x, y = element(boxes, 2 * i), element(boxes, 2 * i + 1)
+    x0, x1 = max((x & 0xFFFF) - left, 0) >> 2, min((x >> 16) - left, TILE - 1) >> 2
+    y0, y1 = max((y & 0xFFFF) - top, 0) >> 2, min((y >> 16) - top, TILE - 1) >> 2
+    columns = ((2 << x1) - (1 << x0)) * 0x1111
+    return columns & ((16 << 4 * y1) - (1 << 4 * y0))
+
+
 @kernel()
 def bin_tiles(
-    keys: Array, order: Array, stride: int, boxes: Array, tiles_x: int, tiles_y: int, with_pairs: bool
-) -> tuple[Array, Array, Array, Array]:
+    keys: Array, order: Array, boxes: Array, tiles_x: int, tiles_y: int, with_pairs: bool
+) -> tuple[Array, Array, Array, Array, Array]:
     """Lists of Gaussians per tile, each from near to far.
 
-    Returns tile_starts [T + 1], entries [E] (Gaussian ids), and for the way back pair_starts [N + 1] (first pair of
-    each Gaussian) and pair_entries [E] (the entry of each pair, a Gaussian's tiles row by row).
+    Returns tile_starts [T + 1], entries [E] (Gaussian ids), masks [E + 64] (bit b: the entry's box touches block b),
+    and for the way back pair_starts [N + 1] (first pair of each Gaussian) and pair_entries [E] (the entry of each
+    pair, a Gaussian's tiles row by row).
     """
     tile_starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
-    pair_starts = np.zeros(len(keys) + 1, np.int64)
+    pair_starts = np.empty(len(keys) + 1, np.int32)
+    n_pairs = 0
     for i in range(len(keys)):
-        pair_starts[i + 1] = pair_starts[i]
+        pair_starts[i] = n_pairs
         if keys[i] == HIDDEN:
             continue
-        x, y = boxes[i * stride + 6], boxes[i * stride + 7]
-        for ty in range((y & 0xFFFF) >> 4, (y >> 20) + 1):
-            for tx in range((x & 0xFFFF) >> 4, (x >> 20) + 1):
+        x0, x1, y0, y1 = tile_range(boxes, i)
+        n_pairs += (x1 - x0 + 1) * (y1 - y0 + 1)
+        if x0 == x1 and y0 == y1:
+            tile_starts[y0 * tiles_x + x0 + 1] += 1
+            continue
+        for ty in range(y0, y1 + 1):
+            for tx in range(x0, x1 + 1):
                 tile_starts[ty * tiles_x + tx + 1] += 1
-                pair_starts[i + 1] += 1
+    pair_starts[len(keys)] = n_pairs
     for t in range(tiles_x * tiles_y):
         tile_starts[t + 1] += tile_starts[t]
     cursor = tile_starts[:-1].copy()
-    entries = np.empty(tile_starts[-1], np.int32)
-    pair_entries = np.empty(tile_starts[-1] if with_pairs else 0, np.int32)
+    entries, masks = np.empty(n_pairs, np.int32), np.zeros(n_pairs + 64, np.uint16)
+    pair_entries = np.empty(n_pairs if with_pairs else 0, np.int32)
     for j in range(len(order)):
         if j + AHEAD < len(order):
-            prefetch(boxes, np.int64(order[j + AHEAD]) * stride)
+            prefetch(boxes, np.int64(order[j + AHEAD]) * 2)
+            prefetch(pair_starts, np.int64(order[j + AHEAD]))
         i = np.int64(order[j])
-        x, y = boxes[i * stride + 6], boxes[i * stride + 7]
+        x0, x1, y0, y1 = tile_range(boxes, i)
         pair = pair_starts[i]
-        for ty in range((y & 0xFFFF) >> 4, (y >> 20) + 1):
-            for tx in range((x & 0xFFFF) >> 4, (x >> 20) + 1):
+        for ty in range(y0, y1 + 1):
+            for tx in range(x0, x1 + 1):
                 tile = ty * tiles_x + tx
-                place = cursor[tile]
+                place = element(cursor, tile)
                 cursor[tile] = place + 1
                 entries[place] = i
+                masks[place] = _touched_blocks(boxes, i, tx * TILE, ty * TILE)
                 if with_pairs:
                     pair_entries[pair] = place
                     pair += 1
-    return tile_starts, entries, pair_starts, pair_entries
+    return tile_starts, entries, masks, pair_starts, pair_entries
 
 
 @kernel(inline="always")
-def _spread_chunk(
-    first: int,
-    last: int,
-    end: int,
-    entries: Array,
-    boxes: Array,
-    stride: int,
-    left: int,
-    top: int,
-    alive: Array,
-    lists: Array,
-    counts: Array,
-) -> None:
-    """List the entries first..last for each live block that their boxes touch: entry number in the chunk."""
+def _start_tile(left: int, top: int, width: int, height: int, light: Array) -> int:
+    """Transmittance 1, or 0 outside the image; bit b of the result is set if block b has a pixel on the image."""
+    alive = 0
     for b in range(16):
-        counts[b] = 0
-    for e in range(first, last):
-        if e + AHEAD < end:
-            prefetch(boxes, np.int64(entries[e + AHEAD]) * stride)
-        at = np.int64(entries[e]) * stride
-        x, y = boxes[at + 6], boxes[at + 7]
-        bx0, bx1 = max((x & 0xFFFF) - left, 0) >> 2, min((x >> 16) - left, TILE - 1) >> 2
-        by0, by1 = max((y & 0xFFFF) - top, 0) >> 2, min((y >> 16) - top, TILE - 1) >> 2
-        for by in range(by0, by1 + 1):
-            for bx in range(bx0, bx1 + 1):
-                b = by * BLOCK + bx
-                if alive[b]:
-                    lists[b * CHUNK + counts[b]] = e - first
-                    counts[b] += 1
+        x, y = left + b % BLOCK * BLOCK, top + b // BLOCK * BLOCK
+        for p in range(16):
+            light[b * 16 + p] = _ONE if x + p % BLOCK < width and y + p // BLOCK < height else _ZERO
+        if x < width and y < height:
+            alive |= 1 << b
+    return alive
 
 
 @kernel(inline="always")
-def _start_block(b: int, left: int, top: int, width: int, height: int, transmittance: Array) -> bool:
-    """Transmittance 1, or -1 (ended) outside the image; true if any pixel of the block is on the image."""
-    x, y = left + b % BLOCK * BLOCK, top + b // BLOCK * BLOCK
-    for p in range(16):
-        inside = x + p % BLOCK < width and y + p // BLOCK < height
-        transmittance[b * 16 + p] = _ONE if inside else -_ONE
-    return x < width and y < height
+def _fetch(first: int, last: int, masks: Array, alive: int, entries: Array, records: Array, stride: int) -> None:
+    """Ask the cache for the records of the entries that touch a live block."""
+    for e in range(first, last):
+        # Without a branch, which could not be foretold: the others ask for the first record.
+        prefetch(records, np.int64(element(entries, e)) * stride * ((element(masks, e) & alive) != 0))
+
+
+@kernel(inline="always")
+def _listed(masks: Array, at: int, last: int, b: int) -> int:
+    """Bit k is set if entry at + k < last touches block b; 64 entries."""
+    word = bits_of_64(masks, at, b)
+    return word if last - at >= 64 else word & ((1 << (last - at)) - 1)
 
 
 @kernel()
@@ -189,41 +195,43 @@ def raster(
     height: int,
     tile_starts: Array,
     entries: Array,
+    masks: Array,
     stride: int,
     records: Array,
-    boxes: Array,
     background: Array,
     image: Array,
     transmittance: Array,
-    used: Array,
+    used_ends: Array,
 ) -> None:
-    """Fill image [H, W, C], the final transmittance [H, W] and how many entries each tile used [T]."""
+    """Fill image [H, W, C], the final transmittance [H, W] and where the entries that each tile used end [T]."""
     n_channels = image.shape[2]
     padded = stride - GEOMETRY
-    light, sums = np.empty(256, np.float32), np.empty(16 * padded * 16, np.float32)
+    light, ended = np.empty(256, np.float32), np.empty(256, np.float32)
+    sums = np.empty(16 * padded * 16, np.float32)
     weights, hits = np.empty(CHUNK * 16, np.float32), np.empty(CHUNK, np.int64)
-    lists, counts, alive = np.empty(16 * CHUNK, np.int64), np.empty(16, np.int64), np.empty(16, np.bool_)
     for tile in range(first_tile, last_tile):
         left, top = tile % tiles_x * TILE, tile // tiles_x * TILE
         first, end = tile_starts[tile], tile_starts[tile + 1]
         sums[:] = _ZERO
-        n_alive = 0
-        for b in range(16):
-            alive[b] = _start_block(b, left, top, width, height, light)
-            n_alive += alive[b]
-        while first < end and n_alive > 0:
+        ended[:] = _ZERO
+        alive = _start_tile(left, top, width, height, light)
+        _fetch(first, min(first + CHUNK, end), masks, alive, entries, records, stride)
+        while first < end and alive != 0:
             last = min(first + CHUNK, end)
-            _spread_chunk(first, last, end, entries, boxes, stride, left, top, alive, lists, counts)
+            _fetch(last, min(last + CHUNK, end), masks, alive, entries, records, stride)
             for b in range(16):
-                if counts[b] == 0:
+                if (alive >> b) & 1 == 0:
                     continue
-                n, alive[b] = _weigh(b, counts[b], first, lists, entries, records, stride, left, top, light, weights,
-                                     hits)  # fmt: skip
-                n_alive -= not alive[b]
-                _add_colors(n, hits, weights, records, padded, sums, b * padded * 16)
+                n, is_open = _weigh(b, first, last, masks, entries, records, stride, left, top, light, ended, weights,
+                                    hits)  # fmt: skip
+                if not is_open:
+                    alive ^= 1 << b
+                if n > 0:
+                    _add_colors(n, hits, weights, records, padded, sums, b * padded * 16)
             first = last
-        used[tile] = first - tile_starts[tile]
-        _write_tile(left, top, width, height, n_channels, padded, sums, light, background, image, transmittance)
+        used_ends[tile] = first
+        _write_tile(left, top, width, height, n_channels, padded, sums, light, ended, background, image,
+                    transmittance)  # fmt: skip
 
 
 @kernel(inline="always")
@@ -237,50 +245,62 @@ def _block_pixels(b: int, left: int, top: int) -> tuple[Lanes, ...]:
 @kernel(inline="always")
 def _exponent(records: Array, at: int, x: Lanes, y: Lanes) -> Lanes:
     """Base 2 exponent of a Gaussian at a block's pixels."""
-    dx, dy = broadcast16(records[at]) - x, broadcast16(records[at + 1]) - y
-    along = fma(broadcast16(records[at + 3]), dy, broadcast16(records[at + 2]) * dx)
-    return fma(along, dx, broadcast16(records[at + 4]) * dy * dy)
+    dx, dy = element16(records, at) - x, element16(records, at + 1) - y
+    along = fma(element16(records, at + 3), dy, element16(records, at + 2) * dx)
+    return fma(along, dx, element16(records, at + 4) * dy * dy)
 
 
 @kernel(inline="always")
 def _weigh(
     b: int,
-    count: int,
     first: int,
-    lists: Array,
+    last: int,
+    masks: Array,
     entries: Array,
     records: Array,
     stride: int,
     left: int,
     top: int,
     light: Array,
+    ended: Array,
     weights: Array,
     hits: Array,
 ) -> tuple[int, bool]:
-    """Weights of a block's listed Gaussians that it sees; returns how many, and whether any pixel is still open."""
+    """Weights of a block's Gaussians that it sees; returns how many, and whether any pixel is still open.
+
+    `light` is the transmittance of open pixels and 0 of others, `ended` that of pixels that have ended and 0 of others.
+    """
     x, y = _block_pixels(b, left, top)
     zero, least, stop = broadcast16(_ZERO), broadcast16(_MIN), broadcast16(_STOP)
     cap, faintest = broadcast16(_CAP), broadcast16(_FAINTEST)
-    before = load16(light, b * 16)
+    before, final = load16(light, b * 16), load16(ended, b * 16)
     n, is_open = 0, True
-    for k in range(count):
-        at = np.int64(entries[first + lists[b * CHUNK + k]]) * stride
-        exponent = _exponent(records, at, x, y)
-        near = (exponent >= faintest) & (exponent <= zero) & (before > zero)
-        if not any_lane(near):
-            continue
-        alpha = minimum(broadcast16(records[at + 5]) * exp2(exponent), cap)
-        alpha = select(near & (alpha >= least), alpha, zero)
-        after = before - before * alpha
-        ends = after <= stop
-        store16(weights, n * 16, select(ends, zero, alpha * before))
-        hits[n] = at + GEOMETRY
-        n += 1
-        before = select(ends, negative_magnitude(before), after)
-        if not any_lane(before > zero):
-            is_open = False
+    for at in range(first, last, 64):
+        word = _listed(masks, at, last, b)
+        while word != 0:
+            record = np.int64(element(entries, at + lowest_bit(word))) * stride
+            word &= word - 1
+            exponent = _exponent(records, record, x, y)
+            near = (exponent >= faintest) & (exponent <= zero)
+            if not any_lane(near & (before > zero)):
+                continue
+            alpha = minimum(element16(records, record + 5) * exp2(exponent), cap)
+            alpha = select(near & (alpha >= least), alpha, zero)
+            weight = alpha * before
+            after = before - weight
+            ends = after <= stop
+            store16(weights, n * 16, select(ends, zero, weight))
+            hits[n] = record + GEOMETRY
+            n += 1
+            final = select(ends, maximum(final, before), final)
+            before = select(ends, zero, after)
+            if not any_lane(before > zero):
+                is_open = False
+                break
+        if not is_open:
             break
     store16(light, b * 16, before)
+    store16(ended, b * 16, final)
     return n, is_open
 
 
@@ -292,11 +312,11 @@ def _add_colors(n: int, hits: Array, weights: Array, records: Array, padded: int
         sum0, sum1 = load16(sums, at), load16(sums, at + 16)
         sum2, sum3 = load16(sums, at + 32), load16(sums, at + 48)
         for k in range(n):
-            weight, color = load16(weights, k * 16), hits[k] + c
-            sum0 = fma(weight, broadcast16(records[color]), sum0)
-            sum1 = fma(weight, broadcast16(records[color + 1]), sum1)
-            sum2 = fma(weight, broadcast16(records[color + 2]), sum2)
-            sum3 = fma(weight, broadcast16(records[color + 3]), sum3)
+            weight, color = load16(weights, k * 16), element(hits, k) + c
+            sum0 = fma(weight, element16(records, color), sum0)
+            sum1 = fma(weight, element16(records, color + 1), sum1)
+            sum2 = fma(weight, element16(records, color + 2), sum2)
+            sum3 = fma(weight, element16(records, color + 3), sum3)
         store16(sums, at, sum0)
         store16(sums, at + 16, sum1)
         store16(sums, at + 32, sum2)
@@ -313,6 +333,7 @@ def _write_tile(
     padded: int,
     sums: Array,
     light: Array,
+    ended: Array,
     background: Array,
     image: Array,
     transmittance: Array,
@@ -320,7 +341,7 @@ def _write_tile(
     for y in range(top, min(top + TILE, height)):
         for x in range(left, min(left + TILE, width)):
             b, p = ((y - top) >> 2 << 2) + ((x - left) >> 2), ((y - top) & 3) * 4 + ((x - left) & 3)
-            rest = abs(light[b * 16 + p])
+            rest = max(light[b * 16 + p], ended[b * 16 + p])
             transmittance[y, x] = rest
             for c in range(n_channels):
                 image[y, x, c] = sums[(b * padded + c) * 16 + p] + rest * background[c]
@@ -334,12 +355,11 @@ def raster_backward(
     width: int,
     height: int,
     tile_starts: Array,
-    used: Array,
-    slot_starts: Array,
+    used_ends: Array,
     entries: Array,
+    masks: Array,
     stride: int,
     records: Array,
-    boxes: Array,
     image: Array,
     transmittance: Array,
     grad_image: Array,
@@ -348,7 +368,7 @@ def raster_backward(
     slot_stride: int,
     background_parts: Array,
 ) -> None:
-    """Fill one gradient slot per used entry (MOMENTS, then colours) and each tile's gradient of the background.
+    """Fill the gradient slots of used entries (MOMENTS, then colours) and each tile's gradient of the background.
 
     Pixels are walked from front to back as in `raster`; what lies behind a Gaussian is the rest of a running total.
     """
@@ -356,29 +376,29 @@ def raster_backward(
     light, rest = np.empty(256, np.float32), np.empty(256, np.float32)
     by_channel, by_pixel = np.zeros(256 * padded, np.float32), np.zeros(256 * lanes, np.float32)
     weights, pulls = np.empty(CHUNK * 16, np.float32), np.empty(CHUNK * 16, np.float32)
-    hits, moments = np.empty(CHUNK, np.int64), np.empty(8, np.float32)
-    lists, counts, alive = np.empty(16 * CHUNK, np.int64), np.empty(16, np.int64), np.empty(16, np.bool_)
+    hits, offsets = np.empty(CHUNK, np.int64), np.empty(2 * CHUNK, np.float32)
     for tile in range(first_tile, last_tile):
         left, top = tile % tiles_x * TILE, tile // tiles_x * TILE
         _read_gradients(tile, left, top, width, height, padded, lanes, image, transmittance, grad_image, grad_alpha,
                         by_channel, by_pixel, rest, background_parts)  # fmt: skip
-        if used[tile] == 0:
+        first, end = tile_starts[tile], used_ends[tile]
+        if first == end:
             continue
-        for b in range(16):
-            alive[b] = _start_block(b, left, top, width, height, light)
-        first, end = tile_starts[tile], tile_starts[tile] + used[tile]
+        alive = _start_tile(left, top, width, height, light)
+        _fetch(first, min(first + CHUNK, end), masks, alive, entries, records, stride)
         while first < end:
             last = min(first + CHUNK, end)
-            slot = slot_starts[tile] + first - tile_starts[tile]
-            slots[slot * slot_stride : (slot + last - first) * slot_stride] = _ZERO
-            _spread_chunk(first, last, end, entries, boxes, stride, left, top, alive, lists, counts)
+            _fetch(last, min(last + CHUNK, end), masks, alive, entries, records, stride)
+            slots[first * slot_stride : last * slot_stride] = _ZERO
             for b in range(16):
-                if counts[b] == 0:
+                if (alive >> b) & 1 == 0:
                     continue
-                n, alive[b] = _pull(b, counts[b], first, lists, entries, records, stride, padded, left, top, light,
-                                    rest, by_channel, weights, pulls, hits)  # fmt: skip
-                _add_slots(b, n, first, slot, hits, entries, records, stride, left, top, weights, pulls, by_pixel,
-                           lanes, moments, slots, slot_stride)  # fmt: skip
+                n, is_open = _pull(b, first, last, masks, entries, records, stride, padded, left, top, light, rest,
+                                   by_channel, weights, pulls, hits, offsets)  # fmt: skip
+                if not is_open:
+                    alive ^= 1 << b
+                _add_slots(n, hits, offsets, weights, pulls, by_pixel, b * 16 * lanes, lanes, slots,
+                           slot_stride)  # fmt: skip
             first = last
 
 
@@ -423,9 +443,9 @@ def _read_gradients(
 @kernel(inline="always")
 def _pull(
     b: int,
-    count: int,
     first: int,
-    lists: Array,
+    last: int,
+    masks: Array,
     entries: Array,
     records: Array,
     stride: int,
@@ -438,43 +458,59 @@ def _pull(
     weights: Array,
     pulls: Array,
     hits: Array,
+    offsets: Array,
 ) -> tuple[int, bool]:
-    """Weights, and gradients of the exponents, of a block's Gaussians; how many, and whether a pixel is still open."""
+    """Weights, and gradients of the exponents, of a block's Gaussians; how many, and whether a pixel is still open.
+
+    `hits` is their entries, `offsets` (two rows of CHUNK) their centres from the block's middle.
+    """
     x, y = _block_pixels(b, left, top)
+    middle_x = np.float32(left + b % BLOCK * BLOCK) + _TWO
+    middle_y = np.float32(top + b // BLOCK * BLOCK) + _TWO
     zero, one, least, stop = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_MIN), broadcast16(_STOP)
     cap, faintest = broadcast16(_CAP), broadcast16(_FAINTEST)
     before, behind = load16(light, b * 16), load16(rest, b * 16)
     n, is_open = 0, True
-    for k in range(count):
-        entry = lists[b * CHUNK + k]
-        at = np.int64(entries[first + entry]) * stride
-        exponent = _exponent(records, at, x, y)
-        near = (exponent >= faintest) & (exponent <= zero) & (before > zero)
-        if not any_lane(near):
-            continue
-        uncapped = broadcast16(records[at + 5]) * exp2(exponent)
-        alpha = minimum(uncapped, cap)
-        seen = near & (alpha >= least)
-        alpha = select(seen, alpha, zero)
-        after = before - before * alpha
-        ends = after <= stop
-        weight = select(ends, zero, alpha * before)
-        shade = zero
-        for c in range(0, padded, 4):
-            color, grad = at + GEOMETRY + c, (b * padded + c) * 16
-            shade = fma(broadcast16(records[color]), load16(by_channel, grad), shade)
-            shade = fma(broadcast16(records[color + 1]), load16(by_channel, grad + 16), shade)
-            shade = fma(broadcast16(records[color + 2]), load16(by_channel, grad + 32), shade)
-            shade = fma(broadcast16(records[color + 3]), load16(by_channel, grad + 48), shade)
-        behind = behind - weight * shade
-        pull = uncapped * (before * shade - behind / (one - alpha))
-        store16(weights, n * 16, weight)
-        store16(pulls, n * 16, select(seen & (uncapped <= cap), select(ends, zero, pull), zero))
-        hits[n] = entry
-        n += 1
-        before = select(ends, negative_magnitude(before), after)
-        if not any_lane(before > zero):
-            is_open = False
+    for at in range(first, last, 64):
+        word = _listed(masks, at, last, b)
+        while word != 0:
+            entry = at + lowest_bit(word)
+            record = np.int64(element(entries, entry)) * stride
+            word &= word - 1
+            exponent = _exponent(records, record, x, y)
+            near = (exponent >= faintest) & (exponent <= zero)
+            if not any_lane(near & (before > zero)):
+                continue
+            uncapped = element16(records, record + 5) * exp2(exponent)
+            alpha = minimum(uncapped, cap)
+            seen = near & (alpha >= least)
+            alpha = select(seen, alpha, zero)
+            weight = alpha * before
+            after = before - weight
+            ends = after <= stop
+            weight = select(ends, zero, weight)
+            shade = zero
+            for c in range(0, padded, 4):
+                color, grad = record + GEOMETRY + c, (b * padded + c) * 16
+                shade = fma(element16(records, color), load16(by_channel, grad), shade)
+                shade = fma(element16(records, color + 1), load16(by_channel, grad + 16), shade)
+                shade = fma(element16(records, color + 2), load16(by_channel, grad + 32), shade)
+                shade = fma(element16(records, color + 3), load16(by_channel, grad + 48), shade)
+            behind = behind - weight * shade
+            pull = uncapped * (before * shade - behind / (one - alpha))
+            store16(weights, n * 16, weight)
+            store16(pulls, n * 16, select(seen & (uncapped <= cap), select(ends, zero, pull), zero))
+            hits[n] = entry
+            offsets[n], offsets[CHUNK + n] = (
+                element(records, record) - middle_x,
+                element(records, record + 1) - middle_y,
+            )
+            n += 1
+            before = select(ends, zero, after)
+            if not any_lane(before > zero):
+                is_open = False
+                break
+        if not is_open:
             break
     store16(light, b * 16, before)
     store16(rest, b * 16, behind)
@@ -482,39 +518,73 @@ def _pull(
 
 
 @kernel(inline="always")
+def _add_rows4(array: Array, at0: int, at1: int, at2: int, at3: int, rows: tuple[Lanes, ...]) -> None:
+    """Add four F4; one after the other, since places may be equal."""
+    store4(array, at0, load4(array, at0) + rows[0])
+    store4(array, at1, load4(array, at1) + rows[1])
+    store4(array, at2, load4(array, at2) + rows[2])
+    store4(array, at3, load4(array, at3) + rows[3])
+
+
+@kernel(inline="always")
+def _add_rows8(array: Array, at0: int, at1: int, at2: int, at3: int, rows: tuple[Lanes, ...]) -> None:
+    """Add four F8; one after the other, since places may be equal."""
+    store8(array, at0, load8(array, at0) + rows[0])
+    store8(array, at1, load8(array, at1) + rows[1])
+    store8(array, at2, load8(array, at2) + rows[2])
+    store8(array, at3, load8(array, at3) + rows[3])
+
+
+@kernel(inline="always")
 def _add_slots(
-    b: int,
     n: int,
-    first: int,
-    slot: int,
     hits: Array,
-    entries: Array,
-    records: Array,
-    stride: int,
-    left: int,
-    top: int,
+    offsets: Array,
     weights: Array,
     pulls: Array,
     by_pixel: Array,
+    row: int,
     lanes: int,
-    moments: Array,
     slots: Array,
     slot_stride: int,
 ) -> None:
-    """Sum a block's pixels into the slots: moments about the block's middle, moved to each Gaussian's centre."""
-    middle_x = np.float32(left + b % BLOCK * BLOCK) + _TWO
-    middle_y = np.float32(top + b // BLOCK * BLOCK) + _TWO
-    for k in range(n):
-        at, to = np.int64(entries[first + hits[k]]) * stride, (slot + hits[k]) * slot_stride
+    """Sum a block's pixels into the slots, four Gaussians at a time: moments about their centres, then colours."""
+    for k in range(n, (n + 3) & ~3):
+        # Groups are filled up with nothing, added to a slot that is at hand.
+        hits[k], offsets[k], offsets[CHUNK + k] = hits[n - 1], _ZERO, _ZERO
+        store16(weights, k * 16, broadcast16(_ZERO))
+        store16(pulls, k * 16, broadcast16(_ZERO))
+    zero = broadcast4(_ZERO)
+    for k in range(0, n, 4):
+        m, mx, my, mxx, mxy, myy = _block_moments(pulls, k * 16)
+        dx, dy = load4(offsets, k), load4(offsets, CHUNK + k)
+        along, across = dx * m - mx, dy * m - my
+        low = transposed4(m, along, across, dx * (along - mx) + mxx)
+        high = transposed4(dx * across - dy * mx + mxy, dy * (across - my) + myy, zero, zero)
+        to0, to1 = element(hits, k) * slot_stride, element(hits, k + 1) * slot_stride
+        to2, to3 = element(hits, k + 2) * slot_stride, element(hits, k + 3) * slot_stride
+        _add_rows4(slots, to0, to1, to2, to3, low)
+        _add_rows4(slots, to0 + 4, to1 + 4, to2 + 4, to3 + 4, high)
         for c in range(0, lanes, 8):
-            color = weighted_row_sum(weights, k * 16, by_pixel, b * 16 * lanes + c, lanes)
-            store8(slots, to + MOMENTS + c, load8(slots, to + MOMENTS + c) + color)
-        store8(moments, 0, weighted_row_sum(pulls, k * 16, BLOCK_BASIS, 0, 8))
-        dx, dy = records[at] - middle_x, records[at + 1] - middle_y
-        m, mx, my = moments[0], moments[1], moments[2]
-        slots[to] += m
-        slots[to + 1] += dx * m - mx
-        slots[to + 2] += dy * m - my
-        slots[to + 3] += dx * (dx * m - _TWO * mx) + moments[3]
-        slots[to + 4] += dx * (dy * m - my) - dy * mx + moments[4]
-        slots[to + 5] += dy * (dy * m - _TWO * my) + moments[5]
+            first_color = MOMENTS + c
+            colors = weighted_row_sums(weights, k * 16, by_pixel, row + c, lanes)
+            _add_rows8(slots, to0 + first_color, to1 + first_color, to2 + first_color, to3 + first_color, colors)
+
+
+@kernel(inline="always")
+def _block_moments(pulls: Array, at: int) -> tuple[Lanes, ...]:
+    """Sums of four Gaussians' pulls times 1, x, y, x^2, x y, y^2 about the block's middle, each the lanes of an F4."""
+    # Columns of the block; the lanes of each are its four rows of four Gaussians.
+    c0, c1, c2, c3 = transposed4(
+        load16(pulls, at), load16(pulls, at + 16), load16(pulls, at + 32), load16(pulls, at + 48)
+    )
+    far, close = broadcast16(_OUTER), broadcast16(_INNER)
+    outer, inner = c0 + c3, c1 + c2
+    total, slope = outer + inner, fma(far, c3 - c0, close * (c2 - c1))
+    row = load16(LANE_Y, 0)
+    tilted = total * row
+    return (
+        quarters_sum(total), quarters_sum(slope), quarters_sum(tilted),
+        quarters_sum(fma(far * far, outer, close * close * inner)),
+        quarters_sum(slope * row), quarters_sum(tilted * row),
+    )  # fmt: skip

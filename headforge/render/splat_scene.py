@@ -158,6 +158,8 @@ def _flat(
     name: str, x: Tensor, batch: tuple[int, ...], tail: tuple[int, ...], axes: str, *, whole: bool = False
 ) -> Tensor:
     """[*, tail] to [B, tail], or to [1, tail] if it has no batch dimensions and `whole` is false."""
+    if x.shape == tail and not whole:
+        return x[None]
     lead = x.dim() - len(tail)
     fits = lead >= 0 and tuple(x.shape[lead:]) == tail and lead <= len(batch)
     fits = fits and all(s in (1, b) for s, b in zip(x.shape[:lead], batch[len(batch) - lead :], strict=True))

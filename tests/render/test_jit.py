@@ -32,6 +32,16 @@ def test_the_next_process_reads_what_this_one_compiled(cache_folder: Path) -> No
     assert sum(again.stats.cache_hits.values()) == 1
 
 
+def test_an_edit_in_another_module_of_the_package_compiles_again(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jit.kernel()(plus_one)(1) == 2
+    monkeypatch.setattr(jit, "_sources_digest", lambda: "edited")
+    again: Any = jit.kernel()(plus_one)
+    assert again(1) == 2
+    assert sum(again.stats.cache_hits.values()) == 0
+
+
 def test_a_full_disk_is_no_error(
     cache_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
