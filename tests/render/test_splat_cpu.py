@@ -155,6 +155,39 @@ def test_inside_dask_workers() -> None:
     assert all(torch.equal(picture, reference) for picture in pictures)
 
 
+def test_inside_a_dask_worker_process() -> None:
+    distributed = pytest.importorskip("distributed")
+    reference = _bits(1)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert client.gather(client.map(_bits, [1, 1, 1, 1], pure=False)) == [reference] * 4
+
+
+def _from_loader(method: str) -> torch.Tensor:
+    loader = torch.utils.data.DataLoader(Pictures(), num_workers=1, multiprocessing_context=method)
+    return torch.cat(list(loader))
+
+
+class Pictures(torch.utils.data.Dataset[torch.Tensor]):
+    """Pictures that a DataLoader's workers splat."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return draw(random_inputs(index, n=500), "cpu").image[0]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_inside_data_loader_workers(method: str) -> None:
+    expected = torch.stack([Pictures()[k] for k in range(4)])
+    assert torch.equal(_from_loader(method), expected)
+
+
 @pytest.mark.parametrize(
     ("features", "expected"),
     [("+avx2,+fma,-avx512f", "avx2"), ("+avx512f,+avx2", "avx512"), ("+sse2,-avx2", "generic"), ("+neon", "neon")],

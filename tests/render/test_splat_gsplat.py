@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor
 
 from headforge.errors import MissingExtraError
+from headforge.render import projection
 from headforge.render import splat as splat_module
 from headforge.render.splat import splat
 from tests.render.scenes import draw, random_inputs
@@ -92,3 +96,27 @@ def test_a_missing_gsplat_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MissingExtraError, match="gsplat") as caught:
         draw(random_inputs(1), "gsplat")
     assert caught.value.extra == "gpu"
+
+
+def gsplat_file(path: str) -> str:
+    """Text of a file of the installed gsplat, which need not be importable; skips without one."""
+    spec = importlib.util.find_spec("gsplat")
+    if spec is None or spec.origin is None:
+        pytest.skip("gsplat is not installed")
+    return (Path(spec.origin).parent / path).read_text()
+
+
+def test_constants_are_those_of_the_installed_gsplat() -> None:
+    raster = gsplat_file("cuda/csrc/RasterizeToPixels3DGSFwd.cu")
+    assert re.findall(r"min\(([\d.]+)f, opac", raster) == [str(projection.ALPHA_CAP)]
+    assert [float(x) for x in re.findall(r"next_T <= ([\de.-]+)f", raster)] == [projection.TRANSMITTANCE_STOP]
+    (one, levels) = re.findall(r"ALPHA_THRESHOLD \(([\d.]+)f / ([\d.]+)f\)", gsplat_file("cuda/include/Common.h"))[0]
+    assert float(one) / float(levels) == projection.ALPHA_MIN
+    fused = gsplat_file("cuda/csrc/ProjectionEWA3DGSFused.cu")
+    assert set(re.findall(r"extend = ([\d.]+)f", fused)) == {str(projection.EXTENT_SIGMAS)}
+    found = re.findall(r"(eps2d|near_plane|far_plane): float = ([\de.]+)", gsplat_file("rendering.py"))
+    # The file's first function is `rasterization`; later ones have defaults of their own.
+    defaults = dict(reversed(found))
+    assert float(defaults["eps2d"]) == projection.EPS2D_PX2
+    assert float(defaults["near_plane"]) == projection.NEAR_PLANE_M
+    assert float(defaults["far_plane"]) == projection.FAR_PLANE_M
