@@ -14,7 +14,7 @@ from flows import dvc_guard
 from flows.dvc_calls import changed_stages
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
 from flows.project import find_root, home, only_run, quiet_environment, require_space
-from flows.receipts import damaged_stages
+from flows.receipts import damaged_stages, missing_objects
 from flows.rejects import published_rejects
 from flows.stages import STAGE_NAMES, stage_named
 
@@ -83,7 +83,8 @@ def print_summary(summary: Summary) -> None:
     if summary.message:
         print(summary.message, file=sys.stderr)
     if summary.rejected:
-        print(f"{len(summary.rejected)} items were rejected:", file=sys.stderr)
+        state = "damaged" if summary.status == "damaged" else "rejected"
+        print(f"{state}: {len(summary.rejected)}", file=sys.stderr)
         for item in summary.rejected:
             print(f"  {item}", file=sys.stderr)
         print(f"help: {summary.rejected[0].help or 'look at them in the report.'}", file=sys.stderr)
@@ -113,11 +114,19 @@ def _repair_store(root: Path, stages: Sequence[str]) -> Summary:
     damaged = [name for name in damaged_stages(root) if name in stages]
     summary = Summary(status="done" if damaged else "nothing_to_do", stages=dict.fromkeys(stages, "unchanged"))
     for name in damaged:
-        print(f"{name}: objects of the store are damaged or missing; making them again.")
-        if subprocess.run([sys.executable, "-m", f"flows.{name}"], cwd=root, check=False).returncode:
+        print(f"{name}: objects of the store are damaged; making them again.")
+        if not rebuild(root, name):
             return Summary("failed", EXIT_ITEMS, {name: "failed"}, message=f"{name} could not be made again.")
         summary.stages[name] = "ran"
+    for name, keys in missing_objects(root).items():
+        if name in stages:
+            print(f"{name}: {len(keys)} objects are no longer in the store; the results made from them are complete.")
     return summary
+
+
+def rebuild(root: Path, stage: str) -> bool:
+    """Run a stage without asking DVC: it makes what is missing in the store and publishes the same files again."""
+    return subprocess.run([sys.executable, "-m", f"flows.{stage}"], cwd=root, check=False).returncode == 0
 
 
 def _finished(root: Path, request: Request, summary: Summary) -> Summary:

@@ -23,9 +23,23 @@ def read_receipts(root: Path) -> dict[str, list[str]]:
 
 
 def damaged_stages(root: Path) -> list[str]:
-    """Stages one of whose objects is gone from the store or is not what its manifest says."""
+    """Stages one of whose objects lies in the store and is not what its manifest says."""
     store = Store(store_root())
-    return [stage for stage, keys in read_receipts(root).items() if not all(store.is_intact(key) for key in keys)]
+    return [
+        stage
+        for stage, keys in read_receipts(root).items()
+        if any(store.object_path(key).is_dir() and not store.is_intact(key) for key in keys)
+    ]
+
+
+def missing_objects(root: Path) -> dict[str, list[str]]:
+    """Keys that are not in the store any more, by stage; their results are where they were published to."""
+    store = Store(store_root())
+    gone = {
+        stage: [key for key in keys if not store.object_path(key).is_dir()]
+        for stage, keys in read_receipts(root).items()
+    }
+    return {stage: keys for stage, keys in gone.items() if keys}
 
 
 def receipts_folder(root: Path) -> Path:

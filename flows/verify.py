@@ -1,76 +1,146 @@
-"""`headforge verify`: hash every copy again, in store, workspace and DVC cache."""
+"""What `headforge verify` looks at: every copy, in the store, in the workspace and in DVC's cache, hashed again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from flows.driver import Request, run_request
-from flows.outcome import EXIT_DONE, Rejection
-from flows.project import find_root, home, only_run, store_root
+from flows.project import find_root, only_run, store_root
 from flows.provenance import locked_outputs
+from flows.receipts import missing_objects
+from flows.reporting import StageProgress
 from flows.stages import DVC_CACHE, STAGE_NAMES
-from headforge.errors import StoreError
+from headforge.store.manifest import Manifest
 from headforge.store.objects import Store
 
-REPAIR_HELP = "headforge verify --repair puts bad copies aside and makes them again."
+STORE, WORKSPACE, CACHE = "store", "workspace", "DVC cache"
+ABSENT = "the object is not in the store"
 
 
-def verify(start: Path, repair: bool) -> list[Rejection]:
-    """What is damaged, or still is after the repair."""
+@dataclass(frozen=True)
+class Finding:
+    """A file or an object that is not as it should be, and what became of it."""
+
+    path: Path
+    place: str
+    """`STORE`, `WORKSPACE` or `CACHE`."""
+    reason: str
+    key: str = ""
+    """Of the object, or the MD5 that the file should have."""
+    item: str = ""
+    """What the object is, such as "synthesize/subjects 0-23", if it is known."""
+    manifest: Manifest | None = None
+    """The object's, if it can be read."""
+    outcome: str = ""
+    """What the repair did; empty if nothing was tried."""
+    good: bool = False
+    """Whether it is as it should be now."""
+
+    def __str__(self) -> str:
+        item = f" ({self.item})" if self.item else ""
+        return f"{self.path}{item}: {self.reason}" + (f" -> {self.outcome}" if self.outcome else "")
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        names = ("place", "reason", "item", "outcome", "good")
+        values: dict[str, object] = {name: getattr(self, name) for name in names}
+        return {"path": str(self.path)} | values
+
+
+def verify(start: Path) -> list[Finding]:
+    """What is damaged; nothing is changed."""
     root = find_root(start)
-    with only_run(root):
-        in_cache, in_workspace = list(damaged_cache(root)), list(damaged_workspace(root))
-        in_store = Store(store_root()).verify(repair=repair, candidates=(root / DVC_CACHE, root / "data"))
-        found = [Rejection(str(item.path), f"{item.reason} {item.outcome}".strip(), REPAIR_HELP) for item in in_store]
-        found += [Rejection(str(path), "its bytes are not those it is named for", REPAIR_HELP) for path in in_cache]
-        found += [Rejection(str(path), "its bytes are not those in dvc.lock", REPAIR_HELP) for path in in_workspace]
-        for item in found:
-            print(item)
-        if repair:
-            for path in (*in_cache, *in_workspace):
-                _put_aside(root, path)
-    if not repair or not found:
-        return found
-    summary = run_request(Request(), root)
-    if summary.exit_code != EXIT_DONE and not summary.rejected:
-        raise StoreError(root, f"not everything could be made again: {summary.message}", "run 'headforge run'.")
-    return [Rejection(str(path), "still damaged") for path in (*damaged_cache(root), *damaged_workspace(root))]
+    with only_run(root), StageProgress("verify") as progress:
+        return damaged_store(root, progress, repair=False) + damaged_files(root, progress)
 
 
-def damaged_cache(root: Path) -> Iterator[Path]:
-    """Objects of DVC's cache whose MD5 is not their name."""
-    for path in sorted((root / DVC_CACHE).glob("??/*")):
-        if path.is_file() and not path.name.endswith(".tmp") and md5_file(path) != path.parent.name + path.name[:30]:
-            yield path
+def damaged_store(root: Path, progress: StageProgress, *, repair: bool) -> list[Finding]:
+    """Objects and blobs that are damaged, and objects this project was made from that are gone.
+
+    With `repair`, those are healed that have right bytes in the workspace or in DVC's cache, and the others put aside.
+    """
+    store = Store(store_root())
+    copies = (root / DVC_CACHE, root / "data")
+    found = [
+        Finding(
+            item.path, STORE, item.reason, item.key, f"{item.stage}/{item.label}".strip("/"), item.manifest,
+            _OUTCOMES[item.outcome], item.outcome in ("healed", "removed"),
+        )
+        for item in store.verify(repair=repair, candidates=copies, progress=progress)
+    ]  # fmt: skip
+    named = {finding.key for finding in found}
+    for stage, keys in missing_objects(root).items():
+        found += [Finding(store.object_path(key), STORE, ABSENT, key, stage) for key in keys if key not in named]
+    return found
 
 
-def damaged_workspace(root: Path) -> Iterator[Path]:
-    """Published files that differ from what dvc.lock and DVC's cache say of them; missing ones included."""
+_OUTCOMES = {
+    "": "",
+    "healed": "healed from another copy",
+    "removed": "removed",
+    "quarantined": "put aside",
+}
+
+
+def damaged_files(root: Path, progress: StageProgress) -> list[Finding]:
+    """Files of the workspace that are not what dvc.lock says, and objects of DVC's cache that are not their name."""
+    cached, published = cached_files(root), published_files(root)
+    progress.start(len(cached) + len(published), "file")
+    found = []
+    for place, files, reason in (
+        (CACHE, cached, "its bytes are not those it is named for"),
+        (WORKSPACE, published, "its bytes are not those in dvc.lock"),
+    ):
+        for path, md5 in files.items():
+            if not has_md5(path, md5):
+                found.append(Finding(path, place, reason if path.is_file() else "missing", md5))
+            progress.item_done(path.name)
+    return found + _unlisted(root)
+
+
+def cached_files(root: Path) -> dict[Path, str]:
+    """MD5 by object of DVC's cache."""
+    paths = sorted((root / DVC_CACHE).glob("??/*"))
+    return {path: path.parent.name + path.name[:30] for path in paths if path.is_file() and path.suffix != ".tmp"}
+
+
+def published_files(root: Path) -> dict[Path, str]:
+    """MD5 by published file, as dvc.lock and the listings in DVC's cache have it.
+
+    Missing ones count if DVC's cache holds them; a clone that never ran a stage lacks them all, and nothing is wrong.
+    """
+    wanted: dict[Path, str] = {}
     for name, md5 in locked_outputs(root, STAGE_NAMES).items():
+        cached = root / DVC_CACHE / md5[:2] / md5[2:]
         if not md5.endswith(".dir"):
-            wanted = {root / name: md5}
-        else:
-            listing = root / DVC_CACHE / md5[:2] / md5[2:]
-            if not listing.is_file() or md5_file(listing) != md5.removesuffix(".dir"):
-                continue
-            wanted = {root / name / item["relpath"]: item["md5"] for item in json.loads(listing.read_text())}
-        for path, expected in wanted.items():
-            if not path.is_file() or md5_file(path) != expected:
-                yield path
+            if (root / name).exists() or cached.exists():
+                wanted[root / name] = md5
+        elif has_md5(cached, md5.removesuffix(".dir")):
+            wanted |= {root / name / item["relpath"]: item["md5"] for item in json.loads(cached.read_text())}
+    return wanted
+
+
+def _unlisted(root: Path) -> list[Finding]:
+    listings = {
+        root / name: root / DVC_CACHE / md5[:2] / md5[2:]
+        for name, md5 in locked_outputs(root, STAGE_NAMES).items()
+        if md5.endswith(".dir")
+    }
+    return [
+        Finding(folder, WORKSPACE, "DVC's cache has lost the list of its files, so they can't be checked")
+        for folder, listing in listings.items()
+        if folder.is_dir() and not listing.is_file()
+    ]
+
+
+def has_md5(path: Path, md5: str) -> bool:
+    """Whether a file is there and has this MD5."""
+    return path.is_file() and md5_file(path) == md5
 
 
 def md5_file(path: Path) -> str:
     """Hex MD5 of a file, which is what DVC names objects by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _put_aside(root: Path, path: Path) -> None:
-    if path.is_file():
-        place = home() / "quarantine" / path.relative_to(root)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, place)
