@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import dvc_guard
+from flows.checkouts import using_store
 from flows.dvc_calls import changed_stages
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
 from flows.project import find_root, home, only_run, quiet_environment, require_space
@@ -67,7 +68,7 @@ def run_request(request: Request, start: Path) -> Summary:
     quiet_environment()
     with contextlib.suppress(OSError):  # an environment that can't be written has to be guarded by who owns it
         dvc_guard.install()
-    with only_run(root):
+    with using_store(root), only_run(root):
         _apply(root, request)
         changed = [name for name in request.stages if name in changed_stages(root)]
         if not changed:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
+from flows.checkouts import using_store
 from flows.driver import Request, rebuild, run_request
 from flows.dvc_calls import changed_stages
 from flows.params import load_settings
@@ -49,7 +50,7 @@ def repair(start: Path) -> list[Finding]:
     """Repair what can be repaired; every finding says what became of it."""
     root = find_root(start)
     quiet_environment()
-    with only_run(root), StageProgress("verify") as progress:
+    with using_store(root), only_run(root), StageProgress("verify") as progress:
         found = damaged_store(root, progress, repair=True) + damaged_files(root, progress)
         if found:
             progress.say(f"damaged or missing: {len(found)}")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.checkouts import using_store
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, write_outcome
 from flows.project import find_root, home, only_run, quiet_environment, require_space
 from headforge.errors import HeadforgeError
@@ -37,7 +38,7 @@ def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
         quiet_environment()
         from flows.execution import execute
 
-        with only_run(root):
+        with using_store(root), only_run(root):
             outcome = execute(name, body, root)
     except HeadforgeError as error:
         outcome = Outcome(EXIT_INPUT, str(error))

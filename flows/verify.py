@@ -86,7 +86,8 @@ _OUTCOMES = {
 
 def damaged_files(root: Path, progress: StageProgress) -> list[Finding]:
     """Files of the workspace that are not what dvc.lock says, and objects of DVC's cache that are not their name."""
-    cached, published = cached_files(root), published_files(root)
+    published = published_files(root)
+    cached = cached_files(root) | {root / DVC_CACHE / md5[:2] / md5[2:]: md5 for md5 in published.values()}
     progress.start(len(cached) + len(published), "file")
     found = []
     for place, files, reason in (

@@ -97,6 +97,18 @@ def test_flipped_bit_is_found_and_the_right_bytes_come_back(
     assert headforge(capsys, "verify")[0] == 0
 
 
+@pytest.mark.parametrize("place", ["workspace", "cache"])
+def test_missing_file_comes_back(project: Path, capsys: pytest.CaptureFixture[str], place: str) -> None:
+    shard = project / "data/synthetic/shards/part-00001.parquet"
+    (md5,) = (md5 for md5 in listing(project) if cached(project, md5).read_bytes() == shard.read_bytes())
+    gone = shard if place == "workspace" else cached(project, md5)
+    right = gone.read_bytes()
+    gone.unlink()
+    assert headforge(capsys, "verify")[0] == 1
+    assert headforge(capsys, "verify", "--repair")[0] == 0
+    assert gone.read_bytes() == right
+
+
 def test_shard_that_is_bad_everywhere_is_made_again_and_no_other(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
