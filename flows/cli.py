@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import down, export, gc, importing, inspect, reap, up, verify
+from flows.commands import down, export, gc, importing, inspect, reap, remake, up, verify
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -37,6 +37,7 @@ exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finis
 COMMANDS: Mapping[str, Command] = {
     "verify": verify,
     "inspect": inspect,
+    "remake": remake,
     "gc": gc,
     "export": export,
     "import": importing,

@@ -256,6 +256,11 @@ def synthesize_views(
     return samples, rejects
 
 
+def synthesize_one(config: SynthesizeConfig, subject: int, view: int) -> Sample:
+    """One view made alone, equal to the one made among others; not gated."""
+    return synthesize_view(config, prepare(config, subject), view)
+
+
 def synthesize_view(config: SynthesizeConfig, prepared: Subject | RichSubject, view: int) -> Sample:
     """One picture with its ground truth, not yet gated."""
     person = prepared.person

@@ -1,0 +1,120 @@
+"""One view of a dataset made again from what the dataset says of itself, and compared with what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from headforge.errors import ConfigError, InputError, Rejected
+from headforge.store.columns import PARAM_COLUMNS
+from headforge.store.shards import Dataset
+from headforge.store.tables import read_rejects
+from headforge.synth.samplers import subject_name
+from headforge.synth.synthesize import SynthesizeConfig, synthesize_one
+from headforge.types import Sample
+
+MEAN_TOLERANCE_LEVELS = 0.5
+"""On another instruction set or with other package versions a picture may differ by this much of 255 in the mean."""
+PIXEL_TOLERANCE_LEVELS = 8
+SHARE_TOLERANCE = 0.01
+"""And this share of its values by more than `PIXEL_TOLERANCE_LEVELS`: rounding decides who is in front at edges."""
+PARAMETER_TOLERANCE = 1e-4
+"""Of cameras in pixels, of head parameters in their own units."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a remade view differs from the stored one."""
+
+    differing: tuple[str, ...]
+    """Names of what is not equal bit for bit; empty if everything is."""
+    mean_levels: float
+    """Mean difference of the pictures' values, of 255."""
+    max_levels: int
+    share: float
+    """Of the pictures' values that differ by more than `PIXEL_TOLERANCE_LEVELS`."""
+    max_parameter: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Bit for bit."""
+        return not self.differing
+
+    @property
+    def is_close(self) -> bool:
+        """Within the tolerances for another machine."""
+        is_close = self.mean_levels <= MEAN_TOLERANCE_LEVELS and self.share <= SHARE_TOLERANCE
+        return is_close and self.max_parameter <= PARAMETER_TOLERANCE
+
+
+def remake_view(dataset: Dataset, subject: int, view: int) -> Sample:
+    """The view as the settings in dataset.json give it; nothing else of the dataset is used.
+
+    Raises InputError if the dataset has no such view or was not made by the builtin generator, Rejected if a gate kept
+    the view out.
+    """
+    config = dataset_config(dataset)
+    name = subject_name(subject)
+    for reject in read_rejects(dataset.folder / "rejects.parquet"):
+        if reject.item in (name, f"{name}/{view}"):
+            help = f"the gate {reject.gate} kept it out of {dataset.folder}; take a view that is in it."
+            raise Rejected(f"{name}/{view}", reject.gate, reject.reason, help, reject.value)
+    if name not in dataset.subject_ids():
+        raise InputError(name, f"{dataset.folder} has no subject {name}.", f"it has {_shown(dataset.subject_ids())}.")
+    if view not in dataset.views_of(name):
+        views = _shown([str(number) for number in dataset.views_of(name)])
+        raise InputError(name, f"{dataset.folder} has no view {view} of {name}.", f"it has the views {views}.")
+    return synthesize_one(config, subject, view)
+
+
+def dataset_config(dataset: Dataset) -> SynthesizeConfig:
+    """The settings that a dataset was made with; InputError if they are not this generator's."""
+    params: Mapping[str, Any] = dataset.description.get("params") or {}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in params.items()
+    }
+    try:
+        if "seed" in values:
+            return SynthesizeConfig(**values)
+        said = "it names no seed"
+    except (ConfigError, TypeError) as error:
+        said = " ".join(getattr(error, "message", str(error)).rstrip(".").split())
+    raise InputError(
+        dataset.folder, f"{dataset.folder} was not made by this version of headforge's generator: {said}.",
+        "make pictures of imported datasets again with what made them.",
+    )  # fmt: skip
+
+
+def compare_views(remade: Sample, stored: Sample) -> Comparison:
+    """Pictures, masks, cameras, parameters and seeds of two views. What gates measured is not compared."""
+    differing = [
+        name
+        for name in ("split", "source", "seed", "yaw_deg", "pitch_deg", "attributes", "timestep", "camera_id")
+        if getattr(remade, name) != getattr(stored, name)
+    ]
+    pictures = {"image": (remade.image, stored.image), "mask": (remade.mask, stored.mask)}
+    if any(mine.shape != theirs.shape for mine, theirs in pictures.values()):
+        return Comparison((*differing, *pictures), 255.0, 255, 1.0, 0.0)
+    differing += [name for name, (mine, theirs) in pictures.items() if not np.array_equal(mine, theirs)]
+    numbers = _numbers(remade), _numbers(stored)
+    differing += [name for name, mine in numbers[0].items() if not torch.equal(mine, numbers[1][name])]
+    levels = np.concatenate([np.abs(a.astype(int) - b.astype(int)).ravel() for a, b in pictures.values()])
+    return Comparison(
+        tuple(differing), float(levels.mean()), int(levels.max()), float((levels > PIXEL_TOLERANCE_LEVELS).mean()),
+        max(float((mine - numbers[1][name]).abs().max()) for name, mine in numbers[0].items() if mine.numel()),
+    )  # fmt: skip
+
+
+def _numbers(sample: Sample) -> dict[str, torch.Tensor]:
+    """As they are stored."""
+    camera = {"K": sample.camera.K, "viewmat": sample.camera.viewmat}
+    params = {name: getattr(sample.params, name) for name in PARAM_COLUMNS}
+    return {name: value.detach().to(torch.float32) for name, value in (camera | params).items()}
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 8 else f"{names[0]} to {names[-1]}"
