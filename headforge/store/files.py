@@ -14,6 +14,8 @@ from pathlib import Path
 from headforge.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Those that are the disk's whoever meets them; others may be an input's."""
 
 
 def sha256_file(path: Path) -> str:

@@ -68,6 +68,15 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What the maker of a folder's files says of them."""
+
+    files: Mapping[str, FileEntry]
+    """As `settle` returned them."""
+    note: Note
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of an object's MANIFEST.json."""
 
@@ -122,10 +131,12 @@ def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield relative, path
 
 
-def seal(folder: Path, recipe: Recipe, note: Note) -> Manifest:
-    """Make a folder's files read-only, bring them to disk and write the manifest beside them."""
+def settle(folder: Path) -> dict[str, FileEntry]:
+    """Make a folder's files read-only, bring them to disk and hash them.
+
+    Whoever made the files can do this before another process seals the folder.
+    """
     files: dict[str, FileEntry] = {}
-    folders = {folder}
     for name, path in walk_files(folder):
         if path.is_symlink():
             raise DataError(path, f"{path} is a link; an object holds files only.", "write a file instead of a link.")
@@ -133,11 +144,21 @@ def seal(folder: Path, recipe: Recipe, note: Note) -> Manifest:
         path.chmod(0o444)
         status = path.stat()
         files[name] = FileEntry(status.st_size, sha256_file(path), status.st_mtime_ns)
-        folders.add(path.parent)
-    manifest = Manifest(recipe.key, json.loads(canonical_json(recipe.as_json())), files, note)
+    return files
+
+
+def seal(folder: Path, recipe: Recipe, made: Made) -> Manifest:
+    """Write the manifest of a folder's files beside them, from what was said of them when they were settled.
+
+    Raises DataError if they are not so.
+    """
+    manifest = Manifest(recipe.key, json.loads(canonical_json(recipe.as_json())), made.files, made.note)
+    if wrong := damaged_files(folder, manifest, rehash=False):
+        name, reason = next(iter(wrong.items()))
+        raise DataError(folder / name, f"{folder / name} is not what its maker left: {reason}.", "run it again.")
     manifest.write(folder)
     (folder / MANIFEST).chmod(0o444)
-    for parent in sorted(folders):
+    for parent in sorted({folder, *((folder / name).parent for name in made.files)}):
         fsync_folder(parent)
     return manifest
 

@@ -13,7 +13,6 @@ A folder appears in objects/ by one rename, after its bytes and its manifest hav
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import itertools
 import shutil
@@ -24,13 +23,16 @@ from pathlib import Path
 
 from headforge.errors import DataError
 from headforge.progress import SILENT, Progress
-from headforge.store.files import atomic_path, fsync_folder, sha256_file, storage_errors
+from headforge.store.files import DISK_ERRORS, atomic_path, fsync_folder, sha256_file, storage_errors
 from headforge.store.healing import find_bytes, heal, remove
 from headforge.store.locks import hold_lock
-from headforge.store.manifest import MANIFEST, Manifest, Note, Recipe, damaged_files, read_manifest, seal
+from headforge.store.manifest import MANIFEST, Made, Manifest, Note, Recipe, damaged_files, read_manifest, seal, settle
 from headforge.store.publish import DamagedObjectError, publish_folder
 
 __all__ = ["Damage", "DamagedObjectError", "Manifest", "Note", "Recipe", "Store", "StoredObject"]
+
+Make = Callable[[Path], Made | None]
+"""Fills an empty folder with an object's files."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Store:
     def build(
         self,
         recipe: Recipe,
-        make: Callable[[Path], None],
+        make: Make,
         candidates: Sequence[Path] = (),
         *,
         note: Note | None = None,
@@ -116,7 +118,8 @@ class Store:
 
         Whoever holds the key's lock makes it; others wait and find it. `make` gets an empty folder and leaves exactly
         the object's files there (hidden ones are dropped); what it needs to go on after a crash belongs into
-        `work_folder(recipe)`. If it raises, no object appears.
+        `work_folder(recipe)`. If it raises, no object appears. If it says what it made, the files are not hashed again
+        here, and its note counts.
         """
         key = recipe.key
         if found := self.get(recipe, candidates, rehash=rehash):
@@ -127,11 +130,11 @@ class Store:
             with storage_errors(self._work_path(key)):
                 made = self._sealed_attempt(key) or self._new_attempt(key)
             if not (made / MANIFEST).is_file():
-                with storage_errors(made, only=(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)):
-                    make(made)
+                with storage_errors(made, only=DISK_ERRORS):
+                    said = make(made)
+                with storage_errors(made):
+                    seal(made, recipe, said or Made(settle(made), note or Note()))
             with storage_errors(made):
-                if not (made / MANIFEST).is_file():
-                    seal(made, recipe, note or Note())
                 self._finish(made, key)
         return StoredObject(key, self.object_path(key), hit=False)
 
@@ -151,7 +154,7 @@ class Store:
             raise DamagedObjectError(obj.path, f"the object {obj.key} is damaged ({error}).", help) from error
 
     def build_and_publish(
-        self, recipe: Recipe, make: Callable[[Path], None], destination: Path, candidates: Sequence[Path] = ()
+        self, recipe: Recipe, make: Make, destination: Path, candidates: Sequence[Path] = ()
     ) -> StoredObject:
         """`build`, then `publish`; if the object turns out damaged on the way, it is healed or made again, once."""
         candidates = [*candidates, destination]

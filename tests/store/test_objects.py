@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from headforge.errors import StoreError
-from headforge.store import objects, publish
-from headforge.store.manifest import MANIFEST, read_manifest
+from headforge.errors import DataError, StoreError
+from headforge.store import manifest, objects, publish
+from headforge.store.manifest import MANIFEST, Made, read_manifest, settle
 from headforge.store.objects import DamagedObjectError, Note, Recipe, Store
 
 RECIPE = Recipe("synthesize", 1, {"seed": 0, "range": (1, 2)}, {"head": "abc"}, {"device": "cpu"})
@@ -390,6 +390,38 @@ def test_a_place_that_can_not_be_written_is_a_store_error(tmp_path: Path, monkey
     with pytest.raises(StoreError, match="Read-only file system") as raised:
         Store(tmp_path / "store").put_blob(b"x")
     assert "HEADFORGE_HOME" in raised.value.help
+
+
+def test_files_settled_by_their_maker_are_not_hashed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(folder: Path) -> Made:
+        fill(folder)
+        made = Made(settle(folder), Note("shard 3"))
+        monkeypatch.setattr(manifest, "sha256_file", must_not_run)
+        return made
+
+    made = store.build(RECIPE, make, note=Note("another"))
+    monkeypatch.undo()
+    assert read_manifest(made.path).note == Note("shard 3")
+    assert contents(made.path) == CONTENT
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("harm", ["bytes", "missing", "stray"])
+def test_files_that_are_not_what_their_maker_settled_are_refused(store: Store, harm: str) -> None:
+    def make(folder: Path) -> Made:
+        fill(folder)
+        made = Made(settle(folder), Note())
+        if harm == "bytes":
+            damage(folder / "part.parquet")
+        elif harm == "missing":
+            (folder / "part.parquet").unlink()
+        else:
+            (folder / "stray").write_bytes(b"?")
+        return made
+
+    with pytest.raises(DataError, match="not what its maker left"):
+        store.build(RECIPE, make)
+    assert store.get(RECIPE) is None
 
 
 def test_errors_of_make_itself_are_not_the_stores(store: Store) -> None:
