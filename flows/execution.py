@@ -19,7 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.params import Settings, load_settings
 from flows.processes import process_name
-from flows.project import store_root
+from flows.project import home, store_root
 from flows.reap import DRIVER_VARIABLE, process_tag
 from flows.receipts import receipts_folder, write_receipt
 from flows.records import StageRecord
@@ -32,6 +32,7 @@ from headforge.store.objects import DamagedObjectError, Store, StoredObject
 from tasks.building import Workshop, build_items
 from tasks.engine import Engine
 from tasks.items import Failure, Item, rejection
+from tasks.profiles import make_engine
 
 
 class ItemsFailedError(Exception):
@@ -66,15 +67,15 @@ class StageRun:
 
     def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
         """Build items, several at a time; raises ItemsFailedError when all that can be made is made."""
-        self.progress.begin()
+        self.progress.begin(items, unit)
         built = build_items(self._workshop, items)
         if built.failures:
+            self.progress.end()
             raise ItemsFailedError(built.failures)
         found = [thing for thing in built.objects if thing is not None]
         self.objects += found
-        n_hits = sum(thing.hit for thing in found)
         if items:
-            self.progress.say(f"{unit}: {len(found) - n_hits} made, {n_hits} found in the store")
+            self.progress.end()
         return found
 
     def publish(self, item: Item, found: StoredObject, destination: Path) -> None:
@@ -108,13 +109,13 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
         prefect_server(),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         tags(process_tag()),
-        Engine(engine_config.n_processes, progress) as engine,
+        make_engine(engine_config, home() / "cluster", progress.say) as engine,
         StageRecord(name, root, _stage_params(name, settings)) as record,
     ):
         end_workers_on_signals(engine)
         copies = (root / DVC_CACHE, root / stage_named(name).output)
-        run = StageRun(root, settings, Workshop(store, engine, engine_config.retries, copies), progress)
-        runner = ThreadPoolTaskRunner(max_workers=engine_config.n_processes)
+        run = StageRun(root, settings, Workshop(store, engine, engine_config.retries, progress, copies), progress)
+        runner = ThreadPoolTaskRunner(max_workers=engine.n_slots)
         outcome = _run_flow(name, body, run, runner, record)
         try:
             record.finish(run, outcome)

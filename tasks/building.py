@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,21 +16,38 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from headforge.errors import HeadforgeError
-from headforge.store.objects import Note, Store, StoredObject
+from headforge.progress import Progress
+from headforge.store.objects import Made, Note, Store, StoredObject
 from tasks.engine import CrashedError, Engine
-from tasks.environment import made_with
-from tasks.items import Built, Failure, Item
+from tasks.items import Built, Failure, Item, make_files
 
 RETRY_DELAYS_S = [1.0, 5.0]
 
 
+class Watch(Protocol):
+    """Follows what becomes of items. Implementations must accept calls from several threads."""
+
+    def item_begun(self, item: Item) -> Progress:
+        """An item is about to be made, maybe not for the first time; what its function reports goes to the answer."""
+        ...
+
+    def item_ended(self, item: Item, is_hit: bool) -> None:
+        """An item is in the store, and was before if `is_hit`."""
+        ...
+
+    def item_failed(self, item: Item) -> None:
+        """An item could not be made."""
+        ...
+
+
 @dataclass(eq=False)
 class Workshop:
-    """What every item needs: the store, the engine and how often to try again."""
+    """What every item needs: the store, the engine, how often to try again, and who wants to know."""
 
     store: Store
     engine: Engine
     retries: int
+    watch: Watch
     candidates: tuple[Path, ...] = ()
     """Folders with other copies of results, from which damaged objects are healed."""
 
@@ -39,7 +56,7 @@ def build_items(workshop: Workshop, items: Sequence[Item]) -> Built:
     """Build all items, several at a time, and go on when one fails. Call it inside a flow."""
     make = _make.with_options(retries=workshop.retries)
     futures = [make.submit(_Quoted(workshop), _Quoted(item), item.label) for item in items]
-    outcomes = [_outcome(future) for future in futures]
+    outcomes = [_outcome(workshop, item, future) for item, future in zip(items, futures, strict=True)]
     failures = [_failure(item, o) for item, o in zip(items, outcomes, strict=True) if isinstance(o, Exception)]
     return Built(tuple(None if isinstance(o, Exception) else o for o in outcomes), tuple(failures))
 
@@ -61,20 +78,24 @@ def _make(quoted_workshop: _Quoted, quoted_item: _Quoted, label: str) -> State[S
     workshop: Workshop = quoted_workshop.value
     item: Item = quoted_item.value
 
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> Made:
         folders = (folder, workshop.store.work_folder(item.recipe)) if item.resumable else (folder,)
-        workshop.engine.run(item.function, *item.args, *folders)
+        progress = workshop.watch.item_begun(item)
+        call = (make_files, item.function, item.args, folders)
+        files, environment = workshop.engine.run(*call, progress=progress, needs_gpu=item.needs_gpu)
+        return Made(files, Note(item.label, environment))
 
-    note = Note(item.label, made_with())
     # Hits are hashed: what was flipped by a disk has the size and the time that the manifest says.
-    found = workshop.store.build(item.recipe, make, workshop.candidates, note=note, rehash=True)
+    found = workshop.store.build(item.recipe, make, workshop.candidates, rehash=True)
+    workshop.watch.item_ended(item, found.hit)
     return Completed(name="Cached", data=found) if found.hit else found
 
 
-def _outcome(future: PrefectFuture[Any]) -> StoredObject | Exception:
+def _outcome(workshop: Workshop, item: Item, future: PrefectFuture[Any]) -> StoredObject | Exception:
     try:
         return future.result()
     except Exception as error:
+        workshop.watch.item_failed(item)
         return error
 
 

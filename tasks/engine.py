@@ -1,50 +1,76 @@
-"""The process pool that runs the library's functions, one thread in each process."""
+"""Where items run: the settings, what every engine can do, and the errors it answers with."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
-import time
-import traceback
+import re
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.queues import Queue
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 from headforge.errors import ConfigError, HeadforgeError
 from headforge.progress import SILENT, Progress
 
-PARENT_CHECK_S = 1.0
-REPORT_TIMEOUT_S = 5.0
+PROFILES = ("local", "dask-local", "dask", "slurm")
+CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+_WALLTIME = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
 
 @dataclass(frozen=True)
 class EngineConfig:
     """Settings of the engine; no result depends on them."""
 
+    profile: str = "local"
+    """Where items run: local (processes of this machine), dask-local (a Dask cluster of this machine), dask (the
+    cluster at scheduler_address) or slurm (Dask workers as SLURM jobs)."""
     workers: int = 0
-    """Processes that work at the same time; 0 for one per processor core."""
+    """Processes that work at the same time; 0 for one per processor core, with dask for as many as the cluster has."""
     retries: int = 2
     """How often an item that crashed is tried again; an item that is refused on purpose is not."""
+    gpus: int = 0
+    """How many of the workers get a graphics card each; items that need one run there only. With slurm all or none."""
+    scheduler_address: str = ""
+    """Address of the Dask scheduler, such as tcp://node1:8786; for the profile dask."""
+    slurm_partition: str = ""
+    """Partition that the jobs ask for; empty for the default one."""
+    slurm_account: str = ""
+    """Account that the jobs are charged to; empty for the default one."""
+    slurm_walltime: str = "04:00:00"
+    """Time limit of a job; a job that ends is replaced, and an item that it was at is made again."""
+    slurm_memory: str = "8GB"
+    """Memory of a job; each job is one worker."""
+    slurm_interface: str = ""
+    """Network interface by which jobs reach the driver, such as ib0; empty for the default one."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "retries"):
-            found = getattr(self, name)
-            if found < 0:
-                key = f"engine.{name}"
-                raise ConfigError(key, found, f"{key} is {found}, expected 0 or more.", f"set {key} to 0 or more.")
+        for name in ("workers", "retries", "gpus"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _require("profile", self.profile, self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
+        is_addressed = (self.profile == "dask") == bool(self.scheduler_address)
+        allowed = "an address with the profile dask and empty with any other"
+        _require("scheduler_address", self.scheduler_address, is_addressed, allowed)
+        is_timed = bool(_WALLTIME.fullmatch(self.slurm_walltime))
+        _require("slurm_walltime", self.slurm_walltime, is_timed, "hours:minutes:seconds")
+        if self.profile == "slurm":
+            _require("workers", self.workers, self.workers >= 1, "1 or more with the profile slurm: the number of jobs")
+            _require("gpus", self.gpus, self.gpus in (0, self.workers), "0 or engine.workers with the profile slurm")
+        elif self.profile == "dask":
+            _require("gpus", self.gpus, self.gpus == 0, "0 with the profile dask: its workers say what they have")
+        else:
+            _require("gpus", self.gpus, self.gpus <= self.n_processes, "at most the number of workers")
 
     @property
     def n_processes(self) -> int:
-        """The number of processes that `workers` stands for."""
+        """The number of processes that `workers` stands for on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
+
+
+def _require(name: str, found: object, is_fine: bool, allowed: str) -> None:
+    if not is_fine:
+        key = f"engine.{name}"
+        raise ConfigError(key, found, f"{key} is {found!r}, it must be {allowed}.", f"set {key} to a value {allowed}.")
 
 
 class CrashedError(Exception):
@@ -60,139 +86,43 @@ class AbortedError(Exception):
     """The engine was told to stop."""
 
 
-@dataclass(frozen=True)
-class _Raised:
-    """What a worker sends in place of an exception, which may not survive the way between processes."""
-
-    reason: str
-    details: str
-    help: str | None
-    """None if the error was not deliberate."""
+class EngineError(HeadforgeError):
+    """The engine can't be started, or can't run what it is asked to run."""
 
 
-class Engine:
-    """A pool of spawned processes; `run` may be called from several threads. A context manager.
+class Engine(Protocol):
+    """Runs functions in worker processes, one at a time in each, with one thread. A context manager."""
 
-    What the functions report to their `Progress` arrives at the engine's, from a thread of its own.
-    """
+    @property
+    def n_slots(self) -> int:
+        """How many calls of `run` make progress at the same time."""
+        ...
 
-    def __init__(self, n_processes: int, progress: Progress) -> None:
-        self.n_processes = n_processes
-        self._progress = progress
-        self._context = multiprocessing.get_context("spawn")
-        self._reports = self._context.Queue()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._lock = threading.Lock()
-        self._aborted = False
-        self._pool: ProcessPoolExecutor | None = None
+    def run(
+        self, function: Callable[..., Any], *args: object, progress: Progress = SILENT, needs_gpu: bool = False
+    ) -> Any:
+        """Call a top-level function as function(*args, progress) in a worker and wait for what it returns.
 
-    def __enter__(self) -> Engine:
-        os.environ.update(WORKER_ENVIRONMENT)
-        self._listener.start()
-        return self
+        Several threads may call it. What the function reports arrives at `progress` before this returns. Raises
+        HeadforgeError for a deliberate error there, CrashedError for any other and for a worker that died, EngineError
+        if no worker can run it, and AbortedError after `abort`.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End the work at once; whoever waits gets an AbortedError. Takes no lock: signal handlers call it."""
+        ...
+
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self.abort()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-        self._reports.put(None)
-        self._listener.join(REPORT_TIMEOUT_S)
-
-    def run(self, function: Callable[..., Any], *args: object) -> Any:
-        """Call a top-level function as function(*args, progress) in a worker and wait for what it returns.
-
-        Raises HeadforgeError for a deliberate error there, CrashedError for any other and for a worker that died, and
-        AbortedError after `abort`.
-        """
-        pool = self._running_pool()
-        try:
-            answer = pool.submit(_guarded, function, args).result()
-        except BrokenProcessPool as error:
-            with self._lock:
-                if self._pool is pool:
-                    self._pool = None
-                if self._aborted:
-                    raise AbortedError from error
-            raise CrashedError("a worker process died (killed, or out of memory)", "") from error
-        if not isinstance(answer, _Raised):
-            return answer
-        if answer.help is None:
-            raise CrashedError(answer.reason, answer.details)
-        raise HeadforgeError(answer.reason, answer.help)
-
-    def abort(self) -> None:
-        """End the workers at once; whoever waits for one gets an AbortedError. No lock: signal handlers call it."""
-        self._aborted = True
-        pool = self._pool
-        for process in list((pool._processes or {}).values()) if pool is not None else ():
-            process.kill()
-
-    def _running_pool(self) -> ProcessPoolExecutor:
-        with self._lock:
-            if self._aborted:
-                raise AbortedError
-            if self._pool is None:
-                start = (os.getpid(), self._reports)
-                self._pool = ProcessPoolExecutor(self.n_processes, self._context, _start_worker, start)
-            return self._pool
-
-    def _listen(self) -> None:
-        while (report := self._reports.get()) is not None:
-            method, arguments = report
-            getattr(self._progress, method)(*arguments)
+    ) -> None: ...
 
 
-class _QueueProgress:
-    """Sends what a stage reports to the process that started this one."""
-
-    def __init__(self, reports: Queue[Any]) -> None:
-        self._reports = reports
-
-    def start(self, n_items: int, unit: str) -> None:
-        self._reports.put(("start", (n_items, unit)))
-
-    def item_done(self, item: str, n: int = 1) -> None:
-        self._reports.put(("item_done", (item, n)))
-
-    def item_rejected(self, item: str, reason: str) -> None:
-        self._reports.put(("item_rejected", (item, reason)))
-
-    def metric(self, name: str, value: float, step: int) -> None:
-        self._reports.put(("metric", (name, value, step)))
-
-    def image(self, name: str, path: Path) -> None:
-        self._reports.put(("image", (name, path)))
-
-
-_worker_progress: Progress = SILENT
-
-
-def _start_worker(parent: int, reports: Queue[Any]) -> None:
-    global _worker_progress
-    reports.cancel_join_thread()  # a killed neighbour may hold the pipe's lock for ever
-    _worker_progress = _QueueProgress(reports)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the driver ends its workers
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: after kill -9 nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_CHECK_S)
-    os._exit(1)
-
-
-def _guarded(function: Callable[..., Any], args: tuple[object, ...]) -> Any:
-    import torch  # after the environment is set, and only in workers
-
-    torch.set_num_threads(1)
-    try:
-        return function(*args, _worker_progress)
-    except HeadforgeError as error:
-        return _Raised(error.message, "", error.help)
-    except Exception as error:
-        return _Raised(f"{type(error).__name__}: {error}", traceback.format_exc(), None)
+def visible_cards(n: int) -> list[str]:
+    """What the first n graphics cards that this process may use are called in CUDA_VISIBLE_DEVICES."""
+    named = os.environ.get(CARDS_VARIABLE)
+    cards = [str(number) for number in range(n)] if named is None else [name for name in named.split(",") if name]
+    _require("gpus", n, n <= len(cards), f"at most {len(cards)}, the number of cards that {CARDS_VARIABLE} names")
+    return cards[:n]

@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headforge.errors import StoreError
+from headforge.progress import Progress
+from headforge.store.files import DISK_ERRORS, storage_errors
+from headforge.store.manifest import FileEntry, settle
 from headforge.store.objects import Recipe, StoredObject
+from tasks.environment import made_with
 
 REJECTED_FILE = "rejected.json"
 """In an object that records that its item was rejected, in place of anything else."""
+BEGUN_FILE = ".begun"
+"""In the folder of an item in the making; hidden, so that it is no part of the object."""
 CPU_RUNTIME: Mapping[str, str] = {"device": "cpu", "machine": platform.machine(), "threads": "1"}
 """What else the bytes of a result depend on."""
 
@@ -31,6 +38,12 @@ class Item:
     args: tuple[object, ...]
     resumable: bool = False
     """Whether the function takes a second folder after `folder`, which survives a crash, to go on from."""
+    n_parts: int | None = None
+    """How many subjects or pictures it will report as done, if that is known before it begins."""
+    part: str = ""
+    """What those are, such as "subject"."""
+    needs_gpu: bool = False
+    """Whether the function needs a graphics card."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,34 @@ class Built:
     objects: tuple[StoredObject | None, ...]
     """None where an item failed."""
     failures: tuple[Failure, ...]
+
+
+class LostWorkerError(Exception):
+    """A worker was lost in the middle of an item; another attempt needs fresh folders."""
+
+
+def make_files(
+    function: Callable[..., object], args: tuple[object, ...], folders: tuple[Path, ...], progress: Progress
+) -> tuple[Mapping[str, FileEntry], Mapping[str, str]]:
+    """Runs in a worker: call an item's function, then hash what it left, so that the driver need not read it.
+
+    Gives the files and what they were made with (`tasks.environment`). Raises LostWorkerError if it was called with
+    these folders before: a cluster starts a call again when it loses the worker, which may still be writing. StoreError
+    if there is no such folder here, or the disk is full.
+    """
+    try:
+        (folders[0] / BEGUN_FILE).open("x").close()
+    except FileExistsError as error:
+        raise LostWorkerError("the worker that had begun with it died (killed, or out of memory)") from error
+    except FileNotFoundError as error:
+        raise StoreError(
+            folders[0],
+            f"{platform.node()} does not see the folder {folders[0]}, which the driver has made.",
+            "put HEADFORGE_HOME on a file system that the driver and all workers share, at the same path.",
+        ) from error
+    with storage_errors(folders[0], only=DISK_ERRORS):
+        function(*args, *folders, progress)
+        return settle(folders[0]), made_with()
 
 
 def params_of(config: Any, without: tuple[str, ...] = ()) -> dict[str, object]:

@@ -39,6 +39,8 @@ def shard_item(config: SynthesizeConfig, subjects: range) -> Item:
         recipe=Recipe("synthesize", VERSION, params, inputs, CPU_RUNTIME),
         function=make_shard,
         args=(config, subjects),
+        n_parts=len(subjects),
+        part="subject",
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = (
-    "prefect", "dvc", "mlflow", "yaml", "ruamel", "pydantic", "dask", "gsplat", "viser", "dlib", "diffusers",
-    "face_recognition_models", "imageio", "torchvision",
+    "prefect", "dvc", "mlflow", "yaml", "ruamel", "pydantic", "dask", "distributed", "gsplat", "viser", "dlib",
+    "diffusers", "face_recognition_models", "imageio", "torchvision",
 )  # fmt: skip
 NEEDS_DIFFUSERS = "headforge.diffusion"
 
@@ -31,6 +31,12 @@ def test_core_modules_import_without_optional_packages() -> None:
     probe = PROBE.format(blocked=set(OPTIONAL), skipped=NEEDS_DIFFUSERS)
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_default_engine_comes_without_dask() -> None:
+    probe = "import sys, tasks.profiles; print([m for m in ('dask', 'distributed') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_driver_asks_dvc_before_it_imports_prefect_torch_or_mlflow() -> None:

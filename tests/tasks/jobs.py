@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 from headforge.errors import InputError
@@ -30,6 +32,14 @@ def die(folder: Path, progress: Progress) -> None:
     os._exit(9)
 
 
+def kill_worker_once(marker: Path, folder: Path, progress: Progress) -> None:
+    (folder / "text").write_text("half")
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / "text").write_text("whole")
+
+
 def threads(progress: Progress) -> tuple[int, str]:
     import torch
 
@@ -40,6 +50,21 @@ def process_id(progress: Progress) -> int:
     return os.getpid()
 
 
+def echo(value: str, progress: Progress) -> str:
+    return value
+
+
+def card(progress: Progress) -> str:
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def wait_for(marker: Path, folder: Path, progress: Progress) -> str:
+    (folder / "waiting").touch()
+    while not marker.exists():
+        time.sleep(0.01)
+    return "went"
+
+
 def go_on(folder: Path, work: Path, progress: Progress) -> None:
     """Fails after leaving a checkpoint, and ends well when it finds one."""
     checkpoint = work / "checkpoint"
@@ -47,3 +72,7 @@ def go_on(folder: Path, work: Path, progress: Progress) -> None:
         checkpoint.write_text("half")
         raise ValueError("stopped half-way")
     (folder / "text").write_text(checkpoint.read_text() + " and whole")
+
+
+def show_picture(path: Path, progress: Progress) -> None:
+    progress.image("x", path)

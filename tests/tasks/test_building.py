@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.project import quiet_environment
 from flows.server import prefect_server
-from headforge.progress import SILENT
+from headforge.progress import SILENT, Progress
 from headforge.store.objects import Recipe, Store
-from tasks.engine import Engine
+from tasks.dask_engine import DaskEngine
+from tasks.engine import Engine, EngineConfig
 from tasks.items import Built, Item
+from tasks.process_engine import ProcessEngine
 from tests.tasks import jobs
 
 
@@ -41,20 +45,34 @@ def store(tmp_path: Path) -> Store:
 SERVER_INGEST_S = 60.0
 
 
+class NoWatch:
+    def item_begun(self, item: Item) -> Progress:
+        return SILENT
+
+    def item_ended(self, item: Item, is_hit: bool) -> None: ...
+
+    def item_failed(self, item: Item) -> None: ...
+
+
 def item(name: str, function: object, *args: object, resumable: bool = False) -> Item:
     return Item(name, Recipe(name, 1, {}, {}, {}), function, args, resumable)  # type: ignore[arg-type]
 
 
-def build(server: str, store: Store, items: list[Item], retries: int = 0) -> Built:
+def build(server: str, store: Store, items: list[Item], retries: int = 0, engine: Engine | None = None) -> Built:
     from prefect import flow
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.task_runners import ThreadPoolTaskRunner
 
     from tasks.building import Workshop, build_items
 
     with temporary_settings({PREFECT_API_URL: server, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        with Engine(1, SILENT) as engine:
-            workshop = Workshop(store, engine, retries)
-            return flow(name="test", validate_parameters=False)(lambda: build_items(workshop, items))()
+        with contextlib.nullcontext(engine) if engine is not None else ProcessEngine(1) as running:
+            workshop = Workshop(store, running, retries, NoWatch())
+            runner: Any = ThreadPoolTaskRunner(max_workers=running.n_slots)
+            body = flow(name="test", task_runner=runner, validate_parameters=False)(
+                lambda: build_items(workshop, items)
+            )
+            return body()
 
 
 def state_names(server: str) -> list[str]:
@@ -99,3 +117,23 @@ def test_resumable_item_finds_what_it_left(server: str, store: Store) -> None:
     assert found is not None
     assert (found.path / "text").read_text() == "half and whole"
     assert {path.name for path in found.path.iterdir()} == {"text", "MANIFEST.json"}
+
+
+@pytest.mark.slow
+def test_items_on_dask_survive_a_poison_one_and_a_killed_worker(server: str, store: Store, tmp_path: Path) -> None:
+    items = [
+        item("poison", jobs.die),
+        item("killed", jobs.kill_worker_once, tmp_path / "marker"),
+        *[item(name, jobs.write_text, name) for name in "abcd"],
+    ]
+    with DaskEngine(EngineConfig("dask-local", workers=2), tmp_path, print) as engine:
+        first = build(server, store, items, retries=1, engine=engine)
+        second = build(server, store, items[1:], engine=engine)
+    assert [failure.label for failure in first.failures] == ["poison"]
+    assert "died" in first.failures[0].reason
+    assert [thing is not None and thing.hit for thing in first.objects[1:]] == [False] * 5
+    assert [thing is not None and thing.hit for thing in second.objects] == [True] * 5
+    assert (tmp_path / "marker").exists()
+    names = state_names(server)
+    assert "Cached" in names
+    assert "Running" not in names
