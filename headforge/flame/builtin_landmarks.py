@@ -35,7 +35,8 @@ Embedding = tuple[np.ndarray, np.ndarray]
 
 def embed_landmarks(skin: Skin) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Triangles [68], barycentrics [68, 3] and the dynamic jaw line's [79, 17] and [79, 17, 3]."""
-    jaws = [_jaw_line(skin, bin_yaw_deg(i)) for i in range(N_CONTOUR_BINS)]
+    near, mirror = _near_half(skin), _Mirror(skin)
+    jaws = [_jaw_line(skin, near, mirror, bin_yaw_deg(i)) for i in range(N_CONTOUR_BINS)]
     parts = [jaws[0], *_static(skin)]
     faces = np.concatenate([p[0] for p in parts])
     barycentrics = np.concatenate([p[1] for p in parts])
@@ -61,12 +62,11 @@ def _static(skin: Skin) -> list[Embedding]:
     ]  # fmt: skip
 
 
-def _jaw_line(skin: Skin, yaw_deg: float) -> Embedding:
+def _jaw_line(skin: Skin, near: Embedding, mirror: _Mirror, yaw_deg: float) -> Embedding:
     """The 17 jaw points for a camera at `yaw_deg`: the outline on the far side, the jaw's own line on the near one."""
-    near = _near_half(skin)
     far = near if yaw_deg == 0 else _far_half(skin, -abs(yaw_deg), near)
     left, right = (far, near) if yaw_deg < 0 else (near, far)
-    right = _mirrored(skin, right)
+    right = mirror(right)
     faces = np.concatenate([right[0][:_CHIN], left[0][::-1]])
     return faces, np.concatenate([right[1][:_CHIN], left[1][::-1]])
 
@@ -129,14 +129,20 @@ def _outline(skin: Skin, yaw_deg: float, angles: np.ndarray) -> Embedding:
     return corners[hit, 0], barycentrics
 
 
-def _mirrored(skin: Skin, embedding: Embedding) -> Embedding:
-    """The same points on the other side: the grid's triangles mirror about its middle."""
-    place = {key: i for i, key in enumerate(zip(skin.rows, skin.columns, skin.side, strict=True))}
-    triangle = {frozenset(face): i for i, face in enumerate(skin.faces.tolist())}
-    faces, barycentrics = np.zeros_like(embedding[0]), np.zeros_like(embedding[1])
-    for n, (face, weights) in enumerate(zip(*embedding, strict=True)):
-        corners = [place[skin.rows[v], -skin.columns[v], skin.side[v]] for v in skin.faces[face]]
-        faces[n] = triangle[frozenset(corners)]
-        order = skin.faces[faces[n]].tolist()
-        barycentrics[n, [order.index(v) for v in corners]] = weights
-    return faces, barycentrics
+class _Mirror:
+    """Takes points to the other side: the grid's triangles mirror about its middle."""
+
+    def __init__(self, skin: Skin) -> None:
+        self._skin = skin
+        self._place = {key: i for i, key in enumerate(zip(skin.rows, skin.columns, skin.side, strict=True))}
+        self._triangle = {frozenset(face): i for i, face in enumerate(skin.faces.tolist())}
+
+    def __call__(self, embedding: Embedding) -> Embedding:
+        skin = self._skin
+        faces, barycentrics = np.zeros_like(embedding[0]), np.zeros_like(embedding[1])
+        for n, (face, weights) in enumerate(zip(*embedding, strict=True)):
+            corners = [self._place[skin.rows[v], -skin.columns[v], skin.side[v]] for v in skin.faces[face]]
+            faces[n] = self._triangle[frozenset(corners)]
+            order = skin.faces[faces[n]].tolist()
+            barycentrics[n, [order.index(v) for v in corners]] = weights
+        return faces, barycentrics
