@@ -12,6 +12,7 @@ from headforge.types import Camera
 
 BACKGROUNDS = ("white", "studio", "surroundings")
 _PANORAMA = (64, 128)
+_RUN_PX = 16
 
 
 def make_panorama(seed: int, subject: int, light: Light) -> np.ndarray:
@@ -67,22 +68,36 @@ def _vignette(base, centre, fall, out):
                 out[row, col, c] = min(base[c] * (1.08 - fall * d), 1.0)
 
 
-@kernel()
+@kernel(error_model="numpy")
+def _panorama_place(to_world, u, v, n_rows, n_columns, out):
+    """Row and column of a panorama that pixel (u, v) looks at, into `out` [2]."""
+    x = to_world[0, 0] * u + to_world[0, 1] * v + to_world[0, 2]
+    y = to_world[1, 0] * u + to_world[1, 1] * v + to_world[1, 2]
+    z = to_world[2, 0] * u + to_world[2, 1] * v + to_world[2, 2]
+    out[0] = (0.5 - np.arctan2(y, np.sqrt(x * x + z * z)) / np.pi) * n_rows - 0.5
+    out[1] = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * n_columns - 0.5
+
+
+@kernel(error_model="numpy")
 def _look_around(panorama, to_world, out):
+    """Fill `out` [H, W, 3]; directions are exact at both ends of runs of 16 pixels and linear between."""
     n_rows, n_columns = panorama.shape[0], panorama.shape[1]
+    width = out.shape[1]
+    start, end = np.zeros(2), np.zeros(2)
     for row in range(out.shape[0]):
-        for col in range(out.shape[1]):
-            u, v = col + 0.5, row + 0.5
-            x = to_world[0, 0] * u + to_world[0, 1] * v + to_world[0, 2]
-            y = to_world[1, 0] * u + to_world[1, 1] * v + to_world[1, 2]
-            z = to_world[2, 0] * u + to_world[2, 1] * v + to_world[2, 2]
-            fy = (0.5 - np.arctan2(y, np.sqrt(x * x + z * z)) / np.pi) * n_rows - 0.5
-            fx = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * n_columns - 0.5
-            fy = min(max(fy, 0.0), n_rows - 1.001)
-            i, j = int(fy), int(np.floor(fx))
-            a, b = fy - i, fx - j
-            j0, j1 = j % n_columns, (j + 1) % n_columns
-            for c in range(3):
-                top = panorama[i, j0, c] * (1 - b) + panorama[i, j1, c] * b
-                low = panorama[i + 1, j0, c] * (1 - b) + panorama[i + 1, j1, c] * b
-                out[row, col, c] = top * (1 - a) + low * a
+        for first in range(0, width, _RUN_PX):
+            _panorama_place(to_world, first + 0.5, row + 0.5, n_rows, n_columns, start)
+            _panorama_place(to_world, first + _RUN_PX + 0.5, row + 0.5, n_rows, n_columns, end)
+            if abs(end[1] - start[1]) > n_columns / 2:
+                end[1] += n_columns if end[1] < start[1] else -n_columns
+            for col in range(first, min(first + _RUN_PX, width)):
+                t = (col - first) / _RUN_PX
+                fy = min(max(start[0] + t * (end[0] - start[0]), 0.0), n_rows - 1.001)
+                fx = start[1] + t * (end[1] - start[1])
+                i, j = int(fy), int(np.floor(fx))
+                a, b = fy - i, fx - j
+                j0, j1 = j % n_columns, (j + 1) % n_columns
+                for c in range(3):
+                    top = panorama[i, j0, c] * (1 - b) + panorama[i, j1, c] * b
+                    low = panorama[i + 1, j0, c] * (1 - b) + panorama[i + 1, j1, c] * b
+                    out[row, col, c] = top * (1 - a) + low * a

@@ -9,7 +9,7 @@ import numpy as np
 
 from headforge.flame.builtin import builtin_head
 from headforge.synth.paint import PARTS, TextureMap, ramp, texel_noise
-from headforge.synth.rich.shade_skin import GAMMA
+from headforge.synth.rich.reflect import GAMMA
 from headforge.synth.rich.traits import Traits
 from headforge.synth.samplers import item_rng
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from headforge.render.jit import kernel
-from headforge.synth.rich.shade_skin import CURVE_SIZE, MAX_LINEAR
+from headforge.synth.rich.reflect import encode
 
-_NEAR_SLACK = 1.0015
+NEAR_SLACK = 1.0015
 """How much nearer than it is a hair counts, so that those on the skin are not half buried in it."""
 
-
-@kernel()
-def _encode(curve, value):
-    at = value * ((CURVE_SIZE - 1) / MAX_LINEAR)
-    i = int(min(max(at, 0.0), CURVE_SIZE - 1.0))
-    return curve[i]
+HIDDEN = 1.003
+"""A point of a hair is hidden behind what is nearer by this factor."""
 
 
-@kernel()
+@kernel(error_model="numpy")
 def draw_hairs(
     points, diffuse, key_share, tone, width_m, n_drawn, opacity, taper, view, camera, viewer, key_direction, key_color,
     sheen, curve, near, rgb, alpha,
@@ -32,68 +28,67 @@ def draw_hairs(
     """
     height, width = near.shape
     n_points = points.shape[1]
-    t = np.zeros(3)
     color = np.zeros(3)
     last = np.zeros(3)
     for s in range(n_drawn):
         was_x, was_y, was_w = 0.0, 0.0, 0.0
-        hidden = 0
-        for probe in range(3):
-            k = probe * (n_points - 1) // 2
-            x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
-            depth = view[2, 0] * x + view[2, 1] * y + view[2, 2] * z + view[2, 3]
-            if depth <= 0.01:
-                hidden += 1
-                continue
-            col = int((view[0, 0] * x + view[0, 1] * y + view[0, 2] * z + view[0, 3]) / depth * camera[0] + camera[2])
-            row = int((view[1, 0] * x + view[1, 1] * y + view[1, 2] * z + view[1, 3]) / depth * camera[1] + camera[3])
-            if 0 <= row < height and 0 <= col < width and near[row, col] > _NEAR_SLACK * 1.01 / depth:
-                hidden += 1
-        if hidden == 3:
-            continue
+        was_hidden, has_last = True, False
         for k in range(n_points):
             x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
-            ahead, behind = min(k + 1, n_points - 1), max(k - 1, 0)
-            size = 1e-18
-            for c in range(3):
-                t[c] = points[s, ahead, c] - points[s, behind, c]
-                size += t[c] * t[c]
-            size = np.sqrt(size)
-            vx, vy, vz = viewer[0] - x, viewer[1] - y, viewer[2] - z
-            distance = np.sqrt(vx * vx + vy * vy + vz * vz)
-            hx, hy, hz = (
-                vx / distance + key_direction[0],
-                vy / distance + key_direction[1],
-                vz / distance + key_direction[2],
-            )
-            half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
-            along = (t[0] * hx + t[1] * hy + t[2] * hz) / (size * half)
-            first, second = max(1 - (along + 0.08) ** 2, 0.0), max(1 - (along - 0.13) ** 2, 0.0)
-            for _ in range(5):
-                first *= first
-            for _ in range(3):
-                second *= second
-            lit = key_share[s, k]
-            for c in range(3):
-                shine = sheen[0] * first * first + sheen[1] * second * tone[s, c]
-                color[c] = _encode(curve, diffuse[s, k, c] + lit * key_color[c] * shine)
             depth = max(view[2, 0] * x + view[2, 1] * y + view[2, 2] * z + view[2, 3], 0.01)
             now_w = 1 / depth
             now_x = (view[0, 0] * x + view[0, 1] * y + view[0, 2] * z + view[0, 3]) * now_w * camera[0] + camera[2]
             now_y = (view[1, 0] * x + view[1, 1] * y + view[1, 2] * z + view[1, 3]) * now_w * camera[1] + camera[3]
-            if k > 0:
-                fade = opacity
-                u = (k - 0.5) / (n_points - 1)
-                if u > 1 - taper:
-                    fade *= max((1 - u) / taper, 0.15)
-                thick = width_m[s] * camera[0] * now_w
-                _draw_segment(was_x, was_y, was_w, now_x, now_y, now_w, last, color, fade, thick, near, rgb, alpha)
-            was_x, was_y, was_w = now_x, now_y, now_w
-            for c in range(3):
-                last[c] = color[c]
+            is_hidden = False
+            if 0 <= now_x < width and 0 <= now_y < height:
+                is_hidden = near[int(now_y), int(now_x)] > HIDDEN * now_w
+            if is_hidden and was_hidden:
+                has_last = False
+            else:
+                _shade_hair(points, s, k, diffuse, key_share[s, k], tone, viewer, key_direction, key_color, sheen,
+                            curve, color)  # fmt: skip
+                if k > 0:
+                    fade = opacity
+                    u = (k - 0.5) / (n_points - 1)
+                    if u > 1 - taper:
+                        fade *= max((1 - u) / taper, 0.15)
+                    thick = width_m[s] * camera[0] * now_w
+                    if not has_last:
+                        last[0], last[1], last[2] = color[0], color[1], color[2]
+                    _draw_segment(was_x, was_y, was_w, now_x, now_y, now_w, last, color, fade, thick, near, rgb, alpha)
+                last[0], last[1], last[2] = color[0], color[1], color[2]
+                has_last = True
+            was_x, was_y, was_w, was_hidden = now_x, now_y, now_w, is_hidden
 
 
-@kernel()
+@kernel(error_model="numpy")
+def _shade_hair(points, s, k, diffuse, lit, tone, viewer, key_direction, key_color, sheen, curve, out):
+    """sRGB of point `k` of hair `s` into `out` [3]: matte, and two highlights (Marschner et al. 2003, simplified)."""
+    n_points = points.shape[1]
+    ahead, behind = min(k + 1, n_points - 1), max(k - 1, 0)
+    tx = points[s, ahead, 0] - points[s, behind, 0]
+    ty = points[s, ahead, 1] - points[s, behind, 1]
+    tz = points[s, ahead, 2] - points[s, behind, 2]
+    size = np.sqrt(tx * tx + ty * ty + tz * tz) + 1e-12
+    vx, vy, vz = viewer[0] - points[s, k, 0], viewer[1] - points[s, k, 1], viewer[2] - points[s, k, 2]
+    distance = np.sqrt(vx * vx + vy * vy + vz * vz)
+    hx = vx / distance + key_direction[0]
+    hy = vy / distance + key_direction[1]
+    hz = vz / distance + key_direction[2]
+    half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
+    along = (tx * hx + ty * hy + tz * hz) / (size * half)
+    # The scales of a hair tilt its first highlight to the root and the one through the hair to the tip.
+    white, tinted = max(1 - (along + 0.08) ** 2, 0.0), max(1 - (along - 0.13) ** 2, 0.0)
+    for _ in range(6):
+        white *= white
+    for _ in range(3):
+        tinted *= tinted
+    for c in range(3):
+        shine = sheen[0] * white + sheen[1] * tinted * tone[s, c]
+        out[c] = encode(curve, diffuse[s, k, c] + lit * key_color[c] * shine)
+
+
+@kernel(error_model="numpy")
 def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb, alpha):
     height, width = near.shape
     dx, dy = x1 - x0, y1 - y0
@@ -106,7 +101,7 @@ def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb
     n_across = 1 if thick < 1.5 else min(int(thick + 0.5), 4)
     for i in range(n):
         f = (i + 0.5) / n
-        x, y, w = x0 + f * dx, y0 + f * dy, (w0 + f * (w1 - w0)) * _NEAR_SLACK
+        x, y, w = x0 + f * dx, y0 + f * dy, (w0 + f * (w1 - w0)) * NEAR_SLACK
         for m in range(n_across):
             off = m - 0.5 * (n_across - 1)
             row = int(np.floor(y if is_steep else y + off))
@@ -122,7 +117,7 @@ def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb
             alpha[row, col] = new
 
 
-@kernel()
+@kernel(error_model="numpy")
 def draw_lenses(ids, nearness, tints, glare, near, rgb, alpha):
     """Lay lenses (triangles `ids` [H, W] at `nearness` [H, W]) over a picture: `tints` [F], then `glare` [H, W]."""
     for row in range(ids.shape[0]):
@@ -143,7 +138,7 @@ def draw_lenses(ids, nearness, tints, glare, near, rgb, alpha):
             alpha[row, col] = new
 
 
-@kernel()
+@kernel(error_model="numpy")
 def average_down(rgb, alpha, background, image, mask):
     """Means of 2 x 2 pixels of `rgb` [2H, 2W, 3] with `alpha` [2H, 2W] over `background` [H, W, 3] as bytes.
 

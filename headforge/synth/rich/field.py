@@ -11,7 +11,7 @@ from headforge.flame.builtin_field import head_distance
 SPACING_MM = 6.0
 LOW_MM = np.array([-144.0, -210.0, -150.0])
 _COUNTS = (49, 64, 52)
-_EAR_CENTRE, _EAR_RADII = np.array([78.0, -2.0, -15.0]), np.array([8.0, 34.0, 21.0])
+_EAR_CENTRE, _EAR_RADII = np.array([75.5, -2.0, -15.0]), np.array([8.0, 38.0, 27.0])
 _GUARD_CENTRE, _GUARD_RADII = np.array([0.0, -12.0, 88.0]), np.array([55.0, 84.0, 46.0])
 """An ellipsoid in front of the face that long hair slides off to the sides."""
 

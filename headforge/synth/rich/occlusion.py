@@ -19,9 +19,9 @@ from headforge.synth.rich.strands import Strands
 _MAP_PIXELS = 128
 _MAP_RADIUS_M = 0.24
 _BIAS_M = 0.0025
-_VOXEL_M = 0.007
+VOXEL_M = 0.007
 _GRID_CELLS = (44, 56, 48)
-_GRID_LOW_M = np.array([-0.154, -0.225, -0.168])
+GRID_LOW_M = np.array([-0.154, -0.225, -0.168])
 _ABSORPTION_M2 = 2.2e-4
 """Cross section of a metre of hair: what a ray through a voxel loses is 1 - exp(-this * length / area)."""
 _KEY_POWER = 10.0
@@ -55,7 +55,7 @@ def make_occluders(vertices: np.ndarray, faces: np.ndarray, hair: Strands | None
     grid = np.zeros(_GRID_CELLS, np.float32)
     if hair is not None:
         _fill(hair.points, grid)
-        grid *= _ABSORPTION_M2 / _VOXEL_M**2
+        grid *= _ABSORPTION_M2 / VOXEL_M**2
     return Occluders(np.stack(maps), np.ascontiguousarray(axes, dtype=np.float32), grid)
 
 
@@ -85,9 +85,9 @@ def _fill(points, grid):
             length = 0.0
             for c in range(3):
                 length += (points[s, k + 1, c] - points[s, k, c]) ** 2
-            i = int((0.5 * (points[s, k, 0] + points[s, k + 1, 0]) - _GRID_LOW_M[0]) / _VOXEL_M)
-            j = int((0.5 * (points[s, k, 1] + points[s, k + 1, 1]) - _GRID_LOW_M[1]) / _VOXEL_M)
-            m = int((0.5 * (points[s, k, 2] + points[s, k + 1, 2]) - _GRID_LOW_M[2]) / _VOXEL_M)
+            i = int((0.5 * (points[s, k, 0] + points[s, k + 1, 0]) - GRID_LOW_M[0]) / VOXEL_M)
+            j = int((0.5 * (points[s, k, 1] + points[s, k + 1, 1]) - GRID_LOW_M[1]) / VOXEL_M)
+            m = int((0.5 * (points[s, k, 2] + points[s, k + 1, 2]) - GRID_LOW_M[2]) / VOXEL_M)
             if 0 <= i < grid.shape[0] and 0 <= j < grid.shape[1] and 0 <= m < grid.shape[2]:
                 grid[i, j, m] += np.sqrt(length)
 
@@ -127,10 +127,10 @@ def _gather_light(points, normals, directions, weights, depth, axes, hair, out):
             if seen > 0:
                 thickness = 0.0
                 for step in range(14):
-                    t = (0.8 + step) * _VOXEL_M
-                    gi = int((x + t * directions[d, 0] - _GRID_LOW_M[0]) / _VOXEL_M)
-                    gj = int((y + t * directions[d, 1] - _GRID_LOW_M[1]) / _VOXEL_M)
-                    gk = int((z + t * directions[d, 2] - _GRID_LOW_M[2]) / _VOXEL_M)
+                    t = (0.8 + step) * VOXEL_M
+                    gi = int((x + t * directions[d, 0] - GRID_LOW_M[0]) / VOXEL_M)
+                    gj = int((y + t * directions[d, 1] - GRID_LOW_M[1]) / VOXEL_M)
+                    gk = int((z + t * directions[d, 2] - GRID_LOW_M[2]) / VOXEL_M)
                     if 0 <= gi < hair.shape[0] and 0 <= gj < hair.shape[1] and 0 <= gk < hair.shape[2]:
                         thickness += hair[gi, gj, gk]
                     if thickness > 5:
@@ -155,7 +155,7 @@ def occupied_voxels(hair: Strands) -> tuple[np.ndarray, np.ndarray]:
     used = np.argwhere(grid > 0)
     numbers = np.full(_GRID_CELLS, -1, np.int64)
     numbers[tuple(used.T)] = np.arange(len(used))
-    return numbers, ((used + 0.5) * _VOXEL_M + _GRID_LOW_M).astype(np.float32)
+    return numbers, ((used + 0.5) * VOXEL_M + GRID_LOW_M).astype(np.float32)
 
 
 @kernel()
@@ -164,9 +164,9 @@ def spread_to_hairs(points, numbers, values, out):
     n_values = values.shape[1]
     for s in range(points.shape[0]):
         for k in range(points.shape[1]):
-            fx = (points[s, k, 0] - _GRID_LOW_M[0]) / _VOXEL_M - 0.5
-            fy = (points[s, k, 1] - _GRID_LOW_M[1]) / _VOXEL_M - 0.5
-            fz = (points[s, k, 2] - _GRID_LOW_M[2]) / _VOXEL_M - 0.5
+            fx = (points[s, k, 0] - GRID_LOW_M[0]) / VOXEL_M - 0.5
+            fy = (points[s, k, 1] - GRID_LOW_M[1]) / VOXEL_M - 0.5
+            fz = (points[s, k, 2] - GRID_LOW_M[2]) / VOXEL_M - 0.5
             i, j, m = int(np.floor(fx)), int(np.floor(fy)), int(np.floor(fz))
             a, b, c = fx - i, fy - j, fz - m
             total = 0.0

@@ -71,6 +71,9 @@ def density(traits: Traits, seed: int, p: np.ndarray) -> np.ndarray:
     bare = np.clip(
         traits.bare_crown * 1.3 * crown + 0.9 * max(traits.bare_crown - 0.55, 0.0) * ramp(p[:, 1], 70, 105), 0, 1
     )
+    if traits.haircut in ("bun", "ponytail"):
+        # Sideburns are too short to reach the tie.
+        height = height - 26 * ramp(p[:, 1], 34, 18) * ramp(p[:, 2], -2, 8)
     return ramp(height, -1.5, 8.0) * (1 - bare)
 
 

@@ -127,14 +127,17 @@ def _grow(grid, roots, normals, flow, steps, goal, is_tied, tail_mm, out):
                 d[2] -= back * here[3]
             size = np.sqrt(d[0] ** 2 + d[1] ** 2 + d[2] ** 2) + 1e-9
             nx, ny, nz = x + h * d[0] / size, y + h * d[1] / size, z + h * d[2] / size
-            sample_grid(grid, nx, ny, nz, here)
             wanted = layer * (1 - np.exp(-s / 22.0)) + 0.4
-            if here[0] < wanted:
-                lift_by = wanted - here[0]
-                nx, ny, nz = nx + lift_by * here[1], ny + lift_by * here[2], nz + lift_by * here[3]
-            ex, ey, ez = nx - x, ny - y, nz - z
-            size = np.sqrt(ex * ex + ey * ey + ez * ez) + 1e-9
-            x, y, z = x + h * ex / size, y + h * ey / size, z + h * ez / size
+            # Pushing out and keeping the length undo each other a little; twice is enough.
+            for _ in range(2):
+                sample_grid(grid, nx, ny, nz, here)
+                lift_by = max(wanted - here[0], 0.0)
+                ex = nx + lift_by * here[1] - x
+                ey = ny + lift_by * here[2] - y
+                ez = nz + lift_by * here[3] - z
+                size = np.sqrt(ex * ex + ey * ey + ez * ez) + 1e-9
+                nx, ny, nz = x + h * ex / size, y + h * ey / size, z + h * ez / size
+            x, y, z = nx, ny, nz
             d[0], d[1], d[2] = ex / size, ey / size, ez / size
             out[g, k, 0], out[g, k, 1], out[g, k, 2] = x, y, z
 

@@ -26,7 +26,7 @@ from headforge.synth.rich.occlusion import (
     occupied_voxels,
     spread_to_hairs,
 )
-from headforge.synth.rich.shade_skin import (
+from headforge.synth.rich.reflect import (
     CLOTH,
     EAR,
     EYEBALL,
@@ -102,7 +102,7 @@ class RichSubject:
 
 
 def surface_kinds(head: HeadModel, n_frame_faces: int) -> np.ndarray:
-    """[F + b + n] int64 index into `shade_skin.KINDS` by triangle of the head, then of the bust, then of a frame."""
+    """[F + b + n] int64 index into `reflect.KINDS` by triangle of the head, then of the bust, then of a frame."""
     kind = np.full(head.n_vertices, SKIN)
     for name, value in (("left_ear", EAR), ("right_ear", EAR), ("left_eyeball", EYEBALL), ("right_eyeball", EYEBALL),
                         ("mouth_interior", MOUTH), ("teeth", TEETH), ("tongue", TONGUE)):  # fmt: skip

@@ -18,8 +18,9 @@ from headforge.synth.paint import (
     texture_map,
     tint,
 )
+from headforge.synth.rich.reflect import GAMMA
 from headforge.synth.rich.scalp import density
-from headforge.synth.rich.shade_skin import EYE_MAP_RAD, GAMMA
+from headforge.synth.rich.surface import EYE_MAP_RAD
 from headforge.synth.rich.traits import Traits
 from headforge.synth.samplers import item_rng
 
@@ -137,7 +138,7 @@ def beard_mask(traits: Traits, place: np.ndarray, masks: dict[str, np.ndarray]) 
     if traits.beard == "mustache":
         return mustache
     if traits.beard == "goatee":
-        chin = cheeks * ramp(x, 31, 22) * ramp(y, -112, -100)
+        chin = cheeks * ramp(x, 31, 22) * ramp(y, -99, -92) * ramp(place[..., 2], 48, 62)
         return np.maximum(mustache, chin)
     return np.maximum(mustache, cheeks)
 

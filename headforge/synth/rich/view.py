@@ -16,8 +16,9 @@ from headforge.render.mesh import nearest_faces
 from headforge.synth.rich.backgrounds import draw_background
 from headforge.synth.rich.bust import bust_topology, bust_vertices
 from headforge.synth.rich.draw import average_down, draw_hairs, draw_lenses
-from headforge.synth.rich.shade_skin import GAMMA, N_LID_POINTS, shade_surfaces, tone_curve
+from headforge.synth.rich.reflect import GAMMA, tone_curve
 from headforge.synth.rich.subject import RichSubject, surface_kinds, vertex_normals_into
+from headforge.synth.rich.surface import N_LID_POINTS, shade_surfaces
 from headforge.synth.rich.texture import detail_tile
 from headforge.types import Camera, HeadParams
 
@@ -57,7 +58,7 @@ def render_rich(subject: RichSubject, params: HeadParams, camera: Camera) -> tup
     ids, near = nearest_faces(xy, nearness, posed.faces, width, height)
     rgb = np.zeros((height, width, 3), np.float32)
     viewer = fine.centre.double().numpy()
-    _shade(subject, posed, ids, xy, nearness, viewer, K[0, 0], rgb)
+    _shade(subject, posed, ids, near, xy, nearness, viewer, K[0, 0], rgb)
     alpha = (ids >= 0).astype(np.float32)
     _draw_hair(subject, posed, view, intrinsics, viewer, near, rgb, alpha)
     if subject.glasses is not None:
@@ -110,7 +111,7 @@ def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[
     return np.ascontiguousarray(xy, np.float32), np.ascontiguousarray(nearness, np.float32)
 
 
-def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, xy: np.ndarray, nearness: np.ndarray,
+def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, near: np.ndarray, xy: np.ndarray, nearness: np.ndarray,
            viewer: np.ndarray, focal_px: float, rgb: np.ndarray) -> None:  # fmt: skip
     head = builtin_head()
     n_frame = 0 if subject.glasses is None else len(subject.glasses.faces)
@@ -121,12 +122,13 @@ def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, xy: np.ndarray,
     # Pores are finer than pixels in small pictures: they fade instead of flickering.
     detail = 0.05 * min(1.0, focal_px / 5000)
     light = subject.light
-    plain = np.stack([subject.traits.frame_srgb, subject.person.shirt_srgb]) ** GAMMA
+    linear = np.stack([subject.traits.frame_srgb, subject.person.shirt_srgb]) ** GAMMA
+    plain = np.concatenate([linear, [[0.9], [0.0]]], -1)
     shade_surfaces(
-        ids, xy, nearness, posed.faces, surface_kinds(head, n_frame), attributes, head.uv_faces.numpy(),
-        head.uvs.numpy(), subject.texture, detail_tile(), eyes, middle, posed.turn, subject.eye_picture, lids,
-        plain, subject.poly, light.key_direction.numpy(), light.key_color.numpy(), viewer,
-        detail, _CURVE, rgb,
+        ids, near, xy, nearness, posed.faces, surface_kinds(head, n_frame), attributes, head.uv_faces.numpy(),
+        head.uvs.numpy(), subject.texture, detail_tile(), detail, eyes, middle, posed.turn, subject.eye_picture, lids,
+        plain, subject.poly, light.key_direction.double().numpy(), light.key_color.double().numpy(), viewer, _CURVE,
+        rgb,
     )  # fmt: skip
 
 
@@ -163,7 +165,7 @@ def _draw_hair(subject: RichSubject, posed: _Posed, view: np.ndarray, camera: np
         return
     strands = subject.hair.strands
     in_head = np.concatenate([view[:, :3] @ posed.turn, (view[:, :3] @ posed.shift + view[:, 3])[:, None]], 1)
-    drawn = min((_FULL_DETAIL_M / pixel_m) ** 0.6, 1.0)
+    drawn = min((_FULL_DETAIL_M / pixel_m) ** 0.85, 1.0)
     opacity = float(np.clip(_FULL_DETAIL_M / pixel_m / drawn, 0.3, 0.92))
     draw_hairs(strands.points, subject.hair.diffuse, subject.hair.key_share, strands.tone, strands.width_mm * 1e-3,
                int(drawn * strands.n), opacity, 0.25, in_head, camera, posed.turn.T @ (viewer - posed.shift),

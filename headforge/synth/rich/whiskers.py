@@ -199,7 +199,8 @@ def _beard(traits: Traits, rng: np.random.Generator, vertices: np.ndarray, norma
     is_long = traits.beard == "full"
     chin = ramp(p[:, 1], -20, -70) if is_long else 0.8
     length = traits.beard_length_mm * (0.35 + 0.65 * chin) * rng.uniform(0.6, 1.1, len(p))
-    length = np.where(np.abs(p[:, 0]) > 44, np.minimum(length, 5 + 0.25 * length), length)
+    behind = ramp(p[:, 2], 58, 18)
+    length = length + behind * (np.minimum(length, 4 + 0.12 * length) - length)
     length = np.where(is_lip, np.minimum(length, rng.uniform(7, 12)), length)
     bend = np.array([0.0, -0.35, 0.0]) * np.minimum(length / 25, 1)[:, None] + rng.normal(0, 0.10, direction.shape)
     lift = 0.55 if traits.beard == "stubble" else rng.uniform(0.30, 0.62, len(p))
