@@ -12,9 +12,10 @@ from headforge.report.blocks import Chart, Charts, Folded, Grid, Note
 from headforge.report.dataset_page import build_dataset_page
 from headforge.report.inputs import read_run
 from headforge.report.sections.coverage import coverage_charts, coverage_section, filled, group_grid, marks_block
-from headforge.store.coverage import Cell
+from headforge.store.coverage import Cell, write_coverage
 from headforge.store.identities import MARKS_FILE, read_identities, write_marks
-from headforge.store.shards import Dataset
+from headforge.store.shards import Dataset, write_dataset_json, write_shard
+from headforge.store.tables import Reject, write_rejects
 from tests.report.fabricated import N_SUBJECTS, N_VIEWS, fabricate_run
 from tests.report.test_page import assert_self_contained
 
@@ -95,6 +96,16 @@ def test_the_page_about_a_dataset_alone(folder: Path, tmp_path: Path) -> None:
     assert 'class="note missing"' not in html
     shutil.copytree(folder, tmp_path / "elsewhere")
     assert build_dataset_page(tmp_path / "elsewhere", 3, tmp_path / "b").read_bytes() == index.read_bytes()
+
+
+def test_a_dataset_without_views_still_has_a_page(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shards" / "part-00000.parquet", [])
+    write_rejects(tmp_path / "rejects.parquet", [Reject("000000/0", "blur", "the sharpness is 0.10", 0.1)])
+    write_coverage(tmp_path / "coverage.parquet", [])
+    write_dataset_json(tmp_path, generator="test", params={}, licences={}, n_rejected=1)
+    html = build_dataset_page(tmp_path, 3, tmp_path / "page").read_text(encoding="utf-8")
+    assert_self_contained(html)
+    assert "No view passed the quality gates." in html and "the sharpness is 0.10" in html
 
 
 def test_no_dataset_no_page(tmp_path: Path) -> None:

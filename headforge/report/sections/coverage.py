@@ -37,6 +37,8 @@ def coverage_section(run: Run) -> Section:
     if dataset is None or not (dataset.folder / COVERAGE_FILE).is_file():
         return Section("coverage", TITLE, LEAD, (Note("This run has no coverage table.", "missing"),))
     cells = read_coverage(dataset.folder / COVERAGE_FILE)
+    if not cells:
+        return Section("coverage", TITLE, LEAD, (Note("The dataset has no views."),))
     blocks: list[Block] = [Note(filled(cells)), *coverage_charts(cells)]
     people = dataset.folder / IDENTITIES_FILE
     if people.is_file():

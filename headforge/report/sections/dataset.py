@@ -31,6 +31,9 @@ def dataset_section(run: Run, n_subjects: int) -> Section:
     title, lead = "Dataset", "Procedural heads with exact cameras, masks and head parameters."
     if run.dataset is None:
         return Section("dataset", title, lead, (Note("This run has no dataset.", "missing"),))
+    if not run.dataset.description["n_views"]:
+        note = Note("No view passed the quality gates.", "warning")
+        return Section("dataset", title, lead, (note, _rejects(run.dataset)))
     blocks: list[Block] = [contact_sheet(run.dataset, n_subjects), one_subject(run.dataset)]
     blocks.append(Charts(_charts(run.dataset)))
     blocks.append(_rejects(run.dataset))
