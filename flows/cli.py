@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import down, export, gc
+from flows.commands import doctor, down, export, gc
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "gc": gc,
     "export": export,
     "import": importing,
+    "doctor": doctor,
     "plan": plan,
     "up": up,
     "down": down,

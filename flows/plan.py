@@ -86,7 +86,7 @@ def _measure(root: Path, settings: Settings, assignments: Sequence[str], n_worke
         driver_s += time.monotonic() - start
         # DVC is asked twice: what has changed, and to run the stage.
         clock = Clock(driver_s + 2 * dvc_s, stage_end_s, _cpu_s() + dvc_s, _commit_rate(scratch))
-        return measured_of(found, clock, n_workers, has_reflinks=_reflinks(root))
+        return measured_of(found, clock, n_workers, has_reflinks=has_reflinks(root))
 
 
 def _run(root: Path, scratch: Path, n_shards: int, record: str) -> tuple[dict[str, Any], float]:
@@ -167,9 +167,10 @@ def _commit_rate(scratch: Path) -> float:
     return max(1.0, sum(path.stat().st_size for path in files)) / max(1e-6, time.monotonic() - start)
 
 
-def _reflinks(root: Path) -> bool:
+def has_reflinks(root: Path) -> bool:
     """Whether files of the store get to the project without another copy of their bytes."""
     source, target = home() / f".clone-{os.getpid()}", root / ".dvc" / "tmp" / f".clone-{os.getpid()}"
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.write_bytes(bytes(4096))
         return clone_or_copy(source, target)
