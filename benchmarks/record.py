@@ -17,7 +17,7 @@ import torch
 from headforge.render.splat_cpu import instruction_set
 from headforge.render.threads import kernel_threads
 
-PACKAGES = ("torch", "numba", "llvmlite", "numpy", "gsplat", "embreex")
+PACKAGES = ("torch", "numba", "llvmlite", "numpy", "pyarrow", "pillow", "webdataset", "gsplat", "embreex")
 
 
 def machine_record(seeds: object) -> dict[str, object]:

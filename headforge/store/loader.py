@@ -9,7 +9,7 @@ that part of the one order, and no two workers read the same bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -112,7 +112,7 @@ class Loader:
         for subjects, rows in self._windows(epoch):
             yield from ((subjects[subject], row) for subject, row in rows)
 
-    def batches(self, n_images_seen: int = 0) -> Iterator[ViewBatch]:
+    def batches(self, n_images_seen: int = 0) -> Generator[ViewBatch, None, None]:
         """Endless batches, epoch after epoch, that follow the first `n_images_seen` views of this worker.
 
         Raises ConfigError if `n_images_seen` is not a multiple of `views_together`, DataError if a picture is damaged.
