@@ -32,9 +32,9 @@ PICTURE_METADATA = {
 REPAIR_HELP = "run headforge verify --repair, or make it again with headforge run."
 
 
-def versioned_schema(version: int, fields: Sequence[pa.Field]) -> pa.Schema:
-    """A schema that carries its version in the file's metadata, as `headforge_schema`."""
-    return pa.schema(fields, metadata={"headforge_schema": str(version)})
+def versioned_schema(version: int, fields: Sequence[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """A schema that carries its version in the file's metadata, as `headforge_schema`, beside other metadata."""
+    return pa.schema(fields, metadata={"headforge_schema": str(version), **(metadata or {})})
 
 
 def camera_columns(cameras: Sequence[Camera]) -> dict[str, object]:

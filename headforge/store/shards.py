@@ -16,11 +16,15 @@ from headforge.errors import DataError, ShapeError
 from headforge.store.columns import (
     CAMERA_FIELDS,
     PARAM_FIELDS,
+    PICTURE_METADATA,
+    PICTURE_TYPE,
     REPAIR_HELP,
     camera_columns,
     json_column,
     open_parquet,
     param_columns,
+    picture_column,
+    picture_values,
     read_json_column,
     read_rows,
     row_cameras,
@@ -34,7 +38,8 @@ from headforge.store.images import decode_image, encode_png
 from headforge.store.views import Views, decode_views, moment_column
 from headforge.types import NO_HEAD_MODEL, Sample
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: pictures as {bytes, path}, so that Hugging Face's `datasets` decodes them; files of version 1 are read too."""
 KEY_COLUMNS = ("subject_id", "view", "split", "source", "seed", "yaw_deg", "pitch_deg")
 SHARD_SCHEMA = versioned_schema(
     SCHEMA_VERSION,
@@ -44,8 +49,8 @@ SHARD_SCHEMA = versioned_schema(
         pa.field("split", pa.string()),
         pa.field("source", pa.string()),
         pa.field("seed", pa.int64()),
-        pa.field("image", pa.binary()),
-        pa.field("mask", pa.binary()),
+        pa.field("image", PICTURE_TYPE),
+        pa.field("mask", PICTURE_TYPE),
         *CAMERA_FIELDS,
         pa.field("yaw_deg", pa.float64()),
         pa.field("pitch_deg", pa.float64()),
@@ -53,6 +58,7 @@ SHARD_SCHEMA = versioned_schema(
         pa.field("quality", pa.string()),
         pa.field("attributes", pa.string()),
     ],
+    PICTURE_METADATA,
 )
 MOMENT_FIELDS = [pa.field("timestep", pa.int32()), pa.field("camera_id", pa.string())]
 """Columns after the others in datasets whose cameras share moments: rigs and films."""
@@ -107,8 +113,8 @@ def _sample_columns(samples: Sequence[Sample]) -> dict[str, object]:
             raise ShapeError("image and mask", f"{(*size, 3)} and {size}", sample.image.shape + sample.mask.shape)
     return {
         **{name: [getattr(sample, name) for sample in samples] for name in KEY_COLUMNS},
-        "image": [encode_png(sample.image) for sample in samples],
-        "mask": [encode_png(sample.mask) for sample in samples],
+        "image": picture_values([encode_png(sample.image) for sample in samples]),
+        "mask": picture_values([encode_png(sample.mask) for sample in samples]),
         **camera_columns([sample.camera for sample in samples]),
         **param_columns([sample.params for sample in samples]),
         "quality": json_column(sample.quality for sample in samples),
@@ -142,12 +148,13 @@ def _decode_samples(table: pa.Table) -> list[Sample]:
     cameras, params = row_cameras(table), row_params(table)
     quality, attributes = read_json_column(table, "quality"), read_json_column(table, "attributes")
     timesteps, camera_ids = moment_column(table, "timestep"), moment_column(table, "camera_id")
-    rows = table.select([*KEY_COLUMNS, "image", "mask"]).to_pylist()
+    images, masks = (picture_column(table, name).to_pylist() for name in ("image", "mask"))
+    rows = table.select(KEY_COLUMNS).to_pylist()
     return [
         Sample(
             **{name: row[name] for name in KEY_COLUMNS},
-            image=decode_image(row["image"]),
-            mask=decode_image(row["mask"]),
+            image=decode_image(images[i]),
+            mask=decode_image(masks[i]),
             camera=cameras[i],
             params=params[i],
             quality=quality[i],

@@ -38,7 +38,7 @@ from headforge.synth.samplers import split_of, subject_name
 from headforge.synth.shots import MOTIONS, SAMPLERS, n_fixed_cameras, shot_params, view_shot
 from headforge.types import Sample
 
-VERSION = 1
+VERSION = 2
 GENERATORS = ("builtin",)
 DETECTORS = ("none", "dlib")
 IDENTITIES = ("parameters", "dlib")

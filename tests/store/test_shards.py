@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -181,5 +182,17 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 def test_other_programs_read_the_pictures(dataset: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_parquet(dataset / "shards" / "part-00000.parquet")
-    assert frame["image"][0].startswith(b"\x89PNG")
+    assert frame["image"][0]["bytes"].startswith(b"\x89PNG")
     assert len(frame["shape"][0]) == 5
+
+
+def test_shards_of_version_1_with_bare_picture_bytes_are_read(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.parquet", tmp_path / "old.parquet"
+    write_shard(new, subjects(range(1)))
+    table = pq.read_table(new)
+    for name in ("image", "mask"):
+        bare = pa.array([row["bytes"] for row in table.column(name).to_pylist()], pa.binary())
+        table = table.set_column(table.column_names.index(name), name, bare)
+    pq.write_table(table, old)
+    for found, expected in zip(read_shard_samples(old), subjects(range(1))[0], strict=True):
+        assert_same_sample(found, expected)

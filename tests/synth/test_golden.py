@@ -9,7 +9,7 @@ from headforge.store.images import area_resize
 from headforge.synth.builtin import prepare_subject
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, synthesize_view
 
-GOLDEN_VERSION = 1
+GOLDEN_VERSION = 2
 GOLDEN = {
     (0, 0, "short"): (
         "fffffffffffffffffffefefeffffffffffffffffffffffffffffffffffffb8b7b634302f3c3836c0bebeffffffffffff"

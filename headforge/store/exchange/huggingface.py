@@ -1,7 +1,6 @@
 """A Hugging Face dataset: Parquet files whose pictures `datasets` decodes, and a dataset card.
 
-The key `huggingface` of the schema's metadata tells `datasets` which columns are pictures; it believes it only where
-the column is stored as {bytes, path}.
+The files are the dataset's shards with splits apart: their schema already tells `datasets` which columns are pictures.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headforge.store.columns import PICTURE_METADATA, PICTURE_TYPE, parquet_writer, picture_values
+from headforge.store.columns import PICTURE_METADATA, parquet_writer, picture_values, versioned_schema
 from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.rows import StoredView, row_fields
 from headforge.store.shards import SCHEMA_VERSION
@@ -85,14 +84,8 @@ def write_huggingface(
     (folder / "README.md").write_text(_card(splits, about))
 
 
-def _schema(row: StoredView) -> pa.Schema:
-    pictures = ("image", "mask")
-    fields = [pa.field(f.name, PICTURE_TYPE) if f.name in pictures else f for f in row_fields(row)]
-    return pa.schema(fields, metadata={"headforge_schema": str(SCHEMA_VERSION), **PICTURE_METADATA})
-
-
 def _add(split: _Split, folder: Path, name: str, views: list[StoredView]) -> None:
-    schema = _schema(views[0])
+    schema = versioned_schema(SCHEMA_VERSION, row_fields(views[0]), PICTURE_METADATA)
     if split.writer is None:
         path = folder / "data" / f"{name}-{split.n_files:05d}.parquet"
         split.writer = parquet_writer(path, schema, keys=("subject_id", "view", "split"))

@@ -56,3 +56,13 @@ def test_a_full_file_is_followed_by_another(dataset: Dataset, tmp_path: Path) ->
     files = sorted(path.name for path in (tmp_path / "data").iterdir())
     assert len(files) > 1 and files[0] == "train-00000.parquet"
     assert sum(pq.ParquetFile(tmp_path / "data" / name).metadata.num_rows for name in files) == 12
+
+
+def test_shards_load_as_they_are_with_decoded_pictures(dataset: Dataset, datasets: ModuleType) -> None:
+    loaded = datasets.load_dataset("parquet", data_files=str(dataset.folder / "shards" / "*.parquet"), split="train")
+    assert len(loaded) == 18
+    row, expected = loaded[7], sample(2, 1)
+    assert (row["subject_id"], row["view"], row["split"]) == ("000002", 1, "train")
+    assert (row["image"].mode, row["mask"].mode) == ("RGB", "L")
+    np.testing.assert_array_equal(np.array(row["image"]), expected.image)
+    np.testing.assert_array_equal(np.array(row["mask"]), expected.mask)
