@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import doctor, down, export, gc, importing, inspect, plan, reap, remake, up, verify
+from flows.commands import doctor, down, export, gc, importing, inspect, plan, reap, remake, retry, up, verify
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "verify": verify,
     "inspect": inspect,
     "remake": remake,
+    "retry": retry,
     "gc": gc,
     "export": export,
     "import": importing,

@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.failures import clear_failures, record_failures
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.params import Settings, load_settings
 from flows.processes import process_name
@@ -24,6 +25,7 @@ from flows.reap import DRIVER_VARIABLE, process_tag
 from flows.receipts import receipts_folder, write_receipt
 from flows.records import StageRecord
 from flows.reporting import StageProgress
+from flows.sections import stage_settings
 from flows.server import prefect_server
 from flows.stages import DVC_CACHE, stage_named
 from headforge.errors import HeadforgeError
@@ -143,6 +145,7 @@ def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner
         except (HeadforgeError, ItemsFailedError) as error:
             return error
         write_receipt(run.root, name, [thing.key for thing in run.objects])
+        clear_failures(run.root, name)
         return None
 
     error = flow(name=name, task_runner=runner, persist_result=False, validate_parameters=False)(stage_flow)()
@@ -150,6 +153,7 @@ def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner
     if isinstance(error, HeadforgeError):
         raise error
     if isinstance(error, ItemsFailedError):
+        record_failures(run.root, name, stage_settings(name, run.settings.sections), error.failures)
         return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures), run_id=record.run_id)
     return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits, record.run_id)
 
@@ -163,7 +167,8 @@ def _explained(run: StageRun, name: str, failures: Sequence[Failure]) -> tuple[s
         log = receipts_folder(run.root) / f"{name}-failures.log"
         write_bytes(log, "\n".join(details).encode())
         lines.append(f"  details: {log}")
-    return "\n".join([*lines, f"help: {failed[0].help}"]), failed
+    retry = f"once its cause is gone, 'headforge retry --failed {name}' redoes only what failed."
+    return "\n".join([*lines, f"  {retry}", f"help: {failed[0].help}"]), failed
 
 
 def _stage_params(name: str, settings: Settings) -> Mapping[str, object]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from headforge.avatar.config import FitConfig
 from headforge.diffusion.config import GenerateConfig, TrainConfig
@@ -25,3 +27,8 @@ SECTIONS: Mapping[str, type] = {
     "engine": EngineConfig,
 }
 """In the order of the file."""
+
+
+def stage_settings(stage: str, sections: Mapping[str, Any]) -> dict[str, object]:
+    """The settings in a stage's own section, by "section.key"."""
+    return {f"{stage}.{key}": value for key, value in dataclasses.asdict(sections[stage]).items()}

@@ -100,9 +100,11 @@ def _outcome(workshop: Workshop, item: Item, future: PrefectFuture[Any]) -> Stor
 
 
 def _failure(item: Item, error: Exception) -> Failure:
+    key = item.recipe.key
     if isinstance(error, HeadforgeError):
-        return Failure(item.label, error.message, error.help)
+        return Failure(item.label, error.message, error.help, key=key)
     help = "run the command again: what is finished stays finished."
     if isinstance(error, CrashedError):
-        return Failure(item.label, error.reason, help, error.details)
-    return Failure(item.label, f"{type(error).__name__}: {error}", help, "".join(traceback.format_exception(error)))
+        return Failure(item.label, error.reason, help, error.details, key)
+    details = "".join(traceback.format_exception(error))
+    return Failure(item.label, f"{type(error).__name__}: {error}", help, details, key)

@@ -55,6 +55,8 @@ class Failure:
     help: str
     details: str = ""
     """The trace back of a crash."""
+    key: str = ""
+    """Of its recipe."""
 
 
 @dataclass(frozen=True)

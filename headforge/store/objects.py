@@ -130,8 +130,7 @@ class Store:
             with storage_errors(self._work_path(key)):
                 made = self._sealed_attempt(key) or self._new_attempt(key)
             if not (made / MANIFEST).is_file():
-                with storage_errors(made, only=DISK_ERRORS):
-                    said = make(made)
+                said = self._make(make, made)
                 with storage_errors(made):
                     seal(made, recipe, said or Made(settle(made), note or Note()))
             with storage_errors(made):
@@ -238,6 +237,16 @@ class Store:
             return manifest.key == path.name and not damaged_files(path, manifest, rehash=rehash)
         except (DataError, FileNotFoundError):
             return False
+
+    def _make(self, make: Make, folder: Path) -> Made | None:
+        try:
+            with storage_errors(folder, only=DISK_ERRORS):
+                return make(folder)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)  # half a shard would keep a full disk full
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
+            raise
 
     def _sealed_attempt(self, key: str) -> Path | None:
         """What an earlier build made whose process was stopped between sealing and renaming."""

@@ -136,6 +136,7 @@ def test_a_failed_make_leaves_no_object_and_the_next_one_starts_empty(store: Sto
     with pytest.raises(RuntimeError):
         store.build(RECIPE, fails)
     assert store.get(RECIPE) is None
+    assert [path.name for path in (store.root / "work" / RECIPE.key).iterdir()] == ["scratch"]
 
     def resumes(folder: Path) -> None:
         assert list(folder.iterdir()) == []
