@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import doctor, down, export, gc, importing, inspect, plan, reap, remake, retry, up, verify
+from flows.commands import doctor, down, export, gc, importing, inspect, plan, reap, remake, retry, up, verify, why
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   headforge run -S train.n_images_seen=32000         change a value of params.yaml, then run what depends on it
   headforge synthesize -S synthesize.n_subjects=480  one stage
   headforge verify --repair                          hash everything again and make again what is bad
+  headforge why track                                which settings or inputs its results miss
   headforge inspect data/avatars/astronaut           say what a file or folder holds
   headforge export data/synthetic --to huggingface OUT  write the dataset in another program's format
 
@@ -37,6 +38,7 @@ exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finis
 COMMANDS: Mapping[str, Command] = {
     "verify": verify,
     "inspect": inspect,
+    "why": why,
     "remake": remake,
     "retry": retry,
     "gc": gc,

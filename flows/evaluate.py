@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from flows.publish import published
 from flows.runner import run_stage
 from tasks.evaluate import evaluate_item
 from tasks.generate import PREDICTIONS_FILE, prediction_items
@@ -24,7 +23,7 @@ def evaluate(run: StageRun) -> None:
     item = evaluate_item(run.settings["evaluate"], dataset, tracked, predictions, run.data("fit"))
     (measured,) = run.build([item], "tables of metrics")
     output = run.data("evaluate")
-    with published(output) as folder:
+    with run.published("evaluate") as folder:
         run.publish(item, measured, folder)
     run.metrics |= flat_numbers(json.loads((output / "metrics.json").read_text()))
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ from flows.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.params import Settings, load_settings
 from flows.processes import process_name
 from flows.project import home, store_root
+from flows.publish import published
 from flows.reap import DRIVER_VARIABLE, process_tag
 from flows.receipts import receipts_folder, write_receipt
 from flows.records import StageRecord
@@ -66,6 +68,10 @@ class StageRun:
     def data(self, stage: str) -> Path:
         """The folder that a stage publishes."""
         return self.root / stage_named(stage).output
+
+    def published(self, stage: str) -> AbstractContextManager[Path]:
+        """A folder to fill, which takes the place of the one that the stage publishes when the block ends well."""
+        return published(self.data(stage))
 
     def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
         """Build items, several at a time; raises ItemsFailedError when all that can be made is made."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.publish import published
 from flows.rejects import REJECTS_FILE
 from flows.runner import run_stage
 from headforge.store.files import write_json
@@ -35,7 +34,7 @@ def fit(run: StageRun) -> None:
     items += subject_items(config, dataset, tracked, subjects)
     avatars = run.build(items, "avatars")
     accepted = run.accepted(avatars)
-    with published(run.data("fit")) as folder:
+    with run.published("fit") as folder:
         folder.mkdir()
         for item, avatar in zip(items, avatars, strict=True):
             if avatar in accepted:

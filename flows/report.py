@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.lineage import lineage_of
-from flows.publish import published
 from flows.runner import run_stage
 from tasks.report import report_item
 
@@ -21,7 +20,7 @@ def report(run: StageRun) -> None:
     item = report_item(run.settings["report"], inputs, lineage_of(run.root, run.settings))
     (page,) = run.build([item], "pages")
     output = run.data("report")
-    with published(output) as folder:
+    with run.published("report") as folder:
         run.publish(item, page, folder)
     run.figures += [output / "index.html", *sorted(output.glob("figures/*.png"))]
     run.progress.say(f"the report is {output / 'index.html'}")

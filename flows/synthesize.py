@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.outcome import Rejection
-from flows.publish import published
 from flows.runner import run_stage
 from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.shards import Dataset
@@ -21,7 +20,7 @@ def synthesize(run: StageRun) -> None:
     """Make the shards and put them together as data/synthetic."""
     config = run.settings["synthesize"]
     shards = run.build(shard_items(config), "shards")
-    with published(run.data("synthesize")) as folder:
+    with run.published("synthesize") as folder:
         assemble_dataset(config, [shard.path for shard in shards], folder)
     (page,) = run.build([page_item(run.data("synthesize"), run.settings["report"].n_contact_subjects)], "pages")
     run.figures.append(page.path / "index.html")

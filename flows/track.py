@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.publish import published
 from flows.rejects import REJECTS_FILE
 from flows.runner import run_stage
 from headforge.store.files import write_json
@@ -24,7 +23,7 @@ def track(run: StageRun) -> None:
     found = run.build([*items, *shard_items(config, dataset)], "shards and portraits")
     photos, shards = found[: len(items)], found[len(items) :]
     accepted = run.accepted(photos)
-    with published(run.data("track")) as folder:
+    with run.published("track") as folder:
         summary = summarize_tracks(config, [shard.path for shard in shards], folder)
         for item, photo in zip(items, photos, strict=True):
             if photo in accepted:

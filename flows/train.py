@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.publish import published
 from flows.runner import run_stage
 from tasks.train import train_item
 
@@ -19,7 +18,7 @@ def train(run: StageRun) -> None:
     output = run.data("train")
     item = train_item(run.settings["train"], run.data("synthesize"), run.data("track"))
     (model,) = run.build([item], "models")
-    with published(output) as folder:
+    with run.published("train") as folder:
         run.publish(item, model, folder)
     run.progress.metrics = read_log(output / "train_log.jsonl")
     run.figures += sorted(output.glob("*.png"))
