@@ -70,7 +70,7 @@ class _Preview:
         self.items += items
         found = [StoredObject(item.recipe.key, self.store.object_path(item.recipe.key), hit=True) for item in items]
         if not all(thing.path.is_dir() for thing in found):
-            self.missing = f"items that need these {unit} can't be told before they are made"
+            self.missing = f"there may be more items, which need these {unit} and are known once they are made"
             raise _EndOfPreview
         return found
 

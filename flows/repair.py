@@ -16,13 +16,13 @@ from flows.dvc_calls import changed_stages
 from flows.params import load_settings
 from flows.project import find_root, home, only_run, quiet_environment, store_root
 from flows.receipts import read_receipts
-from flows.reporting import StageProgress
 from flows.stages import STAGE_NAMES, STAGES
 from flows.verify import (
     CACHE,
     STORE,
     WORKSPACE,
     Finding,
+    VerifyProgress,
     cached_files,
     damaged_files,
     damaged_store,
@@ -33,11 +33,11 @@ from flows.verify import (
 from headforge.errors import HeadforgeError
 from headforge.store.files import atomic_path
 from headforge.store.manifest import walk_files
-from headforge.store.objects import Note, Store
+from headforge.store.objects import Made, Note, Store
 from headforge.store.publish import clone_or_copy
-from tasks.engine import CrashedError, Engine
-from tasks.environment import made_with
-from tasks.items import Item
+from tasks.engine import CrashedError, EngineConfig
+from tasks.items import Item, make_files
+from tasks.profiles import make_engine
 from tasks.synthesize import item_of, shard_items
 
 CHANGED_OUTS, CHANGED_DEPS, CHANGED_COMMAND = "changed outs", "changed deps", "changed command"
@@ -50,7 +50,8 @@ def repair(start: Path) -> list[Finding]:
     """Repair what can be repaired; every finding says what became of it."""
     root = find_root(start)
     quiet_environment()
-    with using_store(root), only_run(root), StageProgress("verify") as progress:
+    progress = VerifyProgress()
+    with using_store(root), only_run(root):
         found = damaged_store(root, progress, repair=True) + damaged_files(root, progress)
         if found:
             progress.say(f"damaged or missing: {len(found)}")
@@ -59,7 +60,7 @@ def repair(start: Path) -> list[Finding]:
     return _run_stages(root, found)
 
 
-def _make_shards_again(root: Path, found: Sequence[Finding], progress: StageProgress) -> list[Finding]:
+def _make_shards_again(root: Path, found: Sequence[Finding], progress: VerifyProgress) -> list[Finding]:
     """Make damaged shards again, each from its own recipe: no other shard is touched, whatever params.yaml says now."""
     settings = load_settings(root)
     current = {item.recipe.key: item for item in shard_items(settings["synthesize"])}
@@ -69,7 +70,7 @@ def _make_shards_again(root: Path, found: Sequence[Finding], progress: StageProg
             item = current.get(finding.key) or (item_of(finding.manifest) if finding.manifest is not None else None)
             if item is not None:
                 items[finding.key] = item
-    outcomes = _build(items, settings["engine"].n_processes, progress) if items else {}
+    outcomes = _build(items, settings["engine"], progress) if items else {}
     return [_judged(finding, outcomes.get(finding.key)) for finding in found]
 
 
@@ -87,25 +88,25 @@ def _judged(finding: Finding, outcome: str | HeadforgeError | CrashedError | Non
 
 
 def _build(
-    items: Mapping[str, Item], n_processes: int, progress: StageProgress
+    items: Mapping[str, Item], config: EngineConfig, progress: VerifyProgress
 ) -> dict[str, str | HeadforgeError | CrashedError]:
     """Digest of each object that was made, or why it could not be."""
     store = Store(store_root())
-    progress.begin()
     progress.say(f"making {len(items)} shard{'s' * (len(items) != 1)} again")
 
     def build(item: Item) -> str | HeadforgeError | CrashedError:
-        def make(folder: Path) -> None:
-            engine.run(item.function, *item.args, folder)
+        def make(folder: Path) -> Made:
+            files, environment = engine.run(make_files, item.function, item.args, (folder,))
+            return Made(files, Note(item.label, environment))
 
         try:
-            made = store.build(item.recipe, make, note=Note(item.label, made_with()), rehash=True)
+            made = store.build(item.recipe, make, rehash=True)
         except (HeadforgeError, CrashedError) as error:
             return error
         progress.say(f"{item.recipe.stage}/{item.label} made again")
         return store.digest(made)
 
-    with Engine(min(n_processes, len(items)), progress) as engine, ThreadPoolExecutor(n_processes) as pool:
+    with make_engine(config, home() / "cluster", progress.say) as engine, ThreadPoolExecutor(engine.n_slots) as pool:
         return dict(zip(items, pool.map(build, items.values()), strict=True))
 
 

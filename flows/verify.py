@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.project import find_root, only_run, store_root
 from flows.provenance import locked_outputs
 from flows.receipts import missing_objects
-from flows.reporting import StageProgress
 from flows.stages import DVC_CACHE, STAGE_NAMES
+from headforge.progress import SilentProgress
 from headforge.store.manifest import Manifest
 from headforge.store.objects import Store
 
 STORE, WORKSPACE, CACHE = "store", "workspace", "DVC cache"
+LINE_INTERVAL_S = 10.0
 ABSENT = "the object is not in the store"
+
+
+class VerifyProgress(SilentProgress):
+    """A line now and then of how much is hashed."""
+
+    def __init__(self) -> None:
+        self._unit, self._done, self._total, self._last_line = "", 0, 0, time.monotonic()
+
+    def start(self, n_items: int, unit: str) -> None:
+        """So many are to be hashed."""
+        self._unit, self._done, self._total = unit, 0, n_items
+
+    def item_done(self, item: str, n: int = 1) -> None:
+        """So many more are hashed."""
+        self._done += n
+        if time.monotonic() - self._last_line > LINE_INTERVAL_S:
+            self._last_line = time.monotonic()
+            self.say(f"{self._done}/{self._total} {self._unit}s hashed")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(f"verify: {text}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -52,11 +76,12 @@ class Finding:
 def verify(start: Path) -> list[Finding]:
     """What is damaged; nothing is changed."""
     root = find_root(start)
-    with only_run(root), StageProgress("verify") as progress:
+    with only_run(root):
+        progress = VerifyProgress()
         return damaged_store(root, progress, repair=False) + damaged_files(root, progress)
 
 
-def damaged_store(root: Path, progress: StageProgress, *, repair: bool) -> list[Finding]:
+def damaged_store(root: Path, progress: VerifyProgress, *, repair: bool) -> list[Finding]:
     """Objects and blobs that are damaged, and objects this project was made from that are gone.
 
     With `repair`, those are healed that have right bytes in the workspace or in DVC's cache, and the others put aside.
@@ -84,7 +109,7 @@ _OUTCOMES = {
 }
 
 
-def damaged_files(root: Path, progress: StageProgress) -> list[Finding]:
+def damaged_files(root: Path, progress: VerifyProgress) -> list[Finding]:
     """Files of the workspace that are not what dvc.lock says, and objects of DVC's cache that are not their name."""
     published = published_files(root)
     cached = cached_files(root) | {root / DVC_CACHE / md5[:2] / md5[2:]: md5 for md5 in published.values()}

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.dvc_guard import install
-from flows.reporting import StageProgress
-from flows.verify import damaged_files
+from flows.verify import VerifyProgress, damaged_files
 
 PIPELINE = """stages:
   make:
@@ -68,14 +67,14 @@ def test_status_sees_damaged_cache(project: Path, keep_time: bool) -> None:
 @pytest.mark.parametrize("what", ["deleted", "damaged"])
 def test_damaged_cache_is_never_checked_out(project: Path, command: tuple[str, ...], what: str) -> None:
     damage(only_object(project))
-    assert damaged_files(project, StageProgress("test"))
+    assert damaged_files(project, VerifyProgress())
     if what == "deleted":
         (project / "out").unlink()
     else:
         damage(project / "out")
     dvc(project, *command)
     assert (project / "out").read_text() == "good" * 100
-    assert not damaged_files(project, StageProgress("test"))
+    assert not damaged_files(project, VerifyProgress())
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -102,4 +101,4 @@ def test_files_that_nobody_touched_are_hashed_once(project: Path) -> None:
 
 def test_copies_share_no_inode(project: Path) -> None:
     assert (project / "out").stat().st_ino != only_object(project).stat().st_ino
-    assert not damaged_files(project, StageProgress("test"))
+    assert not damaged_files(project, VerifyProgress())

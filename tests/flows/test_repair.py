@@ -12,7 +12,7 @@ import pytest
 from flows.cli import main
 from flows.project import store_root
 from flows.receipts import read_receipts
-from headforge.progress import Progress
+from headforge.progress import SILENT
 from headforge.store.manifest import MANIFEST, read_manifest
 from headforge.store.objects import Store
 from tests.flows.projects import cached, flip_bit, made_project
@@ -33,7 +33,7 @@ def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     home = tmp_path / "home"
     shutil.copytree(template, home)
     monkeypatch.setenv("HEADFORGE_HOME", str(home))
-    monkeypatch.setattr("flows.repair.Engine", InProcess)
+    monkeypatch.setattr("flows.repair.make_engine", lambda *settings: InProcess())
     monkeypatch.chdir(home / "project")
     return home / "project"
 
@@ -41,8 +41,7 @@ def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 class InProcess:
     """The engine without its processes, which take seconds to start."""
 
-    def __init__(self, n_processes: int, progress: Progress) -> None:
-        self.progress = progress
+    n_slots = 1
 
     def __enter__(self) -> InProcess:
         return self
@@ -51,7 +50,7 @@ class InProcess:
         pass
 
     def run(self, function: Callable[..., object], *args: object) -> object:
-        return function(*args, self.progress)
+        return function(*args, SILENT)
 
 
 def headforge(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict]:
