@@ -28,7 +28,6 @@ from flows.receipts import receipts_folder, write_receipt
 from flows.records import StageRecord
 from flows.reporting import StageProgress
 from flows.sections import stage_settings
-from flows.server import prefect_server
 from flows.stages import DVC_CACHE, stage_named
 from headforge.errors import HeadforgeError
 from headforge.store.files import write_bytes
@@ -114,7 +113,6 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
     os.environ[DRIVER_VARIABLE] = process_name()
     with (
         StageProgress(name) as progress,
-        prefect_server(),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         tags(process_tag()),
         make_engine(engine_config, home() / "cluster", progress.say) as engine,

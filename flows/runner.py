@@ -6,6 +6,7 @@ import the stage's main module again, never pay for them.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,15 +31,22 @@ def _unforeseen(name: str, error: Exception) -> str:
     )
 
 
+def _import_tools() -> None:
+    """It takes about as long as the server's start."""
+    importlib.import_module("flows.execution")
+
+
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
     """Run one stage in the project of the current folder and end the process with its exit code."""
     try:
         root = find_root(Path.cwd())
         require_space(root, home())
         quiet_environment()
-        from flows.execution import execute
+        from flows.server import prefect_server
 
-        with using_store(root), only_run(root):
+        with using_store(root), only_run(root), prefect_server(_import_tools):
+            from flows.execution import execute
+
             outcome = execute(name, body, root)
     except HeadforgeError as error:
         outcome = Outcome(EXIT_INPUT, str(error))

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -38,11 +38,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def prefect_server() -> Iterator[str]:
+def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
     """The API address of the server to use. Records reach it before the block ends.
 
     The one that PREFECT_API_URL names; else the one that `headforge up` started; else a private one that ends with the
-    block.
+    block. `meanwhile` is called while a private one starts, which takes seconds.
     """
     named = os.environ.get(API_VARIABLE)
     if named:
@@ -51,7 +51,7 @@ def prefect_server() -> Iterator[str]:
         return
     with database_lock() as lock:
         running = running_server() if lock is None else None
-        server = _shared(running) if running is not None and running.stays else _private(lock)
+        server = _shared(running) if running is not None and running.stays else _private(lock, meanwhile)
         with server as url, _named(url):
             try:
                 yield url
@@ -125,7 +125,7 @@ def _shared(running: Running) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _private(lock: IO[str] | None) -> Iterator[str]:
+def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
     """A server for this process; beside another private one it has a database that is thrown away."""
     path = database() if lock is not None else database().with_name(f"second-{os.getpid()}.db")
     _remove_left_overs(path.parent)
@@ -133,6 +133,7 @@ def _private(lock: IO[str] | None) -> Iterator[str]:
     url = api_address(port)
     process = start_server(path, port, os.getpid())
     try:
+        meanwhile()
         wait_until_up(url, path.with_suffix(".log"), process)
         if lock is not None:
             note_running(lock, Running(url, stays=False))

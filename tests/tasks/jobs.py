@@ -76,3 +76,11 @@ def go_on(folder: Path, work: Path, progress: Progress) -> None:
 
 def show_picture(path: Path, progress: Progress) -> None:
     progress.image("x", path)
+
+
+def log_and_write(number: int, log: Path, folder: Path, progress: Progress) -> None:
+    with log.open("a") as file:
+        file.write(f"{number}\n")
+    for part in range(4):
+        (folder / f"part-{part}").write_bytes(bytes([number]) * 1000 * (part + 1))
+        time.sleep(0.01)

@@ -1,0 +1,201 @@
+"""A 16-shard run, killed with SIGKILL at random moments and run again: is the dataset the one of an undisturbed run?
+
+    python benchmarks/crash.py [--moments 20] [--json] [--out benchmarks/results/crash.json]
+
+Each trial starts `python -m flows.synthesize` on an empty store, kills the driver, one worker or the whole process
+group at a moment between the first shard's beginning and the end of an undisturbed run, and runs it again. Then two
+drivers run at once on one store, from two projects. What is checked after each trial: every file of the dataset, that
+no manifest of an object that was published before the second run is another file after it, and what is left over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.project import environment, headforge_command, make_project, stage_command
+from benchmarks.record import arguments, finish, machine_record, write
+
+N_SHARDS = 16
+SETTINGS = {
+    "synthesize.n_subjects": N_SHARDS,
+    "synthesize.subjects_per_shard": 1,
+    "synthesize.views_per_subject": 2,
+    "synthesize.n_reference_views": 1,
+    "synthesize.image_size": 32,
+    "engine.workers": 2,
+}
+VICTIMS = ("driver", "worker", "group")
+POLL_S = 0.005
+RUN_TIMEOUT_S = 600.0
+
+
+@dataclass
+class Place:
+    """A project and the home of its store."""
+
+    root: Path
+    home: Path
+
+    @property
+    def store(self) -> Path:
+        """The store's folder."""
+        return self.home / "store"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """The stage, in a session of its own."""
+        with (self.home.parent / "run.log").open("ab") as log:
+            return subprocess.Popen(
+                stage_command("synthesize"), cwd=self.root, env=environment(self.home) | self._outcome(),
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def outcome(self) -> dict[str, int]:
+        """What the last run said of itself."""
+        return json.loads(Path(self._outcome()["HEADFORGE_OUTCOME"]).read_text())
+
+    def dataset(self) -> dict[str, str]:
+        """SHA-256 of every published file."""
+        folder = self.root / "data" / "synthetic"
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def published(self) -> dict[str, tuple[int, int]]:
+        """Inode and time of each object's manifest."""
+        found = {path.parent.name: path.stat() for path in self.store.glob("objects/??/*/MANIFEST.json")}
+        return {key: (status.st_ino, status.st_mtime_ns) for key, status in found.items()}
+
+    def has_begun(self) -> bool:
+        """Whether a shard is in the making."""
+        return any(self.store.glob("work/*/object.*"))
+
+    def left_over(self) -> list[str]:
+        """What `headforge gc` leaves of dead runs; there should be nothing."""
+        command = [*headforge_command("gc"), "--json"]
+        subprocess.run(command, cwd=self.root, env=environment(self.home), check=True, stdout=subprocess.DEVNULL)
+        hidden = [path for path in (self.root / "data").glob(".*") if path.name != ".gitignore"]
+        return [str(path) for path in [*self.store.glob("work/*"), *self.store.glob("objects/??/.*"), *hidden]]
+
+    def clear(self) -> None:
+        """Forget all work."""
+        shutil.rmtree(self.store, ignore_errors=True)
+        shutil.rmtree(self.root / "data" / "synthetic", ignore_errors=True)
+
+    def _outcome(self) -> dict[str, str]:
+        return {"HEADFORGE_OUTCOME": str(self.root.parent / f"{self.root.name}-outcome.json")}
+
+
+def run(place: Place) -> tuple[int, float]:
+    """Run to the end: shards made, and seconds from the first shard's beginning."""
+    driver = place.start()
+    while not place.has_begun() and driver.poll() is None:
+        time.sleep(POLL_S)
+    begun = time.monotonic()
+    if driver.wait(RUN_TIMEOUT_S) != 0:
+        raise RuntimeError(f"the run ended with {driver.returncode}: {place.home.parent / 'run.log'}")
+    said = place.outcome()
+    return said["n_items"] - said["n_hits"], time.monotonic() - begun
+
+
+def workers_of(driver: int) -> list[int]:
+    """The worker processes of a driver."""
+    children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def kill(driver: int, victim: str, choice: random.Random) -> None:
+    """SIGKILL."""
+    if victim == "group":
+        os.killpg(driver, signal.SIGKILL)
+    else:
+        workers = workers_of(driver) if victim == "worker" else []
+        os.kill(choice.choice(workers) if workers else driver, signal.SIGKILL)
+
+
+def trial(place: Place, number: int, window_s: float, reference: dict[str, str]) -> dict[str, object]:
+    """One kill and one more run."""
+    choice = random.Random(number)
+    victim, share = VICTIMS[number % len(VICTIMS)], choice.random()
+    place.clear()
+    driver = place.start()
+    while not place.has_begun() and driver.poll() is None:
+        time.sleep(POLL_S)
+    time.sleep(share * window_s)
+    if driver.poll() is None:
+        kill(driver.pid, victim, choice)
+    status = driver.wait(RUN_TIMEOUT_S)
+    before = place.published()
+    made, _ = run(place)
+    after = place.published()
+    return {
+        "victim": victim,
+        "share": round(share, 3),
+        "exit": status,
+        "n_before": len(before),
+        "n_made_again": made,
+        "n_rebuilt": sum(after.get(key) != found for key, found in before.items()),
+        "same": place.dataset() == reference,
+        "left_over": place.left_over(),
+    }
+
+
+def two_drivers(folder: Path, reference: dict[str, str]) -> dict[str, object]:
+    """Two projects on one empty store at the same time."""
+    home = folder / "home"
+    places = [Place(make_project(folder / name, SETTINGS), home) for name in ("first", "second")]
+    places[0].clear()
+    drivers = [place.start() for place in places]
+    statuses = [driver.wait(RUN_TIMEOUT_S) for driver in drivers]
+    said = [place.outcome() for place in places]
+    return {
+        "exit": statuses,
+        "n_made": [one["n_items"] - one["n_hits"] for one in said],
+        "same": all(place.dataset() == reference for place in places),
+    }
+
+
+def main() -> None:
+    """Run the trials."""
+    parser = arguments(__doc__)
+    parser.add_argument("--moments", type=int, default=20, help="number of kills")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="headforge-crash-") as name:
+        folder = Path(name)
+        (folder / "home").mkdir()
+        place = Place(make_project(folder, SETTINGS), folder / "home")
+        _, window_s = run(place)
+        reference = place.dataset()
+        rows = []
+        for number in range(options.moments):
+            rows.append(trial(place, number, window_s, reference))
+            write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+        both = two_drivers(folder, reference)
+    result = {
+        "n_shards": N_SHARDS,
+        "n_moments": len(rows),
+        "n_same_dataset": sum(bool(row["same"]) for row in rows),
+        "n_rebuilt_after_publication": sum(int(str(row["n_rebuilt"])) for row in rows),
+        "n_left_over": sum(len(list(row["left_over"])) for row in rows),  # pyright: ignore[reportArgumentType]
+        "n_killed_half_way": sum(0 < int(str(row["n_before"])) < N_SHARDS for row in rows),
+        "two_drivers": both,
+        "window_s": window_s,
+        **machine_record(seeds=list(range(options.moments))),
+        "rows": rows,
+    }
+    finish(result, options)
+
+
+if __name__ == "__main__":
+    main()
