@@ -317,6 +317,13 @@ def lid_edges() -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
+def lip_middle() -> tuple[int, int]:
+    """Vertex ids of the middle of the upper and of the lower lip's inner edge."""
+    *_, upper, lower = _topology()
+    return int(upper[MOUTH_ROW, N_HALF_COLUMNS]), int(lower[MOUTH_ROW, N_HALF_COLUMNS])
+
+
+@functools.cache
 def skin_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Grid rows [N] and signed columns [N] of the skin's vertices, and its faces [F, 3]; the mesh starts with it."""
     rows, columns, _, quads, *_ = _topology()

@@ -12,6 +12,7 @@ from headforge.flame.builtin import builtin_head
 from headforge.flame.builtin_field import EYE_CENTRE
 from headforge.flame.builtin_surface import hairline_height, lip_line
 from headforge.flame.uv import rasterize_uv
+from headforge.render.jit import kernel
 from headforge.synth.samplers import item_rng
 from headforge.synth.subjects import Person
 
@@ -160,13 +161,44 @@ def paint(person: Person, seed: int) -> np.ndarray:
 
 
 def blend(color: np.ndarray, other: np.ndarray | tuple[float, ...], weight: np.ndarray) -> None:
-    """Move `color` towards `other` by `weight`, in place."""
-    color += weight[..., None] * (np.asarray(other, np.float32) - color)
+    """Move `color` [H, W, 3] towards `other` ([3] or [H, W, 3]) by `weight` [H, W], in place."""
+    towards = np.asarray(other, np.float32)
+    if weight.dtype == np.float32 and towards.ndim == 1:
+        _blend(color, towards, weight)
+    else:
+        color += weight[..., None] * (towards - color)
 
 
 def tint(color: np.ndarray, factor: tuple[float, float, float], weight: np.ndarray) -> None:
-    """Multiply `color` by `factor` where `weight` is 1, in place."""
-    color *= 1 + weight[..., None] * (np.asarray(factor, np.float32) - 1)
+    """Multiply `color` [H, W, 3] by `factor` where `weight` [H, W] is 1, in place."""
+    change = np.asarray(factor, np.float32) - 1
+    if weight.dtype == np.float32:
+        _tint(color, change, weight)
+    else:
+        color *= 1 + weight[..., None] * change
+
+
+@kernel()
+def _blend(color, other, weight):
+    """`blend` where there is anything to do, in the same float32 operations."""
+    for i in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            w = weight[i, j]
+            if w != 0:
+                for c in range(3):
+                    color[i, j, c] += w * (other[c] - color[i, j, c])
+
+
+@kernel()
+def _tint(color, change, weight):
+    """`tint` where there is anything to do, in the same float32 operations."""
+    one = np.float32(1)
+    for i in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            w = weight[i, j]
+            if w != 0:
+                for c in range(3):
+                    color[i, j, c] *= one + w * change[c]
 
 
 def paint_skin(

@@ -12,7 +12,7 @@ from headforge.flame.builtin import builtin_head
 from headforge.flame.builtin_field import head_distance
 from headforge.synth.builtin import prepare_subject, render_view
 from headforge.synth.lighting import light_reaching, sample_light, sphere_directions
-from headforge.synth.paint import PARTS, paint, texture_map
+from headforge.synth.paint import PARTS, blend, paint, texture_map, tint
 from headforge.synth.samplers import view_camera
 from headforge.synth.subjects import HAIR_STYLES, sample_person
 from headforge.synth.synthesize import SynthesizeConfig
@@ -111,3 +111,16 @@ def test_opening_the_mouth_changes_the_picture_there_only() -> None:
     changed = np.abs(shut.astype(int) - wide.astype(int)).max(-1) > 24
     assert changed[36:].sum() > 20
     assert changed[:30].sum() == 0
+
+
+def test_painting_in_place_is_what_numpy_makes_of_it() -> None:
+    rng = np.random.default_rng(0)
+    color, weight = rng.random((20, 30, 3), np.float32), rng.random((20, 30), np.float32).round(0) * np.float32(0.37)
+    factor, other = (0.9, 1.1, 0.3), np.array([0.2, 0.4, 0.9], np.float32)
+    tinted, blended = color.copy(), color.copy()
+    tint(tinted, factor, weight)
+    blend(blended, other, weight)
+    assert np.array_equal(tinted, color * (1 + weight[..., None] * (np.asarray(factor, np.float32) - 1)))
+    assert np.array_equal(blended, color + weight[..., None] * (other - color))
+    tint(color, factor, weight.astype(np.float64))
+    assert np.abs(color - tinted).max() < 1e-6

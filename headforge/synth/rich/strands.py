@@ -90,6 +90,8 @@ def _grow(grid, roots, normals, flow, steps, goal, is_tied, tail_mm, out):
     for g in range(len(roots)):
         h, lift, gravity, layer, cling = steps[g, 0], steps[g, 1], steps[g, 2], steps[g, 3], steps[g, 4]
         x, y, z = roots[g, 0], roots[g, 1], roots[g, 2]
+        sample_grid(grid, x, y, z, here)
+        depth = here[0]
         along = 0.0
         for c in range(3):
             along += flow[g, c] * normals[g, c]
@@ -121,13 +123,16 @@ def _grow(grid, roots, normals, flow, steps, goal, is_tied, tail_mm, out):
             else:
                 d[1] -= gravity * h / 30.0
                 sample_grid(grid, x, y, z, here)
-                back = (cling if y > -15 else 0.2 * cling) * min(max((here[0] - layer) / 12.0, 0.0), 1.0) * h / 10.0
+                back = (
+                    cling * min(max((y + 5) / 40, 0.15), 1.0) * min(max((here[0] - layer) / 12.0, 0.0), 1.0) * h / 10.0
+                )
                 d[0] -= back * here[1]
                 d[1] -= back * here[2]
                 d[2] -= back * here[3]
             size = np.sqrt(d[0] ** 2 + d[1] ** 2 + d[2] ** 2) + 1e-9
             nx, ny, nz = x + h * d[0] / size, y + h * d[1] / size, z + h * d[2] / size
-            wanted = layer * (1 - np.exp(-s / 22.0)) + 0.4
+            # Roots beside the ear start inside what long hair covers and come out of it slowly.
+            wanted = min(layer * (1 - np.exp(-s / 22.0)) + 0.4, depth + 0.22 * s)
             # Pushing out and keeping the length undo each other a little; twice is enough.
             for _ in range(2):
                 sample_grid(grid, nx, ny, nz, here)
@@ -137,8 +142,8 @@ def _grow(grid, roots, normals, flow, steps, goal, is_tied, tail_mm, out):
                 ez = nz + lift_by * here[3] - z
                 size = np.sqrt(ex * ex + ey * ey + ez * ez) + 1e-9
                 nx, ny, nz = x + h * ex / size, y + h * ey / size, z + h * ez / size
+            d[0], d[1], d[2] = (nx - x) / h, (ny - y) / h, (nz - z) / h
             x, y, z = nx, ny, nz
-            d[0], d[1], d[2] = ex / size, ey / size, ez / size
             out[g, k, 0], out[g, k, 1], out[g, k, 2] = x, y, z
 
 

@@ -123,7 +123,7 @@ def prepare_rich(traits: Traits, seed: int, background: str) -> RichSubject:
     normals = np.empty_like(neutral)
     vertex_normals_into(neutral, head.faces.numpy(), normals)
     hair_srgb = np.asarray(person.hair_srgb, float)
-    tones = np.stack([hair_srgb**GAMMA, _GREY_LINEAR])
+    tones = np.stack([hair_srgb**GAMMA, 0.8 * _GREY_LINEAR + 0.2 * hair_srgb**GAMMA])
     strands = build_hair(traits, seed, neutral[:n_skin], normals[:n_skin], tones)
     clean = build_glasses(traits, seed, neutral, has_defects=False)
     frame = np.zeros((0, 3), np.float32) if clean is None else clean.vertices

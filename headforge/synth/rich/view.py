@@ -9,7 +9,7 @@ import torch
 
 from headforge.flame.builtin import builtin_head
 from headforge.flame.builtin_field import EYE_CENTRE
-from headforge.flame.builtin_surface import lid_edges
+from headforge.flame.builtin_surface import lid_edges, lip_middle
 from headforge.flame.model import pose_head
 from headforge.geometry.meshes import similarity_alignment
 from headforge.render.mesh import nearest_faces
@@ -26,6 +26,8 @@ _FULL_DETAIL_M = 0.00036
 """Width of a pixel of the supersampled picture from which on all hairs are drawn."""
 _HAIR_SHEEN = np.array([0.10, 0.55])
 _WHISKER_SHEEN = np.array([0.008, 0.06])
+_OPEN_MOUTH_M = 0.012
+"""Between the lips from which on they don't shade the teeth."""
 _CURVE = tone_curve()
 
 
@@ -116,6 +118,10 @@ def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, near: np.ndarra
     head = builtin_head()
     n_frame = 0 if subject.glasses is None else len(subject.glasses.faces)
     attributes = np.concatenate([posed.normals, posed.vertices, subject.shares], -1)
+    upper, lower = lip_middle()
+    opening_m = float(np.linalg.norm(posed.vertices[upper] - posed.vertices[lower]))
+    for name in ("teeth", "tongue", "mouth_interior"):
+        attributes[head.regions[name].numpy(), 6:] *= 0.3 + 0.7 * min(opening_m / _OPEN_MOUTH_M, 1.0)
     eyes, lids = _eyes(posed)
     across = posed.turn[:, 0]
     middle = np.append(across, across @ (eyes[0, :3] + eyes[1, :3]) / 2)
