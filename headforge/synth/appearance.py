@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headforge.flame.builtin import builtin_head
 from headforge.synth.builtin import Subject, prepare_subject, render_view
+from headforge.synth.poses import at_rest
 from headforge.synth.rich.backgrounds import BACKGROUNDS
 from headforge.synth.rich.subject import RichSubject, prepare_rich
 from headforge.synth.rich.traits import sample_traits
@@ -33,7 +35,11 @@ def prepare(config: SynthesizeConfig, subject: int) -> Subject | RichSubject:
 
 
 def draw(prepared: Subject | RichSubject, params: HeadParams, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """The picture [H, W, 3] uint8 and its mask [H, W] uint8 for unbatched parameters and camera."""
+    """The picture [H, W, 3] uint8 and its mask [H, W] uint8 for unbatched parameters and camera.
+
+    With the appearance basic the light turns with the head: its hair does not follow the parameters, so the camera is
+    moved about the resting head instead.
+    """
     if isinstance(prepared, RichSubject):
         return render_rich(prepared, params, camera)
-    return render_view(prepared, params, camera)
+    return render_view(prepared, *at_rest(builtin_head(), params, camera))

@@ -32,7 +32,6 @@ from headforge.synth.coverage import add_cells, count_views
 from headforge.synth.duplicates import find_marks
 from headforge.synth.gates import Detector, check_view
 from headforge.synth.identities import Embedder, person_identity
-from headforge.synth.poses import at_rest
 from headforge.synth.rich.subject import RichSubject
 from headforge.synth.samplers import split_of, subject_name
 from headforge.synth.shots import MOTIONS, SAMPLERS, n_fixed_cameras, shot_params, view_shot
@@ -267,7 +266,7 @@ def synthesize_view(config: SynthesizeConfig, prepared: Subject | RichSubject, v
     shot = view_shot(config, person.subject, view)
     params = shot_params(config, builtin_head(), person.shape, person.subject, view, shot.timestep)
     with torch.no_grad():
-        image, mask = draw(prepared, *at_rest(builtin_head(), params, shot.camera))
+        image, mask = draw(prepared, params, shot.camera)
     return Sample(
         subject_id=subject_name(person.subject),
         view=view,

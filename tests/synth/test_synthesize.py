@@ -18,6 +18,7 @@ from headforge.store.coverage import read_coverage
 from headforge.store.identities import MARKS_FILE, read_identities, read_marks
 from headforge.store.shards import Dataset, read_shard_samples
 from headforge.store.tables import read_rejects
+from headforge.synth.appearance import prepare
 from headforge.synth.builtin import prepare_subject
 from headforge.synth.coverage import bin_of
 from headforge.synth.gates import check_picture
@@ -50,9 +51,8 @@ def _rows(folders: list[Path]) -> dict[tuple[str, int], Sample]:
     return {(s.subject_id, s.view): s for f in folders for s in read_shard_samples(f / "part.parquet")}
 
 
-def _fresh(config: SynthesizeConfig, subject: int, view: int) -> Sample:
-    """A view with what the gates measured, made alone."""
-    sample = synthesize_view(config, prepare_subject(config.seed, subject, config.long_hair_share), view)
+def _measured(config: SynthesizeConfig, sample: Sample) -> Sample:
+    """A view with what the gates measured."""
     return dataclasses.replace(sample, quality=check_picture(sample.mask, config)[1])
 
 
@@ -135,20 +135,41 @@ def test_views_of_fixed_cameras_carry_moment_and_camera(sampler: str, tmp_path: 
     assert n is not None and len(rows) == 8
     assert [sample.timestep for sample in rows.values()] == [view // n for view in range(8)]
     assert len({sample.camera_id for sample in rows.values()}) == n
-    assert all(_same(sample, _fresh(config, 0, view)) for (_, view), sample in rows.items())
+    prepared = prepare(config, 0)
+    assert all(
+        _same(sample, _measured(config, synthesize_view(config, prepared, v))) for (_, v), sample in rows.items()
+    )
 
 
-def test_ground_truth_projects_onto_a_turned_head() -> None:
+@pytest.mark.parametrize("appearance", ["basic", "rich"])
+def test_ground_truth_projects_onto_a_turned_head(appearance: str) -> None:
     config = dataclasses.replace(CONFIG, motion="sequence", image_size=96, head_turn_max_deg=40.0, frame_rate_hz=2.0)
-    head = builtin_head()
+    config = dataclasses.replace(config, appearance=appearance)
+    head, prepared = builtin_head(), prepare(config, 1)
     for view in (1, 3):
-        sample = _fresh(config, 1, view)
+        sample = synthesize_view(config, prepared, view)
         batched = HeadParams(sample.params.model_id, **{k: v[None] for k, v in sample.params.tensors().items()})
         xy, _ = project(sample.camera, landmarks(head, pose_head(head, batched))[0])
         eyes = [xy[36:42].mean(0), xy[42:48].mean(0)]
         around = [sample.image[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5].min() for x, y in eyes]
         assert sample.params.rotation.norm() > 0.1
         assert max(around) < 110, "the pupils are where the parameters put the eyes"
+
+
+def test_what_is_behind_a_turning_head_stays() -> None:
+    config = dataclasses.replace(
+        CONFIG,
+        motion="sequence",
+        appearance="rich",
+        background="surroundings",
+        head_turn_max_deg=40.0,
+        frame_rate_hz=1.0,
+    )
+    prepared = prepare(config, 1)
+    first, second = (synthesize_view(config, prepared, view) for view in (0, 1))
+    empty = (first.mask == 0) & (second.mask == 0)
+    assert not torch.allclose(first.params.rotation, second.params.rotation, atol=0.05)
+    assert empty.mean() > 0.3 and np.array_equal(first.image[empty], second.image[empty])
 
 
 def test_a_detector_that_disagrees_rejects_near_frontal_views(tmp_path: Path) -> None:
