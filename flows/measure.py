@@ -57,13 +57,15 @@ def measure(run: StageRun, n_shards: int) -> None:
     times = run.root / "times"
     times.mkdir()
     shards = missing_shards(config, run.store, n_shards)
-    handed_out_s = time.time()
+    handed_out_s, cpu_s = time.time(), time.process_time()
     found = run.build(timed_shards(config, shards, times), "shards")
+    build_cpu_s = time.process_time() - cpu_s
     folders = [thing.path for thing in found]
     measured = {
         "created_s": psutil.Process().create_time(),
         "begin_s": begin_s,
         "handed_out_s": handed_out_s,
+        "build_cpu_s": build_cpu_s,
         "assemble_one_s": _assemble(config, folders[:1], run.root / "one"),
         "assemble_all_s": _assemble(config, folders, run.root / "all"),
         "items": [dataclasses.asdict(time) for time in read_times(times)],

@@ -34,8 +34,10 @@ class Measured:
     """Work per subject, of each shard measured."""
     subject_cpu_s: float
     """Processor seconds per subject."""
+    shard_cpu_s: float
+    """Processor seconds of the driver per shard: handing it out, taking it into the store, reporting it."""
     fixed_cpu_s: float
-    """Processor seconds of everything that is not work on a shard."""
+    """Processor seconds of everything that does not grow."""
     between_s: float
     """Between two items of a worker."""
     assemble_s: tuple[float, float]
@@ -93,7 +95,7 @@ def predict(measured: Measured, n_subjects: int, subjects_per_shard: int, n_work
     wall_s = start_up_s + work_s[mean] + publish_s
     low_s, high_s = (start_up_s + work_s[limit(measured.subject_s)] + publish_s for limit in (min, max))
     shard_s = subjects_per_shard * mean
-    extra_cpu_s = measured.warm_s * max(0, n_workers - measured.n_workers)
+    fixed_cpu_s = measured.fixed_cpu_s + measured.warm_s * max(0, n_workers - measured.n_workers)
     return Prediction(
         n_subjects=n_subjects,
         n_shards=len(sizes),
@@ -101,7 +103,7 @@ def predict(measured: Measured, n_subjects: int, subjects_per_shard: int, n_work
         wall_s=wall_s,
         wall_s_low=min(low_s, wall_s * (1 - SPREAD)),
         wall_s_high=max(high_s, wall_s * (1 + SPREAD)),
-        cpu_hours=(measured.subject_cpu_s * n_subjects + measured.fixed_cpu_s + extra_cpu_s) / 3600,
+        cpu_hours=(measured.subject_cpu_s * n_subjects + measured.shard_cpu_s * len(sizes) + fixed_cpu_s) / 3600,
         gpu_hours=0.0,
         store_bytes=math.ceil(n_bytes),
         disk_bytes=math.ceil(n_bytes * (1 if measured.has_reflinks else N_COPIES)),
