@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from headforge.store.exchange import export as export_module
 from headforge.store.exchange.export import FORMATS, PROVENANCE, export_dataset
 from headforge.store.exchange.rows import StoredView
 from headforge.store.files import sha256_file
-from headforge.store.shards import Dataset
+from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from tests.store.exchange.conftest import LICENCES
+from tests.store.rows import sample
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -97,3 +99,20 @@ def test_a_flipped_bit_stops_the_export(dataset: Dataset, tmp_path: Path) -> Non
         export_dataset(dataset, "webdataset", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     export_dataset(dataset, "webdataset", tmp_path / "out", ["000001"])
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_memory_does_not_grow_with_the_number_of_people(tmp_path: Path, to: str) -> None:
+    def peak_bytes(n_subjects: int) -> int:
+        folder = tmp_path / str(n_subjects)
+        write_shard(folder / "shards" / "part-00000.parquet", ([sample(s, 0, 96)] for s in range(n_subjects)))
+        write_dataset_json(folder, generator="builtin", params={}, licences={})
+        dataset = Dataset(folder)
+        tracemalloc.start()
+        export_dataset(dataset, to, folder / "out")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(2)
+    assert peak_bytes(40) < 1.5 * peak_bytes(10)
