@@ -29,7 +29,7 @@ from headforge.types import Camera, HeadParams, Prediction, Sample, Track
 
 __all__ = ["VERSION", "FitConfig", "fit_portrait", "fit_subject", "fit_views"]
 
-VERSION = 1
+VERSION = 2
 """Bumped when the same inputs give another avatar."""
 MIN_TRAINING_VIEWS = 2
 MIN_FOREGROUND = 0.6

@@ -30,7 +30,7 @@ from headforge.progress import SILENT, Progress
 from headforge.store.files import write_bytes
 from headforge.store.shards import Dataset
 
-VERSION = 1
+VERSION = 2
 FIELD_RATE_FACTOR = 6.0
 """The Gaussians learn this many times faster than the other AdamW parameters."""
 N_SAMPLED = 12

@@ -19,8 +19,8 @@ from tasks.timing import read_times
 
 CONFIG = SynthesizeConfig(n_subjects=4, views_per_subject=2, image_size=16, subjects_per_shard=2)
 MEASURED = Measured(
-    driver_s=8.0, stage_s=4.0, worker_s=2.0, warm_s=1.0, subject_s=(0.9, 1.0, 1.1), subject_cpu_s=1.0, shard_cpu_s=0.2, fixed_cpu_s=12.0,
-    between_s=0.1, assemble_s=(0.5, 0.01), subject_bytes=1e6, commit_bytes_per_s=1e8, n_workers=2, has_reflinks=False,
+    driver_s=8.0, stage_s=4.0, worker_s=2.0, warm_s=1.0, subject_s=(0.9, 1.0, 1.1), subject_cpu_s=1.0,
+    shard_cpu_s=0.2, fixed_cpu_s=12.0, between_s=0.1, assemble_s=(0.5, 0.01), subject_bytes=1e6, commit_bytes_per_s=1e8, n_workers=2, has_reflinks=False,
 )  # fmt: skip
 
 
@@ -87,8 +87,8 @@ def test_numbers_of_the_model_come_from_the_right_clocks() -> None:
         {"process": 1, "begin_s": 17.2, "warm_s": 0.0, "work_s": 2.0, "cpu_s": 2.0, "end_s": 19.2},
     ]
     found = {
-        "created_s": 5.0, "begin_s": 9.0, "handed_out_s": 10.0, "build_cpu_s": 0.6, "assemble_one_s": 1.0, "assemble_all_s": 1.4,
-        "items": times, "n_subjects": [2, 2, 2], "n_bytes": 600, "end_s": 20.0,
+        "created_s": 5.0, "begin_s": 9.0, "handed_out_s": 10.0, "build_cpu_s": 0.6, "assemble_one_s": 1.0,
+        "assemble_all_s": 1.4, "items": times, "n_subjects": [2, 2, 2], "n_bytes": 600, "end_s": 20.0,
     }  # fmt: skip
     measured = measured_of(found, Clock(7.0, 0.5, 30.0, 1e6), 2, has_reflinks=False)
     assert measured.stage_s == pytest.approx(4.5)
