@@ -19,9 +19,21 @@ from tasks.timing import read_times
 
 CONFIG = SynthesizeConfig(n_subjects=4, views_per_subject=2, image_size=16, subjects_per_shard=2)
 MEASURED = Measured(
-    driver_s=8.0, stage_s=4.0, worker_s=2.0, warm_s=1.0, subject_s=(0.9, 1.0, 1.1), subject_cpu_s=1.0,
-    shard_cpu_s=0.2, fixed_cpu_s=12.0, between_s=0.1, assemble_s=(0.5, 0.01), subject_bytes=1e6, commit_bytes_per_s=1e8, n_workers=2, has_reflinks=False,
-)  # fmt: skip
+    driver_s=8.0,
+    stage_s=4.0,
+    worker_s=2.0,
+    warm_s=1.0,
+    subject_s=(0.9, 1.0, 1.1),
+    subject_cpu_s=1.0,
+    shard_cpu_s=0.2,
+    fixed_cpu_s=12.0,
+    between_s=0.1,
+    assemble_s=(0.5, 0.01),
+    subject_bytes=1e6,
+    commit_bytes_per_s=1e8,
+    n_workers=2,
+    has_reflinks=False,
+)
 
 
 def test_prediction_is_start_up_plus_work_in_turns_plus_publishing() -> None:
