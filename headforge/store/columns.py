@@ -185,14 +185,15 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def read_rows(
-    path: Path, file: pq.ParquetFile, row_group: int | None, columns: Sequence[str] | None = None
+    path: Path, file: pq.ParquetFile, row_group: int | Sequence[int] | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """One row group, or all of them, of an open Parquet file; DataError if damaged or lacking a column."""
+    """One row group, some, or all of them, of an open Parquet file; DataError if damaged or lacking a column."""
     missing = [name for name in columns or () if name not in file.schema_arrow.names]
     if missing:
         raise DataError(path, f"{path} has no column {', '.join(missing)}.", REPAIR_HELP)
     wanted = None if columns is None else list(columns)
-    groups = range(file.num_row_groups) if row_group is None else [row_group]
+    some = [row_group] if isinstance(row_group, int) else row_group
+    groups = range(file.num_row_groups) if some is None else some
     try:
         return file.read_row_groups(list(groups), columns=wanted, use_threads=False)
     except (pa.ArrowException, OSError) as error:

@@ -180,8 +180,7 @@ class Loader:
         return np.random.default_rng(item_seed(self.config.seed, "subjects", epoch)).permutation(len(self._subjects))
 
     def _read(self, subjects: Sequence[str]) -> _Window:
-        tables = [self._dataset.table(name) for name in subjects]
-        table = pa.concat_tables(tables)
+        table = self._dataset.tables(subjects)
         masks = picture_column(table, "mask") if self.config.with_masks else None
         return _Window(picture_column(table, "image"), masks, decode_views(table))
 

@@ -196,3 +196,8 @@ def test_shards_of_version_1_with_bare_picture_bytes_are_read(tmp_path: Path) ->
     pq.write_table(table, old)
     for found, expected in zip(read_shard_samples(old), subjects(range(1))[0], strict=True):
         assert_same_sample(found, expected)
+
+
+def test_tables_of_several_subjects_are_theirs_in_the_order_asked(dataset: Path) -> None:
+    data, names = Dataset(dataset), ["000005", "000002", "000004", "000000"]
+    assert data.tables(names).equals(pa.concat_tables([data.table(name) for name in names]))
