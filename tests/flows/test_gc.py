@@ -15,6 +15,7 @@ from flows.params import change_params, load_settings
 from flows.project import store_root
 from flows.receipts import write_receipt
 from headforge.store.objects import Recipe, Store
+from headforge.synth.synthesize import VERSION
 from tasks.synthesize import shard_items
 from tests.flows.projects import empty_project
 
@@ -93,7 +94,7 @@ def test_what_settings_branches_experiments_and_receipts_name_stays(
     unknown = {put(Recipe("a stage of tomorrow", 1, {}, {}, {}))}
     commit_settings(project, "refs/heads/other", "synthesize.seed=1")
     commit_settings(project, "refs/exps/ab/cdef/name", "synthesize.seed=2")
-    params = {"params.yaml": {"synthesize": {"seed": 3}}, "headforge/synth/synthesize.py": {"VERSION": 1}}
+    params = {"params.yaml": {"synthesize": {"seed": 3}}, "headforge/synth/synthesize.py": {"VERSION": VERSION}}
     (project / "dvc.lock").write_text(json.dumps({"stages": {"synthesize": {"params": params}}}))
     write_receipt(project, "synthesize", sorted(published))
     everything = current | branch | experiment | locked | published | unnamed | unknown
