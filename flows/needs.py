@@ -33,6 +33,9 @@ RECIPES: Mapping[str, tuple[str, str]] = {
 }
 """By recipe: the section of params.yaml that its settings come from and the file that holds its VERSION."""
 
+PASSING = ("dataset_page",)
+"""Recipes whose results nothing is made from and no output holds: only what a project shows now is needed."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -70,7 +73,9 @@ class Needs:
 
     def includes(self, manifest: Manifest) -> bool:
         """Whether an object is needed, as far as can be told: in doubt it is."""
-        return manifest.key in self.keys or any(state.agrees(manifest.recipe) for state in self.states.values())
+        if manifest.key in self.keys or manifest.recipe["stage"] in PASSING:
+            return manifest.key in self.keys
+        return any(state.agrees(manifest.recipe) for state in self.states.values())
 
 
 def needs_of(roots: Iterable[Path]) -> Needs:

@@ -115,6 +115,13 @@ def test_other_version_in_every_lock_is_not_needed(project: Path, capsys: pytest
     assert not keys()
 
 
+def test_only_the_page_that_a_project_shows_stays(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown, old = (put(Recipe("dataset_page", 1, {}, {"dataset": digest}, {})) for digest in ("a", "b"))
+    write_receipt(project, "synthesize", [shown])
+    headforge(capsys, "gc", "--unreferenced")
+    assert keys() == {shown} != {old}
+
+
 def test_photos_that_a_project_names_stay(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named, other = (Store(store_root()).put_blob(data) for data in (b"a", b"b"))
     change_params(project, portraits={"me": named})
