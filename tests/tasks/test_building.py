@@ -21,6 +21,7 @@ from tasks.dask_engine import DaskEngine
 from tasks.engine import Engine, EngineConfig
 from tasks.items import Built, Item
 from tasks.process_engine import ProcessEngine
+from tests.flows.projects import flip_bit
 from tests.tasks import jobs
 
 
@@ -93,6 +94,17 @@ def test_second_build_is_a_hit_that_the_server_shows(server: str, store: Store) 
     assert [thing is not None and thing.hit for thing in first.objects] == [False, False]
     assert [thing is not None and thing.hit for thing in second.objects] == [True, True]
     assert "Cached" in state_names(server)
+
+
+@pytest.mark.slow
+def test_object_whose_damage_hides_from_size_and_time_is_made_again(server: str, store: Store) -> None:
+    work = item("a", jobs.write_text, "right")
+    (made,) = build(server, store, [work]).objects
+    assert made is not None
+    flip_bit(made.path / "text")
+    (again,) = build(server, store, [work]).objects
+    assert again is not None and not again.hit
+    assert (again.path / "text").read_text() == "right"
 
 
 @pytest.mark.slow
