@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.dvc_calls import changed_stages
-from flows.params import PARAMS_FILE, Settings, change_params, preview_params
+from flows.params import PARAMS_FILE, change_params, preview_params
 from flows.prediction import Measured, Prediction, predict
 from flows.project import PARENT_RUN_VARIABLE, find_root, home, only_run, quiet_environment, require_space
 from headforge.errors import ConfigError, HeadforgeError
 from headforge.store.publish import clone_or_copy
 
-HASH_CHUNK = 1 << 20
+LOCAL = ("engine.profile=local", "engine.gpus=0", "engine.scheduler_address=''")
+"""Shards are measured on this machine, whatever engine the run will have."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def plan(
     settings = preview_params(root, assignments=assignments)
     workers = n_workers or settings["engine"].n_processes
     with only_run(root):
-        measured = _measure(root, settings, assignments, min(workers, _n_cores(), n_shards), n_shards)
+        measured = _measure(root, assignments, min(workers, _n_cores(), n_shards), n_shards)
     config = settings["synthesize"]
     return measured, predict(measured, n_subjects or config.n_subjects, config.subjects_per_shard, workers)
 
@@ -68,12 +69,12 @@ def _n_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _measure(root: Path, settings: Settings, assignments: Sequence[str], n_workers: int, n_shards: int) -> Measured:
+def _measure(root: Path, assignments: Sequence[str], n_workers: int, n_shards: int) -> Measured:
     """What `headforge synthesize` does, with a scratch project in place of DVC's part, and a clock beside it."""
     start = time.monotonic()
     changed_stages(root)
     dvc_s = time.monotonic() - start
-    with _scratch(root, [*assignments, f"engine.workers={n_workers}"]) as scratch:
+    with _scratch(root, [*assignments, *LOCAL, f"engine.workers={n_workers}"]) as scratch:
         start = time.monotonic()
         from flows.chain import prefect_server  # what the command loads counts
         from flows.records import RunRecord
