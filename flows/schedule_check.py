@@ -9,15 +9,18 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 
+from flows.processes import end_processes, family
 from flows.server_process import API_VARIABLE, api_address, free_port, start_server, stop_server, wait_until_up
 
 INTERVAL_S = 4
 POLL_S = 0.5
+STOP_TIMEOUT_S = 3.0
 QUICK = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
@@ -48,7 +51,9 @@ def schedule_fires(timeout_s: float) -> float | None:
             return _wait_for_run(url, start, timeout_s)
         finally:
             if runner is not None:
-                stop_server(runner)
+                # A runner that is asked to end may leave the processes of its runs behind.
+                end_processes(family(psutil.Process(runner.pid)), STOP_TIMEOUT_S)
+                runner.wait()
             stop_server(server)
 
 
