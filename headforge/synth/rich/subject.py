@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,8 +102,10 @@ class RichSubject:
         return self.traits.attributes
 
 
-def surface_kinds(head: HeadModel, n_frame_faces: int) -> np.ndarray:
+@functools.cache
+def surface_kinds(n_frame_faces: int) -> np.ndarray:
     """[F + b + n] int64 index into `reflect.KINDS` by triangle of the head, then of the bust, then of a frame."""
+    head = builtin_head()
     kind = np.full(head.n_vertices, SKIN)
     for name, value in (("left_ear", EAR), ("right_ear", EAR), ("left_eyeball", EYEBALL), ("right_eyeball", EYEBALL),
                         ("mouth_interior", MOUTH), ("teeth", TEETH), ("tongue", TONGUE)):  # fmt: skip

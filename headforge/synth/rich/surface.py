@@ -10,6 +10,8 @@ from headforge.synth.rich.reflect import CLOTH, EAR, EYEBALL, FRAME, SKIN, encod
 EYE_MAP_RAD = 1.4
 """Angle from the pupil that the eye's picture covers."""
 N_LID_POINTS = 13
+COVERED = 0.985
+"""Coverage by hair from which on nobody sees what lies under it."""
 DETAIL_TEXELS = 5.0
 """Texels of the detail tile per texel of the texture."""
 
@@ -17,11 +19,12 @@ DETAIL_TEXELS = 5.0
 @kernel(error_model="numpy")
 def shade_surfaces(
     ids, near, xy, nearness, faces, kinds, attributes, uv_faces, uvs, texture, detail, detail_amount, eyes, middle,
-    turn, eye_picture, lids, plain, poly, key_direction, key_color, viewer, curve, rgb,
+    turn, eye_picture, lids, plain, poly, key_direction, key_color, viewer, curve, rgb, alpha,
 ):  # fmt: skip
-    """sRGB of every sample that sees a triangle into `rgb` [H, W, 3].
+    """Lay the surfaces under what is drawn already: `rgb` [H, W, 3] sRGB with the coverage `alpha` [H, W].
 
-    Blocks of 2 x 2 samples that see one piece of skin or cloth are shaded once, as multisampling does.
+    Samples that hair covers are not shaded, blocks of 2 x 2 samples that see one piece of skin or cloth are shaded
+    once, as multisampling does. Afterwards every sample that sees a triangle is covered.
 
     ids [H, W] triangles and near [H, W] their nearness; xy [V, 2], nearness [V] and attributes [V, 10] (normal, place,
     share of light, share of key light) of the vertices; kinds [F]; texture [R, R, 8] linear colour, gloss, tilt of the
@@ -39,6 +42,9 @@ def shade_surfaces(
                 continue
             is_flat = _is_one_surface(ids, near, kinds, row // 2 * 2, column // 2 * 2)
             if is_flat and (row % 2 == 1 or column % 2 == 1):
+                continue
+            size = 2 if is_flat else 1
+            if _is_covered(alpha, row, column, size):
                 continue
             at = 1.0 if is_flat else 0.5
             _interpolate(faces, f, xy, nearness, attributes, column + at, row + at, weights, value)
@@ -67,10 +73,31 @@ def shade_surfaces(
                 read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, color)
             reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_color, out)
             for c in range(3):
-                shown = encode(curve, out[c])
-                rgb[row, column, c] = shown
-                if is_flat:
-                    rgb[row, column + 1, c], rgb[row + 1, column, c], rgb[row + 1, column + 1, c] = shown, shown, shown
+                out[c] = encode(curve, out[c])
+            _lay_under(out, row, column, size, rgb, alpha)
+
+
+@kernel(error_model="numpy")
+def _is_covered(alpha, row, column, size):
+    """Whether hair covers a block of samples; if so, it counts as covered altogether."""
+    for i in range(row, row + size):
+        for j in range(column, column + size):
+            if alpha[i, j] < COVERED:
+                return False
+    for i in range(row, row + size):
+        for j in range(column, column + size):
+            alpha[i, j] = 1.0
+    return True
+
+
+@kernel(error_model="numpy")
+def _lay_under(color, row, column, size, rgb, alpha):
+    for i in range(row, row + size):
+        for j in range(column, column + size):
+            a = alpha[i, j]
+            for c in range(3):
+                rgb[i, j, c] = a * rgb[i, j, c] + (1 - a) * color[c]
+            alpha[i, j] = 1.0
 
 
 @kernel(error_model="numpy")

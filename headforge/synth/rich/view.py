@@ -58,11 +58,11 @@ def render_rich(subject: RichSubject, params: HeadParams, camera: Camera) -> tup
     intrinsics = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
     xy, nearness = _project(posed.vertices, view, intrinsics)
     ids, near = nearest_faces(xy, nearness, posed.faces, width, height)
-    rgb = np.zeros((height, width, 3), np.float32)
+    rgb, alpha = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+    surface_near = near.copy()
     viewer = fine.centre.double().numpy()
-    _shade(subject, posed, ids, near, xy, nearness, viewer, K[0, 0], rgb)
-    alpha = (ids >= 0).astype(np.float32)
     _draw_hair(subject, posed, view, intrinsics, viewer, near, rgb, alpha)
+    _shade(subject, posed, ids, surface_near, xy, nearness, viewer, K[0, 0], rgb, alpha)
     if subject.glasses is not None:
         _draw_lenses(subject, posed, view, intrinsics, viewer, near, rgb, alpha)
     behind = draw_background(subject.background, subject.seed, subject.traits.person.subject, subject.panorama, camera)
@@ -114,7 +114,7 @@ def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[
 
 
 def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, near: np.ndarray, xy: np.ndarray, nearness: np.ndarray,
-           viewer: np.ndarray, focal_px: float, rgb: np.ndarray) -> None:  # fmt: skip
+           viewer: np.ndarray, focal_px: float, rgb: np.ndarray, alpha: np.ndarray) -> None:  # fmt: skip
     head = builtin_head()
     n_frame = 0 if subject.glasses is None else len(subject.glasses.faces)
     attributes = np.concatenate([posed.normals, posed.vertices, subject.shares], -1)
@@ -131,10 +131,10 @@ def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, near: np.ndarra
     linear = np.stack([subject.traits.frame_srgb, subject.person.shirt_srgb]) ** GAMMA
     plain = np.concatenate([linear, [[0.9], [0.0]]], -1)
     shade_surfaces(
-        ids, near, xy, nearness, posed.faces, surface_kinds(head, n_frame), attributes, head.uv_faces.numpy(),
+        ids, near, xy, nearness, posed.faces, surface_kinds(n_frame), attributes, head.uv_faces.numpy(),
         head.uvs.numpy(), subject.texture, detail_tile(), detail, eyes, middle, posed.turn, subject.eye_picture, lids,
         plain, subject.poly, light.key_direction.double().numpy(), light.key_color.double().numpy(), viewer, _CURVE,
-        rgb,
+        rgb, alpha,
     )  # fmt: skip
 
 

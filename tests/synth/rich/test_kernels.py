@@ -23,6 +23,7 @@ from headforge.synth.rich.glasses import build_glasses
 from headforge.synth.rich.reflect import irradiance_polynomial
 from headforge.synth.rich.strands import Growth, Strands, Texture, grow_guides, grow_hairs, sample_grid
 from headforge.synth.rich.subject import prepare_rich, vertex_normals_into
+from headforge.synth.rich.surface import COVERED
 from headforge.synth.samplers import view_camera
 from headforge.synth.synthesize import SynthesizeConfig
 from tests.synth.rich import twins
@@ -64,7 +65,10 @@ def test_surfaces_against_the_twin() -> None:
     expected = twins.shade_surfaces(call["before"])
     found = call["after"]["rgb"]
     assert set(call["before"]["kinds"][call["before"]["ids"][call["before"]["ids"] >= 0]]) >= {0, 1, 2, 4, 6, 7}
-    assert np.abs(found - expected).max() < 1e-5
+    difference = np.abs(found - expected)
+    covered = call["before"]["alpha"] >= COVERED
+    assert difference[~covered].max() < 1e-5 and difference[covered].max() <= 1 - COVERED
+    assert (call["after"]["alpha"][call["before"]["ids"] >= 0] == 1).all()
     assert expected[call["before"]["ids"] >= 0].std() > 0.1
 
 

@@ -66,7 +66,7 @@ def blocks_of_one_surface(ids: np.ndarray, near: np.ndarray, kinds: np.ndarray) 
 
 
 def shade_surfaces(s: Mapping[str, np.ndarray]) -> np.ndarray:
-    """[H, W, 3] sRGB; `s` holds the kernel's arguments by name."""
+    """[H, W, 3] sRGB after laying surfaces under what is drawn; `s` holds the kernel's arguments by name."""
     ids = s["ids"]
     rows, columns = (ids >= 0).nonzero()
     flat = blocks_of_one_surface(ids, s["near"], s["kinds"])[rows, columns]
@@ -95,8 +95,9 @@ def shade_surfaces(s: Mapping[str, np.ndarray]) -> np.ndarray:
         color[here] = np.concatenate([rgb, np.ones((len(rgb), 1))], -1)
         share[here] *= occlusion[:, None]
         wet[here] = 1 - step(np.abs(above - 0.05), 0.0, 0.045)
-    out = np.zeros((*ids.shape, 3))
-    out[rows, columns] = encoded(s["curve"], reflected(s, kind, n, smooth, view, color, share, wet))
+    out, over = s["rgb"].astype(float), s["alpha"][rows, columns, None]
+    shown = encoded(s["curve"], reflected(s, kind, n, smooth, view, color, share, wet))
+    out[rows, columns] = over * out[rows, columns] + (1 - over) * shown
     return out
 
 
