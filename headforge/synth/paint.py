@@ -140,10 +140,22 @@ def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
     i, j = np.minimum(rows.astype(int), down - 2), np.minimum(columns.astype(int), across - 1)
     a, b = (rows - i)[:, None].astype(np.float32), (columns - j)[None].astype(np.float32)
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-    top, bottom = small[i], small[i + 1]
-    upper = top[:, j] * (1 - b) + top[:, j + 1] * b
-    lower = bottom[:, j] * (1 - b) + bottom[:, j + 1] * b
-    return upper * (1 - a) + lower * a
+    out = np.empty((RESOLUTION, RESOLUTION), np.float32)
+    _interpolate_cells(small, i, j, a, b, out)
+    return out
+
+
+@kernel()
+def _interpolate_cells(small, i, j, a, b, out):
+    """Bilinear: rows `i` and columns `j` of `small`, weights a [R, 1] and b [1, R], float32 throughout."""
+    one = np.float32(1)
+    for row in range(out.shape[0]):
+        down = a[row, 0]
+        for column in range(out.shape[1]):
+            right, top, left = b[0, column], i[row], j[column]
+            upper = small[top, left] * (one - right) + small[top, left + 1] * right
+            lower = small[top + 1, left] * (one - right) + small[top + 1, left + 1] * right
+            out[row, column] = upper * (one - down) + lower * down
 
 
 def paint(person: Person, seed: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def draw_hairs(
             was_x, was_y, was_w, was_hidden = now_x, now_y, now_w, is_hidden
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _shade_hair(points, s, k, diffuse, lit, tone, viewer, key_direction, key_color, sheen, curve, out):
     """sRGB of point `k` of hair `s` into `out` [3]: matte, and two highlights (Marschner et al. 2003, simplified)."""
     n_points = points.shape[1]
@@ -88,7 +88,7 @@ def _shade_hair(points, s, k, diffuse, lit, tone, viewer, key_direction, key_col
         out[c] = encode(curve, diffuse[s, k, c] + lit * key_color[c] * shine)
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb, alpha):
     height, width = near.shape
     dx, dy = x1 - x0, y1 - y0

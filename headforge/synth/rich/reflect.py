@@ -37,7 +37,7 @@ def irradiance_polynomial(light: Light) -> np.ndarray:
     return np.ascontiguousarray(np.linalg.lstsq(terms, wanted, rcond=None)[0].T)
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def irradiance(poly, c, x, y, z):
     """Light of channel `c` on a surface with the unit normal (x, y, z); at least 0.01."""
     value = (
@@ -54,7 +54,7 @@ def irradiance(poly, c, x, y, z):
     return max(value, 0.01)
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def encode(curve, value):
     """sRGB of a linear value, from `tone_curve`."""
     at = value * ((CURVE_SIZE - 1) / MAX_LINEAR)
@@ -66,14 +66,14 @@ def encode(curve, value):
     return curve[i] + (at - i) * (curve[i + 1] - curve[i])
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def smooth_step(x, low, high):
     """0 below `low` to 1 above `high`."""
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_color, out):
     """Linear colour that a point sends to the viewer, into `out` [3].
 
@@ -102,7 +102,7 @@ def reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_colo
         out[c] = color[c] * light + strength * key_color[c] + edge * light + 0.08 * wet
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _highlight(kind, half, gloss):
     """Strength of the key light's highlight for the cosine `half` between normal and half vector."""
     p16 = half**16
@@ -112,7 +112,7 @@ def _highlight(kind, half, gloss):
     return 0.055 * gloss * p16 + 0.16 * gloss * gloss * p64
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _softbox(n, v, key_direction):
     """Mirror image of a round lamp in the wet eye."""
     along = 2 * (n[0] * v[0] + n[1] * v[1] + n[2] * v[2])

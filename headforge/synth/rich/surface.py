@@ -26,58 +26,55 @@ def shade_surfaces(
     Samples that hair covers are not shaded, blocks of 2 x 2 samples that see one piece of skin or cloth are shaded
     once, as multisampling does. Afterwards every sample that sees a triangle is covered.
 
-    ids [H, W] triangles and near [H, W] their nearness; xy [V, 2], nearness [V] and attributes [V, 10] (normal, place,
-    share of light, share of key light) of the vertices; kinds [F]; texture [R, R, 8] linear colour, gloss, tilt of the
-    normal, spare; detail [D, D, 3] tileable tilts and mottle; eyes [2, 12]; middle [4] the plane between the eyes;
-    turn [3, 3] takes the head's axes to the world's; lids [2, 26, 2]; plain [2, 4] linear colour and gloss of frames
-    and of cloth. The readable twin is in tests/synth/rich/twins.py.
+    ids [H, W] triangles (H and W even) and near [H, W] their nearness; xy [V, 2], nearness [V] and attributes [V, 10]
+    (normal, place, share of light, share of key light) of the vertices; kinds [F]; texture [R, R, 8] linear colour,
+    gloss, tilt of the normal, spare; detail [D, D, 3] tileable tilts and mottle; eyes [2, 12]; middle [4] the plane
+    between the eyes; turn [3, 3] takes the head's axes to the world's; lids [2, 26, 2]; plain [2, 4] linear colour and
+    gloss of frames and of cloth. The readable twin is in tests/synth/rich/twins.py.
     """
     height, width = ids.shape
     weights, value, color, share, eye_out = np.zeros(3), np.zeros(10), np.zeros(4), np.zeros(4), np.zeros(8)
     n, smooth, v, out = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3)
-    for row in range(height):
-        for column in range(width):
-            f = ids[row, column]
-            if f < 0:
-                continue
-            is_flat = _is_one_surface(ids, near, kinds, row // 2 * 2, column // 2 * 2)
-            if is_flat and (row % 2 == 1 or column % 2 == 1):
-                continue
-            size = 2 if is_flat else 1
-            if _is_covered(alpha, row, column, size):
-                continue
-            at = 1.0 if is_flat else 0.5
-            _interpolate(faces, f, xy, nearness, attributes, column + at, row + at, weights, value)
-            _normalized(value[0], value[1], value[2], n)
-            _normalized(viewer[0] - value[3], viewer[1] - value[4], viewer[2] - value[5], v)
-            for k in range(3):
-                smooth[k], share[k] = n[k], value[6 + k]
-            share[3] = value[9]
-            kind, wet = kinds[f], 0.0
-            if kind == EYEBALL:
-                is_right = value[3] * middle[0] + value[4] * middle[1] + value[5] * middle[2] <= middle[3]
-                eye = 1 if is_right else 0
-                read_eye(eyes[eye], turn, eye_picture, lids[eye], value[3], value[4], value[5], eye_out)
+    for top in range(0, height, 2):
+        for left in range(0, width, 2):
+            is_flat = _is_one_surface(ids, near, kinds, top, left)
+            size, at = (2, 1.0) if is_flat else (1, 0.5)
+            for sample in range(1 if is_flat else 4):
+                row, column = top + sample // 2, left + sample % 2
+                f = ids[row, column]
+                if f < 0 or _is_covered(alpha, row, column, size):
+                    continue
+                _interpolate(faces, f, xy, nearness, attributes, column + at, row + at, weights, value)
+                _normalized(value[0], value[1], value[2], n)
+                _normalized(viewer[0] - value[3], viewer[1] - value[4], viewer[2] - value[5], v)
                 for k in range(3):
-                    color[k], n[k] = eye_out[k], eye_out[3 + k]
-                color[3] = 1.0
-                for k in range(4):
-                    share[k] *= eye_out[6]
-                wet = 1 - smooth_step(abs(eye_out[7] - 0.05), 0.0, 0.045)
-            elif kind == FRAME or kind == CLOTH:
-                for k in range(4):
-                    color[k] = plain[kind - FRAME, k]
-            else:
-                is_skin = kind == SKIN or kind == EAR
-                amount = detail_amount if is_skin else 0.0
-                read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, color)
-            reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_color, out)
-            for c in range(3):
-                out[c] = encode(curve, out[c])
-            _lay_under(out, row, column, size, rgb, alpha)
+                    smooth[k], share[k] = n[k], value[6 + k]
+                share[3] = value[9]
+                kind, wet = kinds[f], 0.0
+                if kind == EYEBALL:
+                    is_right = value[3] * middle[0] + value[4] * middle[1] + value[5] * middle[2] <= middle[3]
+                    eye = 1 if is_right else 0
+                    read_eye(eyes[eye], turn, eye_picture, lids[eye], value[3], value[4], value[5], eye_out)
+                    for k in range(3):
+                        color[k], n[k] = eye_out[k], eye_out[3 + k]
+                    color[3] = 1.0
+                    for k in range(4):
+                        share[k] *= eye_out[6]
+                    wet = 1 - smooth_step(abs(eye_out[7] - 0.05), 0.0, 0.045)
+                elif kind == FRAME or kind == CLOTH:
+                    for k in range(4):
+                        color[k] = plain[kind - FRAME, k]
+                else:
+                    is_skin = kind == SKIN or kind == EAR
+                    amount = detail_amount if is_skin else 0.0
+                    read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, color)
+                reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_color, out)
+                for c in range(3):
+                    out[c] = encode(curve, out[c])
+                _lay_under(out, row, column, size, rgb, alpha)
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _is_covered(alpha, row, column, size):
     """Whether hair covers a block of samples; if so, it counts as covered altogether."""
     for i in range(row, row + size):
@@ -90,7 +87,7 @@ def _is_covered(alpha, row, column, size):
     return True
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _lay_under(color, row, column, size, rgb, alpha):
     for i in range(row, row + size):
         for j in range(column, column + size):
@@ -100,11 +97,9 @@ def _lay_under(color, row, column, size, rgb, alpha):
             alpha[i, j] = 1.0
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _is_one_surface(ids, near, kinds, row, column):
     """Whether a block of 2 x 2 samples shows one piece of skin or cloth, so that one colour does for it."""
-    if row + 1 >= ids.shape[0] or column + 1 >= ids.shape[1]:
-        return False
     a, b, c, d = ids[row, column], ids[row, column + 1], ids[row + 1, column], ids[row + 1, column + 1]
     if a < 0 or b < 0 or c < 0 or d < 0:
         return False
@@ -115,7 +110,7 @@ def _is_one_surface(ids, near, kinds, row, column):
     return abs(first - last) < 0.003 * first and abs(near[row + 1, column] - near[row, column + 1]) < 0.003 * first
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _interpolate(faces, f, xy, nearness, attributes, px, py, weights, value):
     """Perspective-correct `weights` [3] of triangle `f` at a place in the picture, and the attributes there."""
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -132,13 +127,13 @@ def _interpolate(faces, f, xy, nearness, attributes, px, py, weights, value):
         value[k] = weights[0] * attributes[a, k] + weights[1] * attributes[b, k] + weights[2] * attributes[c, k]
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _normalized(x, y, z, out):
     size = np.sqrt(x * x + y * y + z * z) + 1e-12
     out[0], out[1], out[2] = x / size, y / size, z / size
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, color):
     """Colour and gloss [4] at a point of triangle `f`, and its normal `n` [3] tilted by bumps."""
     u, v = 0.0, 0.0
@@ -179,7 +174,7 @@ def read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, co
     )
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def read_eye(eye, turn, eye_picture, lids, x, y, z, out):
     """Linear colour, normal, occlusion and height over the lower lid of a point of an eyeball into `out` [8].
 
@@ -214,7 +209,7 @@ def read_eye(eye, turn, eye_picture, lids, x, y, z, out):
     out[7] = elevation - lower
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def lid_elevation(lids, start, azimuth):
     """Elevation of a lid's edge, whose 13 points are ordered by growing azimuth, at an azimuth."""
     first = start
@@ -225,7 +220,7 @@ def lid_elevation(lids, start, azimuth):
     return lids[first, 1] + t * (lids[first + 1, 1] - lids[first, 1])
 
 
-@kernel(error_model="numpy")
+@kernel(error_model="numpy", forceinline=True)
 def _bilinear(texture, row, column, c):
     """Channel `c` of a texture [R, R, C] at a place in texels, centres at +0.5, the edge repeated."""
     n_rows, n_columns = texture.shape[0], texture.shape[1]

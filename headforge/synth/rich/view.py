@@ -57,12 +57,13 @@ def render_rich(subject: RichSubject, params: HeadParams, camera: Camera) -> tup
     K = fine.K.double().numpy()
     intrinsics = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
     xy, nearness = _project(posed.vertices, view, intrinsics)
-    ids, near = nearest_faces(xy, nearness, posed.faces, width, height)
+    shown = _facing(xy, posed.faces)
+    ids, near = nearest_faces(xy, nearness, posed.faces[shown], width, height)
     rgb, alpha = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     surface_near = near.copy()
     viewer = fine.centre.double().numpy()
     _draw_hair(subject, posed, view, intrinsics, viewer, near, rgb, alpha)
-    _shade(subject, posed, ids, surface_near, xy, nearness, viewer, K[0, 0], rgb, alpha)
+    _shade(subject, posed, shown, ids, surface_near, xy, nearness, viewer, K[0, 0], rgb, alpha)
     if subject.glasses is not None:
         _draw_lenses(subject, posed, view, intrinsics, viewer, near, rgb, alpha)
     behind = draw_background(subject.background, subject.seed, subject.traits.person.subject, subject.panorama, camera)
@@ -113,8 +114,17 @@ def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[
     return np.ascontiguousarray(xy, np.float32), np.ascontiguousarray(nearness, np.float32)
 
 
-def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, near: np.ndarray, xy: np.ndarray, nearness: np.ndarray,
-           viewer: np.ndarray, focal_px: float, rgb: np.ndarray, alpha: np.ndarray) -> None:  # fmt: skip
+def _facing(xy: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Ids of the triangles whose outer side the camera sees: in pictures, whose v points down, they turn clockwise."""
+    a, b, c = xy[faces[:, 0]], xy[faces[:, 1]], xy[faces[:, 2]]
+    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    return np.flatnonzero(turn < 0)
+
+
+def _shade(
+    subject: RichSubject, posed: _Posed, shown: np.ndarray, ids: np.ndarray, near: np.ndarray, xy: np.ndarray,
+    nearness: np.ndarray, viewer: np.ndarray, focal_px: float, rgb: np.ndarray, alpha: np.ndarray,
+) -> None:  # fmt: skip
     head = builtin_head()
     n_frame = 0 if subject.glasses is None else len(subject.glasses.faces)
     attributes = np.concatenate([posed.normals, posed.vertices, subject.shares], -1)
@@ -128,13 +138,14 @@ def _shade(subject: RichSubject, posed: _Posed, ids: np.ndarray, near: np.ndarra
     # Pores are finer than pixels in small pictures: they fade instead of flickering.
     detail = 0.05 * min(1.0, focal_px / 5000)
     light = subject.light
+    uv_faces = head.uv_faces.numpy()
     linear = np.stack([subject.traits.frame_srgb, subject.person.shirt_srgb]) ** GAMMA
     plain = np.concatenate([linear, [[0.9], [0.0]]], -1)
     shade_surfaces(
-        ids, near, xy, nearness, posed.faces, surface_kinds(n_frame), attributes, head.uv_faces.numpy(),
-        head.uvs.numpy(), subject.texture, detail_tile(), detail, eyes, middle, posed.turn, subject.eye_picture, lids,
-        plain, subject.poly, light.key_direction.double().numpy(), light.key_color.double().numpy(), viewer, _CURVE,
-        rgb, alpha,
+        ids, near, xy, nearness, posed.faces[shown], surface_kinds(n_frame)[shown], attributes,
+        uv_faces[np.minimum(shown, len(uv_faces) - 1)], head.uvs.numpy(), subject.texture, detail_tile(), detail, eyes,
+        middle, posed.turn, subject.eye_picture, lids, plain, subject.poly, light.key_direction.double().numpy(),
+        light.key_color.double().numpy(), viewer, _CURVE, rgb, alpha,
     )  # fmt: skip
 
 
