@@ -10,6 +10,7 @@ no manifest of an object that was published before the second run is another fil
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.project import environment, headforge_command, make_project, stage_command
 from benchmarks.record import arguments, finish, machine_record, write
+from tasks.items import BEGUN_FILE
 
 N_SHARDS = 16
 SETTINGS = {
@@ -62,6 +65,22 @@ class Place:
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
+    @contextlib.contextmanager
+    def server(self) -> Iterator[None]:
+        """A Prefect server for all runs, so that a run is mostly work."""
+        try:
+            self.headforge("up")
+            yield
+        finally:
+            self.headforge("down")
+
+    def headforge(self, *command: str) -> None:
+        """Run a command to its end."""
+        subprocess.run(
+            headforge_command(*command), cwd=self.root, env=environment(self.home), check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
     def outcome(self) -> dict[str, int]:
         """What the last run said of itself."""
         return json.loads(Path(self._outcome()["HEADFORGE_OUTCOME"]).read_text())
@@ -78,13 +97,12 @@ class Place:
         return {key: (status.st_ino, status.st_mtime_ns) for key, status in found.items()}
 
     def has_begun(self) -> bool:
-        """Whether a shard is in the making."""
-        return any(self.store.glob("work/*/object.*"))
+        """Whether a worker has begun with a shard."""
+        return any(self.store.glob(f"work/*/object.*/{BEGUN_FILE}"))
 
     def left_over(self) -> list[str]:
         """What `headforge gc` leaves of dead runs; there should be nothing."""
-        command = [*headforge_command("gc"), "--json"]
-        subprocess.run(command, cwd=self.root, env=environment(self.home), check=True, stdout=subprocess.DEVNULL)
+        self.headforge("gc")
         hidden = [path for path in (self.root / "data").glob(".*") if path.name != ".gitignore"]
         return [str(path) for path in [*self.store.glob("work/*"), *self.store.glob("objects/??/.*"), *hidden]]
 
@@ -115,13 +133,17 @@ def workers_of(driver: int) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def kill(driver: int, victim: str, choice: random.Random) -> None:
-    """SIGKILL."""
+def kill(driver: int, victim: str, choice: random.Random) -> str:
+    """SIGKILL. Gives the victim: the driver, if there is no worker any more."""
+    workers = workers_of(driver)
     if victim == "group":
         os.killpg(driver, signal.SIGKILL)
+    elif victim == "worker" and workers:
+        os.kill(choice.choice(workers), signal.SIGKILL)
     else:
-        workers = workers_of(driver) if victim == "worker" else []
-        os.kill(choice.choice(workers) if workers else driver, signal.SIGKILL)
+        os.kill(driver, signal.SIGKILL)
+        return "driver"
+    return victim
 
 
 def trial(place: Place, number: int, window_s: float, reference: dict[str, str]) -> dict[str, object]:
@@ -133,8 +155,7 @@ def trial(place: Place, number: int, window_s: float, reference: dict[str, str])
     while not place.has_begun() and driver.poll() is None:
         time.sleep(POLL_S)
     time.sleep(share * window_s)
-    if driver.poll() is None:
-        kill(driver.pid, victim, choice)
+    victim = kill(driver.pid, victim, choice) if driver.poll() is None else "none: it had ended"
     status = driver.wait(RUN_TIMEOUT_S)
     before = place.published()
     made, _ = run(place)
@@ -175,13 +196,14 @@ def main() -> None:
         folder = Path(name)
         (folder / "home").mkdir()
         place = Place(make_project(folder, SETTINGS), folder / "home")
-        _, window_s = run(place)
-        reference = place.dataset()
-        rows = []
-        for number in range(options.moments):
-            rows.append(trial(place, number, window_s, reference))
-            write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
-        both = two_drivers(folder, reference)
+        with place.server():
+            _, window_s = run(place)
+            reference = place.dataset()
+            rows = []
+            for number in range(options.moments):
+                rows.append(trial(place, number, window_s, reference))
+                write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+            both = two_drivers(folder, reference)
     result = {
         "n_shards": N_SHARDS,
         "n_moments": len(rows),

@@ -1,0 +1,14 @@
+"""What the items of benchmarks/orchestration.py do; workers import it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from headforge.progress import Progress
+
+
+def sleep(seconds: float, folder: Path, progress: Progress) -> None:
+    """Take a known time, then leave a small file."""
+    time.sleep(seconds)
+    (folder / "slept").write_text(str(seconds))
