@@ -142,7 +142,7 @@ def _tube(path: np.ndarray, radius_up: float, radius_out: float, *, is_closed: b
     j = np.arange(_N_ACROSS)[None]
     a, b = i * _N_ACROSS + j, i * _N_ACROSS + (j + 1) % _N_ACROSS
     c, d = (i + 1) % n * _N_ACROSS + (j + 1) % _N_ACROSS, (i + 1) % n * _N_ACROSS + j
-    faces = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], 2).reshape(-1, 3)
+    faces = np.stack([np.stack([a, c, b], -1), np.stack([a, d, c], -1)], 2).reshape(-1, 3)
     return vertices, faces
 
 

@@ -213,6 +213,8 @@ def test_glasses_are_outside_the_head(kind: str) -> None:
     eyes = subject.neutral[builtin_head().regions["left_eyeball"].numpy()]
     assert glasses.lens_vertices[:, 2].min() > eyes[:, 2].max()
     assert np.ptp(glasses.vertices[:, 0]) > 0.11
+    a, b, c = glasses.vertices[glasses.faces].astype(float).transpose(1, 0, 2)
+    assert (np.cross(a, b) * c).sum() > 0, "outer sides face outwards"
     mirrored = glasses.vertices * np.array([-1, 1, 1], np.float32)
     nearest = np.linalg.norm(glasses.vertices[:, None] - mirrored[None], axis=-1).min(1)
     assert nearest.max() < 0.004, "both halves alike"
