@@ -26,7 +26,8 @@ def encode_png(image: np.ndarray) -> bytes:
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (3, 4))):
         raise ShapeError(f"image ({image.dtype})", "[H, W], [H, W, 3] or [H, W, 4] uint8", image.shape)
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_STRATEGY)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.save(buffer, "PNG", compress_level=PNG_LEVEL, compress_type=PNG_STRATEGY)
     return buffer.getvalue()
 
 
