@@ -107,7 +107,7 @@ def test_stage_started_by_dvc_while_another_run_is_in_progress(
     assert "another run is in progress" in capsys.readouterr().err
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_dvc_at_work_on_the_same_stage_is_named(project: Path) -> None:
     (project / ".dvc" / "tmp").mkdir()
     writers = {str(project / "data" / "synthetic"): {"pid": os.getpid(), "cmd": "dvc repro"}}

@@ -22,7 +22,11 @@ from tasks.items import make_files
 from tests.tasks import fake_slurm, jobs
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:distributed")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("ignore::UserWarning:distributed"),
+]
 
 
 class Heard(SilentProgress):

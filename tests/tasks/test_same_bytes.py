@@ -38,6 +38,7 @@ def digests(engine: Engine, folder: Path, subjects_per_shard: int) -> dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 def test_rows_depend_on_no_engine_worker_or_shard(tmp_path: Path) -> None:
     found = []
     for number, (profile, workers, subjects_per_shard) in enumerate(RUNS):
