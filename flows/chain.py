@@ -89,6 +89,8 @@ def _stage(root: str, name: str, parent_run: str) -> State[str] | str:
         raise StageFailedError(name, Outcome(EXIT_INPUT, _explained(name, why_not_reproduced(Path(root), name))))
     if outcome is None:
         return Completed(name="Cached", data=UNCHANGED)
+    if not outcome.run_id:
+        return Completed(name="Cached", data=RAN)
     client, _ = connect()
     for output, md5 in locked_outputs(Path(root), (name,)).items():
         client.set_tag(outcome.run_id, f"dvc.{output}", md5)

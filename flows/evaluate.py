@@ -10,7 +10,7 @@ from tasks.evaluate import evaluate_item
 from tasks.generate import PREDICTIONS_FILE, prediction_items
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 
 def evaluate(run: StageRun) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,87 +22,20 @@ from flows.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.params import Settings, load_settings
 from flows.processes import process_name
 from flows.project import home, store_root
-from flows.publish import published
 from flows.reap import DRIVER_VARIABLE, process_tag
 from flows.receipts import receipts_folder, write_receipt
 from flows.records import StageRecord
 from flows.reporting import StageProgress
 from flows.sections import stage_settings
+from flows.stage_run import ItemsFailedError, StageRun
 from flows.stages import DVC_CACHE, stage_named
 from headforge.errors import HeadforgeError
 from headforge.store.files import write_bytes
-from headforge.store.objects import DamagedObjectError, Store, StoredObject
+from headforge.store.objects import Store
 from tasks.building import Workshop, build_items
 from tasks.engine import Engine
-from tasks.items import Failure, Item, rejection
+from tasks.items import Failure
 from tasks.profiles import make_engine
-
-
-class ItemsFailedError(Exception):
-    """Some items could not be made; the others are in the store."""
-
-    def __init__(self, failures: Sequence[Failure]) -> None:
-        super().__init__(f"{len(failures)} items failed")
-        self.failures = tuple(failures)
-
-
-class StageRun:
-    """What the body of a stage works with."""
-
-    def __init__(self, root: Path, settings: Settings, workshop: Workshop, progress: StageProgress) -> None:
-        self.root = root
-        self.settings = settings
-        self.store = workshop.store
-        self.progress = progress
-        self.metrics: dict[str, float] = {}
-        """Numbers for the record."""
-        self.figures: list[Path] = []
-        """Pictures and pages for the record."""
-        self.model: Path | None = None
-        """The folder of a trained model, to be registered."""
-        self.rejected: list[Rejection] = []
-        self.objects: list[StoredObject] = []
-        self._workshop = workshop
-
-    def data(self, stage: str) -> Path:
-        """The folder that a stage publishes."""
-        return self.root / stage_named(stage).output
-
-    def published(self, stage: str) -> AbstractContextManager[Path]:
-        """A folder to fill, which takes the place of the one that the stage publishes when the block ends well."""
-        return published(self.data(stage))
-
-    def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
-        """Build items, several at a time; raises ItemsFailedError when all that can be made is made."""
-        self.progress.begin(items, unit)
-        built = build_items(self._workshop, items)
-        if built.failures:
-            self.progress.end()
-            raise ItemsFailedError(built.failures)
-        found = [thing for thing in built.objects if thing is not None]
-        self.objects += found
-        if items:
-            self.progress.end()
-        return found
-
-    def publish(self, item: Item, found: StoredObject, destination: Path) -> None:
-        """Bring a folder to exactly an object's files; an object that turns out to be damaged is made again, once."""
-        try:
-            self.store.publish(found, destination)
-        except DamagedObjectError:
-            (again,) = self.build([item], "damaged objects")
-            self.store.publish(again, destination)
-
-    def accepted(self, found: Sequence[StoredObject]) -> list[StoredObject]:
-        """The objects whose items were not rejected; the others are noted."""
-        good = []
-        for thing in found:
-            reason = rejection(thing)
-            if reason is None:
-                good.append(thing)
-            else:
-                self.rejected.append(Rejection(reason["item"], reason["reason"], reason["help"]))
-        return good
 
 
 def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
@@ -120,7 +53,8 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
     ):
         end_workers_on_signals(engine)
         copies = (root / DVC_CACHE, root / stage_named(name).output)
-        run = StageRun(root, settings, Workshop(store, engine, engine_config.retries, progress, copies), progress)
+        workshop = Workshop(store, engine, engine_config.retries, progress, copies)
+        run = StageRun(root, settings, store, partial(build_items, workshop), progress)
         runner = ThreadPoolTaskRunner(max_workers=engine.n_slots)
         outcome = _run_flow(name, body, run, runner, record)
         try:

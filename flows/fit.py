@@ -14,7 +14,7 @@ from tasks.items import rejection
 from tasks.subjects import choose_subjects
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 
 def fit(run: StageRun) -> None:

@@ -26,7 +26,7 @@ from tasks.synthesize import shard_item
 from tasks.timing import read_times, timed_item
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 MEASURED_FILE = "measured.json"
 

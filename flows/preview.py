@@ -21,7 +21,7 @@ from headforge.store.objects import Store, StoredObject
 from tasks.items import Item
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 BODIES: Mapping[str, Callable[[StageRun], None]] = {
     "synthesize": synthesize,

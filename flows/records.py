@@ -21,7 +21,7 @@ from flows.provenance import git_state, locked_outputs
 from flows.stages import STAGE_NAMES
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 EXPERIMENT = "headforge"
 MODEL_NAME = "headforge-control"

@@ -9,7 +9,7 @@ from flows.runner import run_stage
 from tasks.report import report_item
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 INPUTS = {"dataset": "synthesize", "tracked": "track", "models": "train", "avatars": "fit", "metrics": "evaluate"}
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.checkouts import using_store
+from flows.found import publish_if_found
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, write_outcome
 from flows.project import find_root, home, only_run, quiet_environment, require_space
 from headforge.errors import HeadforgeError
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 
 def _unforeseen(name: str, error: Exception) -> str:
@@ -36,18 +37,23 @@ def _import_tools() -> None:
     importlib.import_module("flows.execution")
 
 
+def _run_as_flow(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
+    from flows.server import prefect_server
+
+    with prefect_server(_import_tools):
+        from flows.execution import execute
+
+        return execute(name, body, root)
+
+
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
     """Run one stage in the project of the current folder and end the process with its exit code."""
     try:
         root = find_root(Path.cwd())
         require_space(root, home())
         quiet_environment()
-        from flows.server import prefect_server
-
-        with using_store(root), only_run(root), prefect_server(_import_tools):
-            from flows.execution import execute
-
-            outcome = execute(name, body, root)
+        with using_store(root), only_run(root):
+            outcome = publish_if_found(name, body, root) or _run_as_flow(name, body, root)
     except HeadforgeError as error:
         outcome = Outcome(EXIT_INPUT, str(error))
     except KeyboardInterrupt:

@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 from flows.outcome import Rejection
 from flows.runner import run_stage
+from headforge.flame.files import HEAD_FILE
 from headforge.store.identities import MARKS_FILE, read_marks
 from headforge.store.shards import Dataset
 from headforge.store.tables import read_rejects
 from headforge.synth.synthesize import assemble_dataset
-from tasks.synthesize import page_item, shard_items
+from tasks.synthesize import head_item, page_item, shard_items
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 
 def synthesize(run: StageRun) -> None:
     """Make the shards and put them together as data/synthetic."""
     config = run.settings["synthesize"]
-    shards = run.build(shard_items(config), "shards")
+    *shards, head = run.build([*shard_items(config), head_item()], "shards and head models")
     with run.published("synthesize") as folder:
-        assemble_dataset(config, [shard.path for shard in shards], folder)
+        assemble_dataset(config, [shard.path for shard in shards], folder, head.path / HEAD_FILE)
     (page,) = run.build([page_item(run.data("synthesize"), run.settings["report"].n_contact_subjects)], "pages")
     run.figures.append(page.path / "index.html")
     run.progress.say(f"the page about the dataset is {page.path / 'index.html'}")

@@ -12,7 +12,7 @@ from tasks.items import rejection
 from tasks.track import portrait_items, shard_items
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 
 def track(run: StageRun) -> None:

@@ -10,7 +10,7 @@ from flows.runner import run_stage
 from tasks.train import train_item
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 
 def train(run: StageRun) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from headforge.metrics.evaluate import VERSION, EvaluateConfig, evaluate
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
+from headforge.settings import params_of
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
 from headforge.store.tables import read_predictions, write_predictions
 from tasks.digests import dataset_digest, folder_digest
-from tasks.items import CPU_RUNTIME, Item, params_of
+from tasks.items import CPU_RUNTIME, Item
 
 PREDICTIONS_FILE = "predictions.parquet"
 

@@ -11,12 +11,13 @@ from headforge.avatar.fit import VERSION, fit_portrait, fit_subject
 from headforge.errors import Rejected
 from headforge.flame.files import load_head
 from headforge.progress import Progress
+from headforge.settings import params_of
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset, shard_paths
 from tasks.digests import folder_digest, shard_digests, subject_digests
 from tasks.generate import VIEWS_FILE
-from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
+from tasks.items import CPU_RUNTIME, Item, write_rejection
 
 PORTRAIT_PREFIX = "portrait_"
 

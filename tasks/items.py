@@ -3,13 +3,11 @@ which run what items name, don't need it."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from headforge.errors import StoreError
 from headforge.progress import Progress
@@ -94,11 +92,6 @@ def make_files(
     with storage_errors(folders[0], only=DISK_ERRORS):
         function(*args, *folders, progress)
         return settle(folders[0]), made_with()
-
-
-def params_of(config: Any, without: tuple[str, ...] = ()) -> dict[str, object]:
-    """The fields of a settings dataclass that a recipe names."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in without}
 
 
 def rejection(found: StoredObject) -> Mapping[str, str] | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from headforge.progress import Progress
 from headforge.report.config import ReportConfig
 from headforge.report.report import VERSION, build_report
+from headforge.settings import params_of
 from headforge.store.objects import Recipe
 from tasks.digests import folder_digest
-from tasks.items import CPU_RUNTIME, Item, params_of
+from tasks.items import CPU_RUNTIME, Item
 
 
 def report_item(config: ReportConfig, inputs: Mapping[str, Path], lineage: Mapping[str, object]) -> Item:

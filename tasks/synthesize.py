@@ -9,16 +9,19 @@ from typing import Any, cast
 import numpy as np
 
 from headforge.errors import ConfigError
+from headforge.flame.builtin import MODEL_ID, builtin_head
+from headforge.flame.builtin import VERSION as HEAD_VERSION
+from headforge.flame.files import HEAD_FILE, save_head
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
-from headforge.report.dataset_page import VERSION as PAGE_VERSION
-from headforge.report.dataset_page import build_dataset_page
+from headforge.report.config import DATASET_PAGE_VERSION
+from headforge.settings import params_of
 from headforge.store.objects import Manifest, Recipe
 from headforge.synth.gates import Detector
 from headforge.synth.identities import Embedder
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
 from tasks.digests import folder_digest
-from tasks.items import CPU_RUNTIME, Item, params_of
+from tasks.items import CPU_RUNTIME, Item
 
 LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")
 """Settings that say which subjects there are and where, or that look at all of them at once, and change no shard: a
@@ -68,12 +71,24 @@ def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress
     synthesize_shard(config, subjects, folder, progress, detector, embedder)
 
 
+def head_item() -> Item:
+    """The file of the builtin generator's head model."""
+    return Item(
+        "head model", Recipe("head_model", HEAD_VERSION, {"model_id": MODEL_ID}, {}, CPU_RUNTIME), make_head, ()
+    )
+
+
+def make_head(folder: Path, progress: Progress) -> None:
+    """Runs in a worker."""
+    save_head(builtin_head(), folder / HEAD_FILE)
+
+
 def page_item(dataset: Path, n_contact_subjects: int) -> Item:
     """The page about the dataset in the folder `dataset`; its shards' digests are those in dataset.json."""
     small = [path for path in dataset.iterdir() if path.is_file()]
     recipe = Recipe(
         "dataset_page",
-        PAGE_VERSION,
+        DATASET_PAGE_VERSION,
         {"n_contact_subjects": n_contact_subjects},
         {"dataset": folder_digest(dataset, small)},
         CPU_RUNTIME,
@@ -83,6 +98,8 @@ def page_item(dataset: Path, n_contact_subjects: int) -> Item:
 
 def make_page(dataset: Path, n_contact_subjects: int, folder: Path, progress: Progress) -> None:
     """Runs in a worker."""
+    from headforge.report.dataset_page import build_dataset_page  # matplotlib, which the driver needn't load
+
     build_dataset_page(dataset, n_contact_subjects, folder)
 
 

@@ -9,13 +9,14 @@ from headforge.errors import Rejected
 from headforge.flame.files import load_head
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
+from headforge.settings import params_of
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset
 from headforge.track.photo import track_photo
 from headforge.track.track import VERSION, TrackConfig, track_shard
 from tasks.digests import shard_digests
-from tasks.items import CPU_RUNTIME, Item, params_of, write_rejection
+from tasks.items import CPU_RUNTIME, Item, write_rejection
 from tasks.portraits import load_picture, picture_digest
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from headforge.diffusion.config import TrainConfig
 from headforge.diffusion.train import VERSION, train
 from headforge.progress import Progress
+from headforge.settings import params_of
 from headforge.store.objects import Recipe
 from headforge.store.shards import shard_paths
 from tasks.digests import dataset_digest, folder_digest
-from tasks.items import CPU_RUNTIME, Item, params_of
+from tasks.items import CPU_RUNTIME, Item
 
 BOOKKEEPING = ("checkpoint_images",)
 """Settings that don't change the model."""

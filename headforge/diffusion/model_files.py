@@ -16,7 +16,7 @@ from headforge.diffusion.control import GaussianField
 from headforge.diffusion.latent import PatchPCA
 from headforge.diffusion.network import Learn2Control
 from headforge.errors import DataError
-from headforge.flame.files import load_head
+from headforge.flame.files import HEAD_FILE, load_head
 from headforge.flame.model import HeadModel
 from headforge.store.files import atomic_path, write_json
 
@@ -38,7 +38,7 @@ def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as path:
         safetensors.torch.save_file(tensors, path)
-    with atomic_path(folder / "head_model.safetensors") as path:
+    with atomic_path(folder / HEAD_FILE) as path:
         shutil.copyfile(head_file, path)
     description = {
         "schema_version": SCHEMA_VERSION,
@@ -64,7 +64,7 @@ def load_model(folder: Path) -> TrainedModel:
         model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(folder, f"{folder} holds no model that can be read ({error}).", HELP) from error
-    head = load_head(folder / "head_model.safetensors")
+    head = load_head(folder / HEAD_FILE)
     if head.model_id != description["head_model"]:
         raise DataError(folder, f"the model in {folder} belongs to the head '{description['head_model']}', "
                         f"but beside it lies '{head.model_id}'.", HELP)  # fmt: skip

@@ -30,6 +30,8 @@ from headforge.flame.builtin_surface import MOUTH_ROW, Skin, build_skin
 from headforge.flame.model import HeadModel
 
 MODEL_ID = "headforge-builtin-1"
+VERSION = 1
+"""Of the head model's file, to be raised with every change of its values."""
 SKIN_CHART_BOTTOM = 0.175
 """v below which the texture holds everything but the skin."""
 _CHARTS = {

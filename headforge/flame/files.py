@@ -15,6 +15,8 @@ from headforge.errors import DataError, InputError
 from headforge.flame.model import HeadModel
 
 FORMAT = "headforge-head-model-1"
+HEAD_FILE = "head_model.safetensors"
+"""Its name in a dataset or a trained model."""
 _TENSORS = (
     "v_template", "shapedirs", "posedirs", "joint_regressor", "skin_weights", "faces", "uvs", "uv_faces",
     "landmark_faces", "landmark_barycentrics", "contour_faces", "contour_barycentrics",

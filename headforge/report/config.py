@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from headforge.errors import ConfigError
 
+DATASET_PAGE_VERSION = 1
+"""Of the page about a dataset alone, `headforge.report.dataset_page`."""
+
 
 @dataclass(frozen=True)
 class ReportConfig:

@@ -12,8 +12,6 @@ from headforge.report.sections.dataset import dataset_section
 from headforge.store.files import write_bytes
 from headforge.store.shards import Dataset
 
-VERSION = 1
-
 
 def build_dataset_page(dataset: Path, n_contact_subjects: int, output: Path) -> Path:
     """Write the page `output`/index.html, which needs nothing else, about the dataset in the folder `dataset`.

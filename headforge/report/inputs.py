@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headforge.errors import DataError
-from headforge.flame.files import load_head
+from headforge.flame.files import HEAD_FILE, load_head
 from headforge.flame.model import HeadModel
 from headforge.report.metric_files import MetricSet, read_metrics
 from headforge.store.images import decode_image
@@ -129,8 +129,8 @@ def read_picture(path: Path) -> np.ndarray | None:
 
 def _find_head(models: Path | None, dataset: Path | None) -> HeadModel | None:
     for folder in (models, dataset):
-        if folder is not None and (folder / "head_model.safetensors").is_file():
-            return load_head(folder / "head_model.safetensors")
+        if folder is not None and (folder / HEAD_FILE).is_file():
+            return load_head(folder / HEAD_FILE)
     return None
 
 

@@ -12,9 +12,10 @@ import torch
 
 from headforge.errors import ConfigError
 from headforge.flame.builtin import builtin_head
-from headforge.flame.files import save_head
+from headforge.flame.files import HEAD_FILE, save_head
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
+from headforge.settings import params_of
 from headforge.store.coverage import COVERAGE_FILE, Cell, read_coverage, write_coverage
 from headforge.store.identities import (
     IDENTITIES_FILE,
@@ -291,9 +292,10 @@ def shard_subjects(config: SynthesizeConfig) -> list[range]:
     return [range(start, min(start + step, config.n_subjects)) for start in range(0, config.n_subjects, step)]
 
 
-def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: Path) -> None:
+def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: Path, head: Path | None = None) -> None:
     """Put shards (folders of `synthesize_shard`, in order) together as a dataset in the folder `output`.
 
+    `head` is the file of the generator's head model (`save_head`), if there is one already; it takes seconds to make.
     The pass over all people writes its marks beside the shards, whose bytes stay as they are.
     """
     folder = output / "shards"
@@ -306,7 +308,10 @@ def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: P
     write_identities(output / IDENTITIES_FILE, identities)
     write_marks(output / MARKS_FILE, find_marks(identities, config.duplicate_distance))
     write_coverage(output / COVERAGE_FILE, add_cells(read_coverage(shard / COVERAGE_FILE) for shard in shards))
-    save_head(builtin_head(), output / "head_model.safetensors")
-    params = {name: value for name, value in dataclasses.asdict(config).items() if name != "subjects_per_shard"}
+    if head is None:
+        save_head(builtin_head(), output / HEAD_FILE)
+    else:
+        shutil.copyfile(head, output / HEAD_FILE)
+    params = params_of(config, without=("subjects_per_shard",))
     licences = {"headforge-builtin-1": "made by headforge's own code, no outside data"}
     write_dataset_json(output, generator=config.generator, params=params, licences=licences, n_rejected=len(rejects))

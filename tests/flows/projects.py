@@ -12,10 +12,12 @@ from flows.params import change_params, load_settings
 from flows.project import store_root
 from flows.receipts import write_receipt
 from flows.verify import md5_file
+from headforge.flame.files import HEAD_FILE
 from headforge.progress import SILENT
 from headforge.store.objects import Note, Store
 from headforge.synth.synthesize import assemble_dataset
-from tasks.synthesize import shard_items
+from tasks.items import Item
+from tasks.synthesize import head_item, shard_items
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -42,16 +44,19 @@ def made_project(root: Path) -> Path:
     empty_project(root)
     config, store = load_settings(root)["synthesize"], Store(store_root())
     made = [
-        store.build(
-            item.recipe, lambda folder, item=item: item.function(*item.args, folder, SILENT), note=Note(item.label)
-        )
-        for item in shard_items(config)
+        store.build(item.recipe, lambda folder, item=item: put(item, folder), note=Note(item.label))
+        for item in [*shard_items(config), head_item()]
     ]
     folder = root / "data" / "synthetic"
-    assemble_dataset(config, [thing.path for thing in made], folder)
+    assemble_dataset(config, [thing.path for thing in made[:-1]], folder, made[-1].path / HEAD_FILE)
     write_receipt(root, "synthesize", [thing.key for thing in made])
     lock_output(root, "synthesize", folder)
     return root
+
+
+def put(item: Item, folder: Path) -> None:
+    """Make an item's files."""
+    item.function(*item.args, folder, SILENT)
 
 
 def lock_output(root: Path, stage: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ from flows.runner import run_stage
 from flows.server import ServerError, prefect_server
 
 if TYPE_CHECKING:
-    from flows.execution import StageRun
+    from flows.stage_run import StageRun
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from flows.params import change_params, load_settings
 from flows.project import store_root
 from flows.why import Difference, compare, leaves
 from headforge.store.objects import Note, Store
-from tasks.synthesize import shard_items
+from tasks.synthesize import head_item, shard_items
 from tests.flows.projects import empty_project, flip_bit
 
 
@@ -21,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three shards in the store, without pictures."""
     root = empty_project(tmp_path / "project")
     monkeypatch.chdir(root)
-    for item in shard_items(load_settings(root)["synthesize"]):
+    for item in [*shard_items(load_settings(root)["synthesize"]), head_item()]:
         note = Note(item.label, {"torch": "0.1"})
         Store(store_root()).build(item.recipe, lambda f: (f / "part.parquet").write_bytes(b"1") and None, note=note)
     return root
@@ -37,7 +37,7 @@ def why(capsys: pytest.CaptureFixture[str], wanted: str) -> tuple[int, list[dict
 
 def test_what_is_there_says_when_and_with_what_it_was_made(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, items, text = why(capsys, "synthesize")
-    assert (code, [item["in_store"] for item in items]) == (0, [True] * 3)
+    assert (code, [item["in_store"] for item in items]) == (0, [True] * 4)
     assert "in the store, made on 20" in text
     assert {"leaf": "made_with.torch", "then": "0.1"}.items() <= items[0]["differences"][-1].items()
 
@@ -61,7 +61,7 @@ def test_bumped_version_is_named(
 def test_grown_dataset_misses_only_the_new_item(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change_params(project, assignments=("synthesize.n_subjects=4",))
     _, items, _ = why(capsys, "synthesize")
-    assert [item["in_store"] for item in items] == [True, True, True, False]
+    assert [item["in_store"] for item in items] == [True, True, True, False, True]
     assert [one["leaf"] for one in items[3]["differences"]] == ["params.subjects"]
 
 
