@@ -33,13 +33,13 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
 }
 PARTS: Mapping[str, tuple[str, ...]] = {
     "prepare a subject": ("prepare",),
-    "pose and normals": ("_pose", "pose_head", "vertex_normals"),
+    "pose and normals": ("_pose", "pose_head", "_vertex_normals"),
     "nearest triangles": ("nearest_faces", "rasterize"),
-    "shade surfaces": ("_shade", "shade_skin", "gather"),
+    "shade surfaces": ("_shade", "shade_skin", "skin_points"),
     "hair": ("_draw_hair",),
     "lenses": ("_draw_lenses",),
     "background": ("draw_background",),
-    "average down": ("average_down",),
+    "average down": ("average_down", "average_over_white"),
     "camera, expression, gates": ("view_angles", "view_camera", "view_params", "check_picture"),
     "PNG": ("encode_png",),
     "shard": ("write_shard",),

@@ -1,8 +1,9 @@
-"""Compiling the numba kernels of this package: cached on disk where that is possible, lock-free, GIL-free."""
+"""Compiling numba kernels: cached on disk where that is possible, lock-free, GIL-free."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -16,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def _sources_digest() -> str:
-    """SHA-256 of this package's modules: kernels have code and constants of other modules compiled in."""
+def _sources_digest(folder: Path) -> str:
+    """SHA-256 of a package's modules: kernels have code and constants of other modules compiled in."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -27,11 +28,15 @@ def _sources_digest() -> str:
 class KernelCache(FunctionCache):
     """numba's cache on disk, for which a full disk or a file that can't be read is no error.
 
-    Unlike numba's own it sees edits in the other modules of this package.
+    Unlike numba's own it sees edits in the other modules of the kernel's package.
     """
 
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        self._folder = Path(inspect.getfile(py_func)).parent
+
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), _sources_digest())
+        return (*super()._index_key(sig, codegen), _sources_digest(self._folder))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel, or None if there is none that can be read."""

@@ -54,9 +54,7 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
     and its barycentrics are the whole triangle's.
     """
     _check(vertices, faces, camera)
-    local = transform_points(camera.viewmat, vertices)
-    in_front = local[..., 2] > NEAR_M
-    xy, inverse_depth = _to_screen(local, in_front, camera.K)
+    local, in_front, xy, inverse_depth = _screen_corners(vertices, camera)
     crossing = crossing_faces(in_front, faces)
     with torch.no_grad():
         ids = nearest_face_ids(xy.detach(), inverse_depth.detach(), faces, camera.width, camera.height)
@@ -72,6 +70,23 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
     pixel = torch.stack([place[2], place[1]], dim=-1).to(xy.dtype) + 0.5
     barycentrics, depth = cut_fragments(pixel, homogeneous[place[0][:, None], faces[ids[place]]])
     return MeshFragments(ids, whole.barycentrics.index_put(place, barycentrics), whole.depth.index_put(place, depth))
+
+
+def screen_points(vertices: Tensor, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [V, 2] and nearness [V] for `nearest_faces` of vertices [V, 3], float32, for an unbatched camera.
+
+    Bit for bit what `rasterize` works with, which also cuts triangles at the near plane.
+    """
+    batched = Camera(camera.K[None], camera.viewmat[None], camera.width, camera.height)
+    _, _, xy, inverse_depth = _screen_corners(vertices[None], batched)
+    return xy[0].contiguous().numpy(), inverse_depth[0].contiguous().numpy()
+
+
+def _screen_corners(vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Places in the camera [B, V, 3], whether they are in front of it [B, V], pixels [B, V, 2], 1 / depth [B, V]."""
+    local = transform_points(camera.viewmat, vertices)
+    in_front = local[..., 2] > NEAR_M
+    return local, in_front, *_to_screen(local, in_front, camera.K)
 
 
 def _to_screen(local: Tensor, in_front: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,16 +13,23 @@ from headforge.flame.builtin_surface import skin_grid
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import project
 from headforge.geometry.meshes import vertex_normals
-from headforge.render.mesh import rasterize
-from headforge.synth.gather import gather
+from headforge.render.mesh import nearest_faces, screen_points
 from headforge.synth.hair import HairShell, build_hair
 from headforge.synth.lighting import Light, light_reaching, sample_light
 from headforge.synth.paint import paint
-from headforge.synth.shade import HairSurface, SkinSurface, shade_hair, shade_skin, strand_texture
+from headforge.synth.points import (
+    average_over_white,
+    faces_camera,
+    hair_points,
+    lay_over,
+    skin_points,
+    vertex_normals_into,
+)
+from headforge.synth.shade import HairSurface, shade_hair, shade_skin, strand_level, strand_texture
 from headforge.synth.subjects import Person, sample_person
 from headforge.types import Camera, HeadParams
 
-_HAIR_BIAS_M = 0.0012
+_HAIR_BIAS_M = np.float32(0.0012)
 """How much nearer than it is hair counts, so that a thin layer doesn't flicker with the skin under it."""
 
 
@@ -125,15 +132,12 @@ def render_view(subject: Subject, params: HeadParams, camera: Camera) -> tuple[n
     window, left, top = _window(camera.resized(2 * camera.width, 2 * camera.height), shown)
     rgb, alpha, depth = _draw_skin(subject, head, vertices, window)
     if subject.hair is not None:
-        rgb, alpha = _draw_hair(subject, subject.hair, window, rgb, alpha, depth)
-    large = torch.cat([rgb * alpha + (1 - alpha), alpha], dim=-1)
-    # The mean of each 2x2 block; adding slices is several times faster than reshaping and `mean`.
-    small = (large[0::2, 0::2] + large[1::2, 0::2] + large[0::2, 1::2] + large[1::2, 1::2]) / 4
-    part = (small.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+        _draw_hair(subject, subject.hair, window, rgb, alpha, depth)
     image = np.full((camera.height, camera.width, 3), 255, np.uint8)
     mask = np.zeros((camera.height, camera.width), np.uint8)
-    rows, columns = slice(top // 2, top // 2 + part.shape[0]), slice(left // 2, left // 2 + part.shape[1])
-    image[rows, columns], mask[rows, columns] = part[..., :3], part[..., 3]
+    rows = slice(top // 2, (top + window.height) // 2)
+    columns = slice(left // 2, (left + window.width) // 2)
+    average_over_white(rgb, alpha, image[rows, columns], mask[rows, columns])
     return image, mask
 
 
@@ -151,51 +155,59 @@ def _window(camera: Camera, points: Tensor) -> tuple[Camera, int, int]:
     return Camera(K, camera.viewmat, width, height), int(low[0]), int(low[1])
 
 
-def _draw_skin(subject: Subject, head: HeadModel, vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [H, W, 3], coverage [H, W, 1] and depth [H, W] (infinite where empty) of the head without its hair."""
-    normals = vertex_normals(vertices, head.faces)
-    kept = _faces_camera(vertices, head.faces, camera).nonzero()[:, 0]
-    fragments = rasterize(vertices[None], head.faces[kept], _batched(camera))
-    seen = fragments.mask[0]
-    ids, weights = kept[fragments.face_ids[0][seen]], fragments.barycentrics[0][seen]
-    values = gather(ids, weights, head.faces, torch.cat([normals, vertices, subject.skin_light], -1))
-    uv = gather(ids, weights, head.uv_faces, head.uvs)
-    surface = SkinSurface(values[:, :3], values[:, 3:6], values[:, 6:9], uv)
-    rgb = torch.ones(*seen.shape, 3)
-    rgb[seen] = shade_skin(surface, subject.texture, subject.light, camera.centre)
-    depth = torch.where(seen, fragments.depth[0], torch.full_like(fragments.depth[0], torch.inf))
-    return rgb, seen[..., None].float(), depth
+def _draw_skin(
+    subject: Subject, head: HeadModel, vertices: Tensor, camera: Camera
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour [H, W, 3], coverage [H, W] and depth [H, W] (infinite where empty) of the head without its hair."""
+    normals = _vertex_normals(vertices, head.faces)
+    shown = np.flatnonzero(_faces_camera(vertices, head.faces, camera))
+    faces = head.faces.numpy()
+    xy, nearness = screen_points(vertices, camera)
+    ids, _ = nearest_faces(xy, nearness, faces[shown], camera.width, camera.height)
+    seen = ids >= 0
+    n = np.count_nonzero(seen)
+    place, values, grid = np.empty(n, np.int64), np.empty((9, n), np.float32), np.empty((n, 2), np.float32)
+    depth = np.empty(ids.shape, np.float32)
+    attributes = np.concatenate([normals, vertices.numpy(), subject.skin_light.numpy()], -1)
+    skin_points(ids, shown, faces, head.uv_faces.numpy(), xy, nearness, attributes, head.uvs.numpy(), depth, place,
+                values, grid)  # fmt: skip
+    rgb = np.ones((*ids.shape, 3), np.float32)
+    rgb.reshape(-1, 3)[place] = shade_skin(values, grid, subject.texture, subject.light, camera.centre)
+    return rgb, seen.astype(np.float32), depth
 
 
 def _draw_hair(
-    subject: Subject, hair: HairSurface, camera: Camera, rgb: Tensor, alpha: Tensor, depth: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Lay the hair over a picture, its inner side under its outer one; returns the new colour and coverage."""
+    subject: Subject, hair: HairSurface, camera: Camera, rgb: np.ndarray, alpha: np.ndarray, depth: np.ndarray
+) -> None:
+    """Lay the hair over a picture, its inner side under its outer one."""
     is_outside = _faces_camera(hair.vertices, hair.faces, camera)
-    hidden = torch.zeros(depth.shape, dtype=torch.bool)
+    faces, attributes = hair.faces.numpy(), hair.attributes.numpy()
+    xy, nearness = screen_points(hair.vertices, camera)
+    strands = strand_level(hair.strands, float(camera.centre.norm() / camera.K[0, 0]))
+    hidden = np.zeros(depth.shape, np.bool_)
     layers = []
-    for layer in (hair.faces[is_outside], hair.faces[~is_outside])[: 1 + hair.is_open]:
-        fragments = rasterize(hair.vertices[None], layer, _batched(camera))
-        seen = fragments.mask[0] & (fragments.depth[0] < depth + _HAIR_BIAS_M) & ~hidden
-        values = gather(fragments.face_ids[0][seen], fragments.barycentrics[0][seen], layer, hair.attributes)
-        pixel_m = float(camera.centre.norm() / camera.K[0, 0])
-        color, opacity = shade_hair(values, hair, subject.light, camera.centre, pixel_m)
-        hidden[seen] = opacity[:, 0] >= 1
-        layers.append((seen, color, opacity))
-    rgb, alpha = rgb.clone(), alpha.clone()
-    for seen, color, opacity in reversed(layers):
-        below, cover = rgb[seen], alpha[seen]
-        new_cover = opacity + (1 - opacity) * cover
-        rgb[seen] = (opacity * color + (1 - opacity) * cover * below) / new_cover.clamp_min(1e-6)
-        alpha[seen] = new_cover
-    return rgb, alpha
+    for layer in (faces[is_outside], faces[~is_outside])[: 1 + hair.is_open]:
+        ids, _ = nearest_faces(xy, nearness, layer, camera.width, camera.height)
+        n = np.count_nonzero(ids >= 0)
+        place, values, grid = np.empty(n, np.int64), np.empty((n, 16), np.float32), np.empty((n, 2), np.float32)
+        n = hair_points(ids, layer, xy, nearness, attributes, depth, _HAIR_BIAS_M, hidden, strands.shape[0] - 2, place,
+                        values, grid)  # fmt: skip
+        color, opacity = shade_hair(values[:n], grid[:n], strands, hair.color, subject.light, camera.centre)
+        hidden.ravel()[place[:n]] = opacity >= 1
+        layers.append((place[:n], color, opacity))
+    for place, color, opacity in reversed(layers):
+        lay_over(place, color, opacity, rgb.reshape(-1, 3), alpha.reshape(-1))
 
 
-def _faces_camera(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
+def _faces_camera(vertices: Tensor, faces: Tensor, camera: Camera) -> np.ndarray:
     """[F] whether the camera sees the outer side of each triangle."""
-    a, b, c = vertices[faces].unbind(1)
-    return (torch.linalg.cross(b - a, c - a) * (camera.centre - a)).sum(-1) > 0
+    out = np.empty(len(faces), np.bool_)
+    faces_camera(vertices.numpy(), faces.numpy(), camera.centre.numpy(), out)
+    return out
 
 
-def _batched(camera: Camera) -> Camera:
-    return Camera(camera.K[None], camera.viewmat[None], camera.width, camera.height)
+def _vertex_normals(vertices: Tensor, faces: Tensor) -> np.ndarray:
+    """[V, 3] area-weighted unit normals."""
+    out = np.empty(vertices.shape, np.float32)
+    vertex_normals_into(vertices.numpy(), faces.numpy(), np.empty(faces.shape, np.float32), out)
+    return out

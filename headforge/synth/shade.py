@@ -11,30 +11,16 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from headforge.render.shading import sample_texture, sh_irradiance
 from headforge.synth.hair import HairShell
 from headforge.synth.lighting import Light
 from headforge.synth.samplers import item_rng
+from headforge.synth.shade_kernels import dim, light_hair, light_skin, mix_hair, mix_skin
 
 GAMMA = 2.2
 STRAND_PIXELS = 256
 N_STRAND_LEVELS = 5
 _STRAND_TEXEL_M = 0.00018
 """About how wide a texel of the finest level is on the head."""
-
-
-@dataclass(frozen=True)
-class SkinSurface:
-    """P visible points of the head."""
-
-    normals: Tensor
-    """[P, 3], not normalised."""
-    points: Tensor
-    """[P, 3]."""
-    light: Tensor
-    """[P, 3] share of the light that arrives."""
-    uv: Tensor
-    """[P, 2]."""
 
 
 @dataclass(frozen=True)
@@ -111,64 +97,58 @@ def strand_texture(seed: int, subject: int, wave: float, style: str) -> tuple[Te
     return tuple(levels)
 
 
-def _to_srgb(linear: Tensor) -> Tensor:
-    """Compress highlights softly, then encode."""
-    return (linear / (1 + 0.10 * linear)).mul(1.10).clamp(0, 1) ** (1 / GAMMA)
+def _encode(linear: np.ndarray) -> np.ndarray:
+    """sRGB of linear colour [P, 3], in place."""
+    color = torch.from_numpy(linear)
+    torch.pow(color, 1 / GAMMA, out=color)
+    return linear
 
 
-def shade_skin(surface: SkinSurface, texture: Tensor, light: Light, eye: Tensor) -> Tensor:
-    """sRGB [P, 3] of points of the head seen from `eye` [3]."""
-    normals = normalize(surface.normals, dim=-1)
-    painted = sample_texture(texture, surface.uv)
-    albedo, gloss = painted[:, :3] ** GAMMA, painted[:, 3:]
-    view = normalize(eye - surface.points, dim=-1)
-    # Blood lets red light through: shadows on skin are warmer than on plaster.
-    arriving = surface.light ** surface.light.new_tensor([0.82, 1.02, 1.08])
-    irradiance = sh_irradiance(normals, light.coefficients).clamp_min(0.01) * arriving
-    half = normalize(view + light.key_direction, dim=-1)
-    toward_half = (normals * half).sum(-1, keepdim=True).clamp_min(0)
-    toward_view = (normals * view).sum(-1, keepdim=True).clamp(0, 1)
-    grey = surface.light.mean(-1, keepdim=True)
-    is_eye = (gloss > 0.97).float()
-    broad = 0.10 * gloss * toward_half**14 + 0.13 * gloss**2 * toward_half**48
-    sharp = is_eye * 2.2 * toward_half**420
-    rim = 0.22 * (1 - toward_view) ** 4 * gloss * (1 - is_eye)
-    highlight = (broad * (1 - is_eye) + sharp) * grey**2 * light.key_color + rim * irradiance
-    return _to_srgb(albedo * irradiance + highlight)
+def shade_skin(values: np.ndarray, grid: np.ndarray, texture: Tensor, light: Light, eye: Tensor) -> np.ndarray:
+    """sRGB [P, 3] of points of the head seen from `eye` [3].
 
-
-def _sample_strands(strands: tuple[Tensor, ...], strand: Tensor, pixel_m: float) -> Tensor:
-    """[P, 2] streak and slope at `strand` [P, 2], from the level whose texels are about as large as a pixel."""
-    level = round(math.log2(max(pixel_m / _STRAND_TEXEL_M, 1.0)))
-    texture = strands[min(level, len(strands) - 1)]
-    n = texture.shape[0] - 2
-    grid = (((strand % 1.0) * n + 1) / (n + 2) * 2 - 1)[None, None]
-    return grid_sample(texture.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
-
-
-def shade_hair(values: Tensor, hair: HairSurface, light: Light, eye: Tensor, pixel_m: float) -> tuple[Tensor, Tensor]:
-    """sRGB [P, 3] and opacity [P, 1] of points of the hair with the attributes `values` [P, 16].
-
-    `pixel_m` is about how wide a pixel is on the head.
+    values [9, P] normal, place and share of the light that arrives; grid [P, 2] places in `texture` [R, R, 4]; all
+    float32.
     """
-    normals, points, arriving, tangents = (normalize(values[:, :3], dim=-1), values[:, 3:6], values[:, 6:9],
-                                           normalize(values[:, 9:12], dim=-1))  # fmt: skip
-    strand, cover, shade = values[:, 12:14], values[:, 14:15], values[:, 15:16]
-    fine = _sample_strands(hair.strands, strand, pixel_m)
-    streak, slope = fine[:, :1], fine[:, 1:]
-    view = normalize(eye - points, dim=-1)
-    facing = (normals * view).sum(-1, keepdim=True)
-    is_back = (facing < 0).float()
-    normals = normals * (1 - 2 * is_back)
-    side = torch.linalg.cross(tangents, normals)
-    normals = normalize(normals + 0.30 * slope * side, dim=-1)
-    irradiance = sh_irradiance(normals, light.coefficients).clamp_min(0.01) * arriving
-    half = normalize(view + light.key_direction, dim=-1)
-    along = (tangents * half).sum(-1, keepdim=True)
-    across = (1 - along**2).clamp_min(0)
-    lit = (normals * light.key_direction).sum(-1, keepdim=True).clamp(0, 1) * arriving.mean(-1, keepdim=True)
-    sheen = (1 - is_back) * lit * (0.10 * across**24 * streak + 0.05 * across**90 * streak**2)
-    albedo = hair.color * (0.45 + 1.1 * streak) * shade * (1 - 0.78 * is_back)
-    color = albedo * irradiance + sheen * light.key_color * (0.35 + 0.65 * hair.color / hair.color.max())
-    opacity = ((cover - 0.75 * (1 - streak)) / 0.35).clamp(0, 1)
-    return _to_srgb(color), opacity
+    lit = np.empty((6, values.shape[1]), np.float32)
+    light_skin(values, light.coefficients.numpy(), light.key_direction.numpy(), eye.numpy(), lit)
+    dim(values[6:], _WARMTH, lit)
+    samples = _sample(texture, grid)
+    toward_half, away = torch.from_numpy(lit[3]), torch.from_numpy(lit[4])
+    linear = np.empty((values.shape[1], 3), np.float32)
+    mix_skin(lit, samples.numpy(), (samples[:3] ** GAMMA).numpy(), *((toward_half**n).numpy() for n in (14, 48, 420)),
+             (away**4).numpy(), light.key_color.numpy(), linear)  # fmt: skip
+    return _encode(linear)
+
+
+_WARMTH = np.array([0.82, 1.02, 1.08], np.float32)
+"""Blood lets red light through: shadows on skin are warmer than on plaster."""
+
+
+def strand_level(strands: tuple[Tensor, ...], pixel_m: float) -> Tensor:
+    """The level of a `strand_texture` whose texels are about as large as a pixel on the head."""
+    level = round(math.log2(max(pixel_m / _STRAND_TEXEL_M, 1.0)))
+    return strands[min(level, len(strands) - 1)]
+
+
+def _sample(texture: Tensor, grid: np.ndarray) -> Tensor:
+    """[C, P] bilinear samples of `texture` [H, W, C] at [P, 2], -1 and 1 being its edges."""
+    places = torch.from_numpy(grid)[None, None]
+    return grid_sample(texture.permute(2, 0, 1)[None], places, padding_mode="border", align_corners=False)[0, :, 0]
+
+
+def shade_hair(
+    values: np.ndarray, grid: np.ndarray, strands: Tensor, color: Tensor, light: Light, eye: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """sRGB [P, 3] and opacity [P] of points of the hair of linear `color` [3], seen from `eye` [3].
+
+    values [P, 16] as `HairSurface.attributes`, grid [P, 2] places in `strands`, a `strand_level`; all float32.
+    """
+    lit = np.empty((6, len(values)), np.float32)
+    fine = _sample(strands, grid).numpy()
+    light_hair(values, fine, color.numpy(), light.coefficients.numpy(), light.key_direction.numpy(), eye.numpy(), lit)
+    across = torch.from_numpy(lit[4])
+    linear = np.empty((len(values), 3), np.float32)
+    tint = 0.35 + 0.65 * color / color.max()
+    mix_hair(lit, fine, (across**24).numpy(), (across**90).numpy(), light.key_color.numpy(), tint.numpy(), linear)
+    return _encode(linear), lit[5]
