@@ -1,0 +1,202 @@
+"""Pickles and object arrays of other programs, as plain values.
+
+A pickle is a program: it may call whatever it can name. Here it calls nothing. Each name becomes a class that takes
+notes (`records.Record`), a name that is not on the list ends the reading there and then, and the values are made
+afterwards, by `values` and by functions of the caller's, from the notes. Python's own interpreter of pickles runs it;
+the encoding is latin1, for those that Python 2 wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from headforge.errors import HeadforgeError
+from headforge.pickles.downloads import check_downloaded
+from headforge.pickles.errors import ForbiddenNameError, PickleFormatError
+from headforge.pickles.records import Holder, Rebuild, Record, recorder
+from headforge.pickles.values import CONSTANTS, REBUILDS, current_module
+
+NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
+_RECONSTRUCTOR = ("copyreg", "_reconstructor")
+
+Names = Mapping[tuple[str, str], Rebuild]
+"""What becomes of the objects of a class or the results of a function, by (module, name)."""
+
+
+def read_pickle(path: Path, classes: Names | None = None, *, prefixes: Sequence[str] = ()) -> object:
+    """The value in a pickle: numbers, strings, lists, dicts, sets, arrays, sparse matrices, tensors on the CPU.
+
+    classes: further names that may occur, and what to make of them; `as_dict` and `as_persistent` are two such.
+    prefixes: classes whose full name starts so become a `Holder` each, such as "torch.nn.modules.".
+
+    A class or function that is mentioned and not called becomes its full name, a string. Raises InputError: with
+    ForbiddenNameError for a name that is not on the list, PickleFormatError for what is no pickle, ends too early or
+    contradicts itself, and plain for a file that can't be read or is an LFS pointer or a web page. Nothing that the
+    file names is called, whether reading succeeds or not.
+    """
+    _refuse_others(path, check_downloaded(path))
+    with path.open("rb") as file:
+        return _read(file, path, classes or {}, prefixes)
+
+
+def read_npy(path: Path, classes: Names | None = None, *, prefixes: Sequence[str] = ()) -> np.ndarray:
+    """The array in an .npy file; of an object array the pickle in it is read as `read_pickle` does.
+
+    Raises what `read_pickle` raises.
+    """
+    if not check_downloaded(path).startswith(NPY_MAGIC):
+        raise PickleFormatError(path, "it is no .npy file", "give a file that numpy.save wrote.")
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            _, _, dtype = read_header(file)
+            if not dtype.hasobject:
+                file.seek(0)
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, KeyError, EOFError, OSError) as error:
+            raise PickleFormatError(path, f"its array is not whole ({error})") from error
+        found = _read(file, path, classes or {}, prefixes)
+    if not isinstance(found, np.ndarray):
+        raise PickleFormatError(path, f"it holds a {type(found).__name__}, not an array")
+    return found
+
+
+def _refuse_others(path: Path, head: bytes) -> None:
+    others = {ZIP_MAGIC: "a zip archive, as torch.save and numpy.savez write", NPY_MAGIC: "a numpy array"}
+    for magic, kind in others.items():
+        if head.startswith(magic):
+            raise PickleFormatError(path, f"it is {kind}", "give the file of the kind that was asked for.")
+
+
+def _read(file: BinaryIO, path: Path, classes: Names, prefixes: Sequence[str]) -> object:
+    allowed = {**REBUILDS, **classes}
+    try:
+        noted = _Reader(file, path, allowed, tuple(prefixes)).load()
+    except HeadforgeError:
+        raise
+    except Exception as error:  # the interpreter of pickles raises whatever a wrong byte leads to
+        found = "it ends in the middle" if _is_early_end(error) else f"it is damaged or no pickle at all ({error})"
+        raise PickleFormatError(path, found) from error
+    try:
+        return _Builder(path, allowed).value(noted)
+    except HeadforgeError:
+        raise
+    except Exception as error:
+        raise PickleFormatError(path, f"its values contradict one another ({error})") from error
+
+
+def _is_early_end(error: Exception) -> bool:
+    """Python says it in one of these words."""
+    return isinstance(error, EOFError) or any(word in str(error) for word in ("truncated", "exhausted"))
+
+
+class _Reader(pickle.Unpickler):
+    """Python's interpreter of pickles, whose every name is a recorder."""
+
+    def __init__(self, file: BinaryIO, path: Path, allowed: Names, prefixes: tuple[str, ...]) -> None:
+        super().__init__(file, encoding="latin1", fix_imports=False)
+        self._path, self._allowed, self._prefixes = path, allowed, prefixes
+
+    def find_class(self, module: str, name: str, /) -> type[Record]:
+        """A recorder for an allowed name."""
+        module = current_module(module)
+        full_name = f"{module}.{name}"
+        origin = (module, name)
+        known = origin in self._allowed or origin in CONSTANTS or origin == _RECONSTRUCTOR
+        if not known and not full_name.startswith(self._prefixes or ("\0",)):
+            raise ForbiddenNameError(self._path, full_name)
+        return recorder(module, name)
+
+    def persistent_load(self, pid: object, /) -> object:
+        """Refused: only torch.save's own files refer to data beside the pickle."""
+        raise PickleFormatError(self._path, f"it refers to data beside it ({pid!r:.60})")
+
+
+class _Builder:
+    """Values of what `_Reader` left; each object is made once, however often it is referred to."""
+
+    def __init__(self, path: Path, allowed: Names) -> None:
+        self._path, self._allowed = path, allowed
+        self._made: dict[int, object] = {}
+        self._in_progress: set[int] = set()
+
+    def value(self, noted: object) -> object:
+        """The value of anything that was on the reader's stack."""
+        if isinstance(noted, _ATOMS):
+            return noted
+        key = id(noted)
+        if key in self._made:
+            return self._made[key]
+        if isinstance(noted, list):
+            made: list[object] = []
+            self._made[key] = made
+            made.extend(self.value(item) for item in noted)
+        elif isinstance(noted, dict):
+            entries: dict[object, object] = {}
+            self._made[key] = entries
+            entries.update((self.value(k), self.value(v)) for k, v in noted.items())
+        elif isinstance(noted, type) and issubclass(noted, Record):
+            self._made[key] = CONSTANTS.get(noted.origin, ".".join(noted.origin))
+        else:
+            with self._once(key):
+                self._made[key] = self._finished(noted, key)
+        return self._made[key]
+
+    def _finished(self, noted: object, key: int) -> object:
+        if isinstance(noted, tuple):
+            return tuple(self.value(item) for item in noted)
+        if isinstance(noted, set | frozenset):
+            return type(noted)(self.value(item) for item in noted)
+        if isinstance(noted, Record):
+            return self._object(noted, key)
+        raise PickleFormatError(self._path, f"it holds a {type(noted).__name__}")
+
+    def _object(self, noted: Record, key: int) -> object:
+        origin, args, state_of_base = _constructed(noted)
+        holder = Holder(".".join(origin))
+        rebuild = self._allowed.get(origin)
+        if rebuild is None:
+            self._made[key] = holder
+        holder.args = tuple(self.value(item) for item in args)
+        holder.kwargs = {name: self.value(item) for name, item in noted.kwargs.items()}
+        holder.state = self.value(noted.state)
+        holder.items = [self.value(item) for item in noted.items]
+        holder.pairs = [(self.value(k), self.value(v)) for k, v in [*state_of_base, *noted.pairs]]
+        return holder if rebuild is None else rebuild(holder)
+
+    @contextlib.contextmanager
+    def _once(self, key: int) -> Iterator[None]:
+        """Refuses what is made of itself."""
+        if key in self._in_progress:
+            raise PickleFormatError(self._path, "an object in it is made of itself")
+        self._in_progress.add(key)
+        try:
+            yield
+        finally:
+            self._in_progress.discard(key)
+
+
+def _constructed(noted: Record) -> tuple[tuple[str, str], tuple[object, ...], Iterator[tuple[object, object]]]:
+    """Class, arguments and first entries; `copyreg._reconstructor(class, base, value)` is how old pickles say it."""
+    if noted.origin != _RECONSTRUCTOR:
+        return noted.origin, noted.args, iter(())
+    cls, base, value = noted.args
+    if not (isinstance(cls, type) and issubclass(cls, Record) and isinstance(base, type) and issubclass(base, Record)):
+        raise ValueError("an object without a class")
+    if base.origin == ("builtins", "dict") and isinstance(value, dict):
+        return cls.origin, (), iter(value.items())
+    if base.origin != ("builtins", "object"):
+        raise ValueError(f"an object that is a kind of {base.origin[1]}")
+    return cls.origin, (), iter(())
