@@ -29,11 +29,16 @@ class TextureMap:
     place: np.ndarray
     """[R, R, 3] float32 place on the mean head in mm."""
     fill: np.ndarray
-    """[2, R, R] row and column of the nearest used texel."""
+    """[R * R] place of the nearest used texel, row by row."""
     gaze: np.ndarray
     """[R, R] angle from the pupil's axis in radians, on the eyeballs."""
     masks: dict[str, np.ndarray]
     """[R, R] float32 in [0, 1] by feature of the face."""
+
+    def filled(self, texture: np.ndarray) -> np.ndarray:
+        """A texture [R, R, C] with the nearest used texel in place of each unused one."""
+        n_channels = texture.shape[-1]
+        return texture.reshape(-1, n_channels).take(self.fill, axis=0).reshape(RESOLUTION, RESOLUTION, n_channels)
 
 
 @functools.cache
@@ -49,6 +54,7 @@ def texture_map() -> TextureMap:
     used = face_ids.numpy() >= 0
     part = np.where(used, part_of_vertex[corners.numpy()].max(-1), -1)
     fill = np.asarray(ndimage.distance_transform_edt(~used, return_distances=False, return_indices=True))
+    fill = (fill[0] * RESOLUTION + fill[1]).ravel()
     centre = EYE_CENTRE * np.stack([np.sign(place[..., 0]), np.ones_like(used), np.ones_like(used)], -1)
     offset = place - centre
     gaze = np.arctan2(np.hypot(offset[..., 0], offset[..., 1]), offset[..., 2])
@@ -77,10 +83,16 @@ def _brow_line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return y, half, density
 
 
+@functools.cache
+def _half_lip_line() -> np.ndarray:
+    """[101, 3] the line between the lips from the middle to the left corner; made once in a process."""
+    return lip_line(201)[100:]
+
+
 def _lip_borders(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Height of the upper lip's border, of the line between the lips and of the lower border at distance `x`, mm."""
-    line = lip_line(201)
-    middle = np.interp(x, line[100:, 0], line[100:, 1])
+    line = _half_lip_line()
+    middle = np.interp(x, line[:, 0], line[:, 1])
     upper = np.interp(x, [0, 3, 6.5, 11, 16, 21, 25.5], [-44.7, -44.0, -43.1, -44.2, -46.2, -48.9, -51.8])
     lower = np.interp(x, [0, 5, 9, 14, 19, 23, 25.5], [-62.4, -62.2, -61.4, -59.3, -56.3, -53.4, -51.9])
     return upper, middle, lower
@@ -138,24 +150,28 @@ def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
     rows = np.linspace(0, down - 1, RESOLUTION)
     columns = np.linspace(0, across, RESOLUTION)
     i, j = np.minimum(rows.astype(int), down - 2), np.minimum(columns.astype(int), across - 1)
-    a, b = (rows - i)[:, None].astype(np.float32), (columns - j)[None].astype(np.float32)
+    a, b = (rows - i).astype(np.float32), (columns - j).astype(np.float32)
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
     out = np.empty((RESOLUTION, RESOLUTION), np.float32)
-    _interpolate_cells(small, i, j, a, b, out)
+    _interpolate_cells(small, i, j, a, b, np.empty((down, RESOLUTION), np.float32), out)
     return out
 
 
 @kernel()
-def _interpolate_cells(small, i, j, a, b, out):
-    """Bilinear: rows `i` and columns `j` of `small`, weights a [R, 1] and b [1, R], float32 throughout."""
+def _interpolate_cells(small, i, j, a, b, wide, out):
+    """Bilinear: rows `i` [R] and columns `j` [R] of `small`, weights a and b [R], float32 throughout.
+
+    The rows of `small` are interpolated across first, into `wide` [rows, R].
+    """
     one = np.float32(1)
+    for row in range(small.shape[0]):
+        for column in range(wide.shape[1]):
+            left, right = j[column], b[column]
+            wide[row, column] = small[row, left] * (one - right) + small[row, left + 1] * right
     for row in range(out.shape[0]):
-        down = a[row, 0]
+        top, down = i[row], a[row]
         for column in range(out.shape[1]):
-            right, top, left = b[0, column], i[row], j[column]
-            upper = small[top, left] * (one - right) + small[top, left + 1] * right
-            lower = small[top + 1, left] * (one - right) + small[top + 1, left + 1] * right
-            out[row, column] = upper * (one - down) + lower * down
+            out[row, column] = wide[top, column] * (one - down) + wide[top + 1, column] * down
 
 
 def paint(person: Person, seed: int) -> np.ndarray:
@@ -169,7 +185,7 @@ def paint(person: Person, seed: int) -> np.ndarray:
     _paint_hair(color, gloss, person, rng, maps)
     paint_inside(color, gloss, person, rng, maps)
     texture = np.concatenate([np.clip(color, 0, 1), np.clip(gloss, 0, 1)[..., None]], -1)
-    return texture[tuple(maps.fill)]
+    return maps.filled(texture)
 
 
 def blend(color: np.ndarray, other: np.ndarray | tuple[float, ...], weight: np.ndarray) -> None:

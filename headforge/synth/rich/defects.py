@@ -57,4 +57,4 @@ def spoil_teeth(texture: np.ndarray, traits: Traits, seed: int, maps: TextureMap
     color = enamel + gum * (np.array([0.62, 0.33, 0.33]) - enamel)
     out = texture.copy()
     out[teeth, :3] = np.clip(color, 0, 1) ** GAMMA
-    return out[tuple(maps.fill)]
+    return maps.filled(out)

@@ -32,7 +32,7 @@ _EYE_RINGS, _EYE_AROUND = 112, 224
 def tangents() -> np.ndarray:
     """[R, R, 2, 3] float32: how bumps in mm, per texel along rows and columns, tilt the mean skin's unit normal."""
     maps = texture_map()
-    place = maps.place[tuple(maps.fill)]
+    place = maps.filled(maps.place)
     out = np.zeros((RESOLUTION, RESOLUTION, 2, 3), np.float32)
     for axis in range(2):
         along = np.gradient(place, axis=axis)
@@ -72,7 +72,7 @@ def make_texture(traits: Traits, seed: int, hair_srgb: np.ndarray) -> np.ndarray
     for axis in range(2):
         out[..., 4:7] += np.gradient(height, axis=axis)[..., None] * tangents()[:, :, axis]
     np.clip(out[..., 4:7], -0.7, 0.7, out=out[..., 4:7])
-    return out[tuple(maps.fill)]
+    return maps.filled(out)
 
 
 def skin_srgb(traits: Traits) -> np.ndarray:

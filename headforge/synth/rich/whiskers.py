@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,7 +151,7 @@ def _lashes(traits: Traits, rng: np.random.Generator, vertices: np.ndarray) -> P
         for edge, n, length, lifts, rise in ((upper[eye], 105, long, 0.35, 0.75), (lower[eye], 45, 3.0, -0.35, -0.2)):
             at = np.sort(rng.uniform(0.6, 11.6, n))
             i = at.astype(int)
-            faces, weights = _edge_triangles(triangles, edge, i, at - i)
+            faces, weights = _edge_triangles(edge, i, at - i)
             roots = np.einsum("nk,nkc->nc", weights, vertices[triangles[faces]])
             centre = vertices[edge].mean(0) + np.array([0, 0, -0.009])
             out = roots - centre
@@ -166,19 +168,18 @@ def _lashes(traits: Traits, rng: np.random.Generator, vertices: np.ndarray) -> P
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
-def _edge_triangles(
-    triangles: np.ndarray, edge: np.ndarray, i: np.ndarray, t: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _edge_triangles(edge: np.ndarray, i: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Triangles [n] that hold the `i`-th segments of an `edge`, and weights [n, 3] of the points at `t` on them."""
-    faces, weights = np.zeros(len(i), np.int64), np.zeros((len(i), 3))
-    for k in range(len(edge) - 1):
-        holds = (np.isin(triangles, edge[[k, k + 1]]).sum(-1) == 2).nonzero()[0][0]
-        here = i == k
-        faces[here] = holds
-        weights[here] = (triangles[holds] == edge[k]) * (1 - t[here, None]) + (triangles[holds] == edge[k + 1]) * t[
-            here, None
-        ]
-    return faces, weights
+    faces = _segment_triangles(tuple(edge.tolist()))[i]
+    corners, t = skin_grid()[2][faces], t[:, None]
+    return faces, (corners == edge[i, None]) * (1 - t) + (corners == edge[i + 1, None]) * t
+
+
+@functools.cache
+def _segment_triangles(edge: tuple[int, ...]) -> np.ndarray:
+    """[n] the skin's first triangle that holds each segment of an edge of n + 1 vertices."""
+    triangles = skin_grid()[2]
+    return np.array([(np.isin(triangles, pair).sum(-1) == 2).argmax() for pair in itertools.pairwise(edge)])
 
 
 def _beard(traits: Traits, rng: np.random.Generator, vertices: np.ndarray, normals: np.ndarray) -> Part:
