@@ -4,54 +4,129 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.commands.command import add_command
+from flows.commands.watching import CommandProgress
 from flows.driver import Summary
 from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
+from headforge.errors import HeadforgeError, InputError
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
+    from headforge.store.exchange.importing import Imported
 
-FORMATS = ("eg3d", "nerfstudio")
-"""Named here too, so that `--help` needs neither torch nor pyarrow; a test compares."""
+FORMATS = ("eg3d", "nerfstudio", "colmap", "gaussianavatars")
+"""Formats of pictures; named here too, so that `--help` needs neither torch nor pyarrow; a test compares."""
+TRACK_FORMAT = "vhap"
 REJECTS_HELP = "the rest was taken; rejects.parquet in the new folder lists these."
+CHECK_PICTURE = "camera_check.png"
 
 EXAMPLES = """examples:
   headforge import ffhq/dataset.json --from eg3d heads --source real --licence "CC BY-NC-SA 4.0"
   headforge import captures --from nerfstudio heads --source real
+  headforge import scans --from colmap heads --source real
+  headforge import 306_EMO-1_v16 --from gaussianavatars heads --source real --head flame2023.safetensors
+  headforge import tracked_flame_params_30.npz --from vhap tracks --source real --head flame2023.safetensors
 
-OUT is a dataset as 'headforge synthesize' makes one, without head parameters, which nobody stated. A picture that can't
-be taken is listed with its reason, and the rest goes on. What headforge exported comes back with all its values."""
+OUT is a dataset as 'headforge synthesize' makes one; head parameters are known where the format has them
+(gaussianavatars, with --head). A picture that can't be taken is listed with its reason, and the rest goes on. What
+headforge exported comes back with all its values. 'vhap' gives tracks, not pictures.
+
+The cameras are checked against the faces in some pictures (extra 'photos'): flipped axes, inverted matrices and
+intrinsics in other units are named, with what to do; OUT/camera_check.png shows it."""
 
 
 def add_parser(commands: Commands) -> None:
     """Add `import`."""
     parser = add_command(
         commands, "import", "make a dataset of another program's pictures and cameras",
-        "Make a dataset of pictures and the cameras in EG3D's dataset.json or nerfstudio's transforms.json.", EXAMPLES,
+        "Make a dataset of another program's pictures and cameras, or tracks of another tracker's.", EXAMPLES,
     )  # fmt: skip
-    parser.add_argument("path", type=Path, metavar="PATH", help="dataset.json, transforms.json, or a folder of them")
-    parser.add_argument("--from", required=True, choices=FORMATS, dest="kind", help="the format")
+    parser.add_argument("path", type=Path, metavar="PATH", help="the format's file, or a folder with one or several")
+    parser.add_argument("--from", required=True, choices=(*FORMATS, TRACK_FORMAT), dest="kind", help="the format")
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--source", required=True, choices=("real", "synthetic"), help="what the pictures are")
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the pictures")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where the names in the file start; default: there")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="gray pictures of the same names, 255 = foreground")
     parser.add_argument("--by-folder", action="store_true", help="eg3d: all pictures of a folder show one person")
+    parser.add_argument("--head", type=Path, metavar="FILE",
+                        help="gaussianavatars, vhap: the head model (safetensors) of the FLAME parameters")  # fmt: skip
+    parser.add_argument("--subject", default="subject", metavar="ID", help="vhap: whose tracks they are")
+    parser.add_argument("--cameras", default="as_stated", metavar="NAME",
+                        help="convention the cameras are in, as the check names it; default: as_stated")  # fmt: skip
+    parser.add_argument("--no-camera-check", action="store_true", help="don't look for faces in the pictures")
     parser.add_argument("--heldout-every", type=int, default=6, metavar="N",
                         help="one person in N, picked by hash, is kept for the test split; default: 6")  # fmt: skip
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Make the dataset and list what could not be taken."""
-    from headforge.store.exchange.importing import IMPORTS, ImportConfig  # torch and pyarrow come with it
-
-    config = ImportConfig(
-        source=wanted.source, licence=wanted.licence, heldout_every=wanted.heldout_every, by_folder=wanted.by_folder
-    )
-    made = IMPORTS[wanted.kind](config, wanted.path, wanted.output, wanted.images, wanted.masks)
+    """Make the dataset, list what could not be taken, and say whether its cameras fit its faces."""
+    if wanted.kind == TRACK_FORMAT:
+        return _run_tracks(wanted)
+    made = _import(wanted)
     print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people.")
     rejected = [Rejection(reject.item, reject.reason, REJECTS_HELP) for reject in made.rejects]
-    details = {"output": str(made.folder), "n_subjects": made.n_subjects, "n_views": made.n_views}
+    details: dict[str, object] = {
+        "output": str(made.folder), "n_subjects": made.n_subjects, "n_views": made.n_views,
+    }  # fmt: skip
+    if not wanted.no_camera_check:
+        found, verdict = _check_cameras(made.folder, wanted)
+        rejected += found
+        details["cameras"] = verdict
     return Summary(exit_code=EXIT_ITEMS if rejected else EXIT_DONE, rejected=rejected, details=details)
+
+
+def _import(wanted: argparse.Namespace) -> Imported:
+    from flows.commands.heads import read_head  # torch and pyarrow come with these
+    from headforge.store.exchange.importing import IMPORTS, ImportConfig
+
+    config = ImportConfig(
+        source=wanted.source, licence=wanted.licence, heldout_every=wanted.heldout_every, by_folder=wanted.by_folder,
+        cameras=wanted.cameras,
+    )  # fmt: skip
+    others: dict[str, Any] = {}
+    if wanted.kind == "gaussianavatars" and wanted.head is not None:
+        others = {"head": read_head(wanted.head)[0], "head_file": wanted.head}
+    with CommandProgress("import") as progress:
+        return IMPORTS[wanted.kind](
+            config, wanted.path, wanted.output, wanted.images, wanted.masks, progress=progress, **others
+        )
+
+
+def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejection], str]:
+    """What is wrong with the cameras, and the verdict."""
+    from headforge.flame.builtin import builtin_head
+    from headforge.priors.dlib_faces import DlibFaces
+    from headforge.store.shards import Dataset
+    from headforge.track.camera_check import check_dataset_cameras
+
+    try:
+        report = check_dataset_cameras(Dataset(folder), builtin_head(), DlibFaces(), folder / CHECK_PICTURE)
+    except HeadforgeError as error:
+        print(f"cameras not checked: {error.message}")
+        return [], "not checked"
+    check = report.check
+    world = "" if check.world is None or not check.world.warning else f" Their world: {check.world.warning}."
+    print(f"cameras, from {report.n_faces} faces: {check.message}{world} See {folder / CHECK_PICTURE}.")
+    if check.is_fine:
+        return [], check.verdict
+    if check.verdict == "unclear":
+        return [Rejection("cameras", check.message, f"look at {folder / CHECK_PICTURE}.")], check.verdict
+    again = f"import again into another folder with --cameras {check.verdict}"
+    before = "" if wanted.cameras == "as_stated" else f" in place of --cameras {wanted.cameras}"
+    return [Rejection("cameras", check.message, f"{again}{before}.")], check.verdict
+
+
+def _run_tracks(wanted: argparse.Namespace) -> Summary:
+    from flows.commands.heads import read_head
+    from headforge.store.exchange.vhap import import_vhap_tracks
+
+    if wanted.head is None:
+        raise InputError(wanted.path, "VHAP's file does not name the head model of its parameters.",
+                         "give it: --head flame2023.safetensors.")  # fmt: skip
+    with CommandProgress("import") as progress:
+        made = import_vhap_tracks(wanted.path, wanted.output, read_head(wanted.head)[0], wanted.subject, progress)
+    print(f"{made.folder}: tracks of {made.n_views} pictures.")
+    return Summary(details={"output": str(made.folder), "n_views": made.n_views})

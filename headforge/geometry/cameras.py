@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from headforge.geometry.rotations import matrix_to_quat, quat_to_matrix
 from headforge.types import Camera
 
 OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
@@ -121,8 +122,7 @@ def camera_to_nerfstudio(camera: Camera) -> dict[str, object]:
     Keys: fl_x, fl_y, cx, cy in pixels (pixel centres at +0.5 there too), w, h, k1, k2, p1, p2, and
     `transform_matrix`, camera to world with OpenGL axes. Raises ValueError for a skewed K, which OPENCV can't say.
     """
-    if float(camera.K[0, 1]) or float(camera.K[1, 0]):
-        raise ValueError(f"a camera of the model OPENCV has no skew, K[0, 1] is {float(camera.K[0, 1])}")
+    _refuse_skew(camera, "OPENCV")
     (fl_x, _, cx), (_, fl_y, cy), _ = camera.K.tolist()
     return {
         **{"fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "w": camera.width, "h": camera.height},
@@ -137,6 +137,51 @@ def nerfstudio_to_camera(
     """Inverse of `camera_to_nerfstudio` for a `transform_matrix` c2w [4, 4] and a pinhole's numbers in pixels."""
     K = c2w.new_tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]])
     return Camera(K, opengl_c2w_to_viewmat(c2w), width, height)
+
+
+def camera_to_colmap(camera: Camera) -> tuple[list[float], list[float], list[float]]:
+    """An unbatched camera as COLMAP's text writes it, camera model PINHOLE: QW QX QY QZ, TX TY TZ, fx fy cx cy.
+
+    COLMAP's poses are world to camera with OpenCV's axes, its pixel centres lie at +0.5. Raises ValueError for a
+    skewed K, which PINHOLE can't say.
+    """
+    _refuse_skew(camera, "PINHOLE")
+    quat = matrix_to_quat(camera.viewmat[:3, :3])
+    (fx, _, cx), (_, fy, cy), _ = camera.K.tolist()
+    return quat.tolist(), camera.viewmat[:3, 3].tolist(), [fx, fy, cx, cy]
+
+
+def colmap_to_camera(quat: Tensor, translation: Tensor, pinhole: Tensor, width: int, height: int) -> Camera:
+    """Inverse of `camera_to_colmap` of [4] wxyz (normalised here), [3] and [4] fx fy cx cy."""
+    viewmat = torch.eye(4, dtype=quat.dtype)
+    viewmat[:3, :3] = quat_to_matrix(quat)
+    viewmat[:3, 3] = translation
+    fx, fy, cx, cy = pinhole.tolist()
+    K = quat.new_tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    return Camera(K, viewmat, width, height)
+
+
+def camera_to_gaussianavatars(camera: Camera) -> dict[str, object]:
+    """An unbatched camera as a frame of VHAP's and GaussianAvatars' `transforms_*.json`.
+
+    Keys: cx, cy, fl_x, fl_y in pixels, w, h, `camera_angle_x` and `camera_angle_y` (fields of view in radians) and
+    `transform_matrix`, camera to world with OpenGL axes. GaussianAvatars' reader takes `camera_angle_x`, w, h and the
+    matrix only: square pixels, principal point in the middle. The inverse is `nerfstudio_to_camera`. Raises ValueError
+    for a skewed K.
+    """
+    _refuse_skew(camera, "pinhole")
+    (fl_x, _, cx), (_, fl_y, cy), _ = camera.K.tolist()
+    return {
+        **{"fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "w": camera.width, "h": camera.height},
+        "camera_angle_x": 2 * math.atan(camera.width / (2 * fl_x)),
+        "camera_angle_y": 2 * math.atan(camera.height / (2 * fl_y)),
+        "transform_matrix": viewmat_to_opengl_c2w(camera.viewmat).tolist(),
+    }
+
+
+def _refuse_skew(camera: Camera, model: str) -> None:
+    if float(camera.K[0, 1]) or float(camera.K[1, 0]):
+        raise ValueError(f"a camera of the model {model} has no skew, K[0, 1] is {float(camera.K[0, 1])}")
 
 
 def focal_px_from_fov(fov_deg: float, size_px: int) -> float:

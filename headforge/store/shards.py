@@ -40,6 +40,8 @@ from headforge.types import NO_HEAD_MODEL, Sample
 
 SCHEMA_VERSION = 2
 """2: pictures as {bytes, path}, so that Hugging Face's `datasets` decodes them; files of version 1 are read too."""
+HEAD_FILE = "head_model.safetensors"
+"""The head model of a dataset's parameters, in its folder."""
 KEY_COLUMNS = ("subject_id", "view", "split", "source", "seed", "yaw_deg", "pitch_deg")
 SHARD_SCHEMA = versioned_schema(
     SCHEMA_VERSION,
@@ -251,7 +253,7 @@ class Dataset:
     @property
     def head(self) -> Path:
         """The head model's file, for `headforge.flame.files.load_head`."""
-        return self.folder / "head_model.safetensors"
+        return self.folder / HEAD_FILE
 
     @property
     def views(self) -> tuple[int, ...]:

@@ -12,6 +12,10 @@ from flows.commands import export, importing
 from headforge.store.exchange.export import FORMATS
 from headforge.store.exchange.importing import IMPORTS
 from headforge.store.shards import Dataset, write_dataset_json, write_shard
+from headforge.store.tables import write_tracks
+from headforge.types import Track
+from tests.store.exchange.posed import HEAD, posed_dataset
+from tests.store.exchange.test_vhap import tracked
 from tests.store.rows import subjects
 
 
@@ -39,13 +43,36 @@ def test_formats_on_the_command_line_are_the_librarys() -> None:
     assert importing.FORMATS == tuple(IMPORTS)
 
 
-@pytest.mark.parametrize("kind", ["eg3d", "nerfstudio"])
+@pytest.mark.parametrize("kind", ["eg3d", "nerfstudio", "colmap"])
 def test_out_and_back(dataset: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     code, _, values = ended(capsys, "export", str(dataset), "--to", kind, "out", "--subject", "000001")
     assert (code, values["n_subjects"], values["n_views"]) == (0, 1, 3)
     code, _, values = ended(capsys, "import", "out", "--from", kind, "back", "--source", "synthetic")
     assert (code, values["n_subjects"], values["n_views"]) == (0, 1, 3)
     assert Dataset(Path("back")).subject_ids() == ["000001"]
+    assert values["cameras"] == "not checked"  # 16 px of noise hold no face
+
+
+def test_gaussianavatars_out_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = posed_dataset(tmp_path / "data")
+    tracks = [Track("000001", s.view, "ok", "", s.camera, s.params, 0.5, 68) for s in data.samples("000001")]
+    write_tracks(Path("tracked/shards/part-00000.parquet"), tracks)
+    code, _, values = ended(capsys, "export", "data", "--to", "gaussianavatars", "out", "--tracks", "tracked")
+    assert (code, values["n_subjects"], values["n_views"], values["n_left_out"]) == (0, 1, 12, 12)
+    head = ("--head", "data/head_model.safetensors", "--source", "real", "--no-camera-check")
+    code, _, values = ended(capsys, "import", "out", "--from", "gaussianavatars", "back", *head)
+    assert (code, values["n_views"]) == (0, 12)
+    assert Dataset(Path("back")).sample("000001", 3).params.model_id == HEAD.model_id
+    vhap = tracked(tmp_path / "tracked_flame_params_30.npz")
+    code, _, values = ended(capsys, "import", str(vhap), "--from", "vhap", "anna", *head, "--subject", "anna")
+    assert (code, values["n_views"]) == (0, 3)
+    code, said, _ = ended(capsys, "import", str(vhap), "--from", "vhap", "bea", "--source", "real")
+    assert code == 2 and "does not name the head model" in said
+    code, said, _ = ended(capsys, "export", "data", "--to", "eg3d", "none", "--tracks", "out")
+    assert code == 2 and "holds no tracks" in said
 
 
 def test_a_missing_picture_ends_with_1_and_the_rest_is_there(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headforge.geometry.cameras import (
+    camera_to_colmap,
     camera_to_eg3d,
+    camera_to_gaussianavatars,
     camera_to_nerfstudio,
+    colmap_to_camera,
     eg3d_to_camera,
     focal_px_from_fov,
     look_at,
@@ -149,3 +152,31 @@ def test_nerfstudio_can_not_say_skew() -> None:
     K[0, 1] = 0.5
     with pytest.raises(ValueError, match="no skew"):
         camera_to_nerfstudio(Camera(K, torch.eye(4), 16, 16))
+
+
+@given(cameras())
+def test_colmap_round_trip(camera: Camera) -> None:
+    quat, translation, pinhole = (torch.tensor(v, dtype=camera.K.dtype) for v in camera_to_colmap(camera))
+    found = colmap_to_camera(2 * quat, translation, pinhole, camera.width, camera.height)
+    torch.testing.assert_close(found.viewmat, camera.viewmat, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.K, camera.K, atol=1e-9, rtol=1e-12)
+
+
+@given(cameras(), vectors(3, 0.2))
+def test_gaussianavatars_projects_as_we_do_where_the_middle_is_the_principal_point(
+    camera: Camera, point: torch.Tensor
+) -> None:
+    """The reader knows a field of view, a size and a matrix: its projection, in normalised device coordinates."""
+    K = camera.K.clone()
+    K[1, 1], K[0, 2], K[1, 2] = K[0, 0], camera.width / 2, camera.height / 2
+    camera = Camera(K, camera.viewmat, camera.width, camera.height)
+    frame = camera_to_gaussianavatars(camera)
+    c2w = torch.tensor(frame["transform_matrix"], dtype=K.dtype)
+    local = (torch.linalg.inv(c2w) @ torch.cat([point, point.new_ones(1)]))[:3]
+    if -local[2] < 0.05:
+        return
+    focal = camera.width / (2 * math.tan(float(str(frame["camera_angle_x"])) / 2))
+    seen = torch.stack(
+        [local[0] / -local[2] * focal + camera.width / 2, local[1] / local[2] * focal + camera.height / 2]
+    )
+    torch.testing.assert_close(project(camera, point[None])[0][0], seen, atol=1e-6, rtol=1e-9)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import headforge
 from headforge.errors import ConfigError, DataError, InputError
 from headforge.progress import SILENT, Progress
 from headforge.store.columns import REPAIR_HELP
+from headforge.store.exchange.colmap import write_colmap
 from headforge.store.exchange.eg3d import write_eg3d
+from headforge.store.exchange.flame_params import loads_in_gaussianavatars
 from headforge.store.exchange.folders import new_folder, require_plain_name
+from headforge.store.exchange.gaussianavatars import write_gaussianavatars
+from headforge.store.exchange.heads import HeadFacts, LandmarkFinder, read_static_offsets
 from headforge.store.exchange.huggingface import write_huggingface
 from headforge.store.exchange.nerfstudio import write_nerfstudio
-from headforge.store.exchange.rows import StoredView, stored_views
+from headforge.store.exchange.rows import StoredView, stored_views, tracked_view
 from headforge.store.exchange.webdataset import write_webdataset
 from headforge.store.files import sha256_file, write_json
 from headforge.store.shards import Dataset
+from headforge.types import Track
 
 Writer = Callable[[Iterator[list[StoredView]], Mapping[str, object], Path], None]
 """Writes subjects, each the list of its views, into an empty folder; the mapping says where they come from."""
@@ -27,8 +33,11 @@ FORMATS: Mapping[str, Writer] = {
     "huggingface": write_huggingface,
     "eg3d": write_eg3d,
     "nerfstudio": write_nerfstudio,
+    "colmap": write_colmap,
+    "gaussianavatars": write_gaussianavatars,
 }
 PROVENANCE = "provenance.json"
+TRACKS_HELP = "give the tracks of this dataset: --tracks data/tracked."
 
 
 @dataclass(frozen=True)
@@ -39,17 +48,29 @@ class Exported:
     n_subjects: int
     n_views: int
     n_bytes: int
+    n_left_out: int = 0
+    """Views without a usable track, where tracks were to be written."""
 
 
 def export_dataset(
-    dataset: Dataset, to: str, output: Path, subject_ids: Sequence[str] = (), progress: Progress = SILENT
+    dataset: Dataset,
+    to: str,
+    output: Path,
+    subject_ids: Sequence[str] = (),
+    progress: Progress = SILENT,
+    *,
+    tracks: Mapping[tuple[str, int], Track] | None = None,
+    head: HeadFacts | None = None,
+    landmarks: LandmarkFinder | None = None,
 ) -> Exported:
     """Write the subjects (default: all) in the format `to`, one of `FORMATS`, as the new folder `output`.
 
     The folder appears whole or not at all. Pictures are copied as they are stored, one subject in memory at a time;
     every shard read is hashed first. `provenance.json` beside the data says what it is, under which licences, and
-    whether pictures are synthetic. Raises ConfigError for an unknown format, InputError for an unknown subject or an
-    `output` that holds something, DataError for a damaged shard.
+    whether pictures are synthetic. With `tracks`, cameras and head parameters are the tracks', and views whose track
+    is missing or rejected are left out. `head` is the head model of the parameters, which "gaussianavatars" needs,
+    `landmarks` its landmarks, which become the points of "colmap". Raises ConfigError for an unknown format, InputError
+    for an unknown subject or an `output` that holds something, DataError for a damaged shard.
     """
     if to not in FORMATS:
         known = ", ".join(FORMATS)
@@ -57,26 +78,55 @@ def export_dataset(
     chosen = _chosen(dataset, subject_ids)
     about = provenance(dataset)
     counts: dict[str, int] = {}
-    n_views = 0
+    n_views = n_left_out = 0
 
     def subjects() -> Iterator[list[StoredView]]:
-        nonlocal n_views
+        nonlocal n_views, n_left_out
         checked: set[Path] = set()
         progress.start(len(chosen), "subject")
         for subject_id in chosen:
             _check_shard(dataset, dataset.shard_of(subject_id), checked)
-            views = stored_views(dataset.table(subject_id))
+            stored = stored_views(dataset.table(subject_id))
+            views = stored if tracks is None else _tracked(stored, tracks)
+            n_left_out += len(stored) - len(views)
+            if not views:
+                progress.item_rejected(subject_id, "no view of it has a usable track")
+                continue
             yield views
             n_views += len(views)
             counts[views[0]["split"]] = counts.get(views[0]["split"], 0) + 1
             progress.item_done(require_plain_name(subject_id))
 
     with new_folder(output) as folder:
-        FORMATS[to](subjects(), about, folder)
-        made = {"format": to, "n_subjects_by_split": counts, "n_views": n_views}
-        write_json(folder / PROVENANCE, {**about, **made})
+        _writer(to, dataset, head, landmarks)(subjects(), about, folder)
+        if not n_views:
+            raise InputError(output, f"none of the {n_left_out} views has a usable track.", TRACKS_HELP)
+        made = {"format": to, "n_subjects_by_split": counts, "n_views": n_views, **_about_tracks(tracks, n_left_out)}
+        write_json(folder / PROVENANCE, {**about, **made, **_about_head(to, head)})
     n_bytes = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    return Exported(output, len(chosen), n_views, n_bytes)
+    return Exported(output, sum(counts.values()), n_views, n_bytes, n_left_out)
+
+
+def _writer(to: str, dataset: Dataset, head: HeadFacts | None, landmarks: LandmarkFinder | None) -> Writer:
+    if to == "gaussianavatars":
+        return partial(write_gaussianavatars, head=head, offsets=read_static_offsets(dataset.folder))
+    return partial(write_colmap, landmarks=landmarks) if to == "colmap" else FORMATS[to]
+
+
+def _tracked(stored: Sequence[StoredView], tracks: Mapping[tuple[str, int], Track]) -> list[StoredView]:
+    found = [(row, tracks.get((row["subject_id"], row["view"]))) for row in stored]
+    return [tracked_view(row, track) for row, track in found if track is not None and track.status == "ok"]
+
+
+def _about_tracks(tracks: Mapping[tuple[str, int], Track] | None, n_left_out: int) -> dict[str, object]:
+    source = "the dataset's own" if tracks is None else "tracked"
+    return {"cameras_and_head_parameters": source, "n_views_left_out": n_left_out}
+
+
+def _about_head(to: str, head: HeadFacts | None) -> dict[str, object]:
+    if to != "gaussianavatars" or head is None:
+        return {}
+    return {"head_model": head.model_id, "loads_in_gaussianavatars": loads_in_gaussianavatars(head)}
 
 
 def provenance(dataset: Dataset) -> dict[str, object]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from headforge.errors import InputError
+from headforge.geometry.camera_check import CONVENTIONS, FINE, Convention
 from headforge.store.images import read_mask, read_photo
 from headforge.store.tables import Reject
-from headforge.types import Camera
+from headforge.types import Camera, HeadParams
 
 MAX_ROTATION_ERROR = 1e-3
 """Largest element of R Rᵀ - I: files with few decimals pass, a scaled or sheared matrix does not."""
@@ -39,6 +40,14 @@ class Frame:
     mask: Path | None
     camera: Callable[[int, int], Camera]
     """The camera for an upright picture of a width and height; raises ValueError with a reason if there is none."""
+    params: Callable[[], HeadParams] | None = None
+    """Head parameters, unbatched, where the format has them; raises ValueError with a reason if there are none."""
+    timestep: int | None = None
+    """Number of the moment, where the format has them."""
+    camera_id: str | None = None
+    """Name of the fixed camera, where the format has them."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What else the format says of the picture."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class ReadFrame:
     """[H, W] uint8."""
     camera: Camera
     """Unbatched, float64."""
+    params: HeadParams
+    """Unbatched; unknown where the format says nothing of them."""
 
 
 class BadFrame(Exception):
@@ -62,10 +73,11 @@ class BadFrame(Exception):
         self.reason = reason
 
 
-def read_frame(frame: Frame, size: tuple[int, int] | None) -> ReadFrame:
+def read_frame(frame: Frame, size: tuple[int, int] | None, convention: Convention = CONVENTIONS[FINE]) -> ReadFrame:
     """Read and check one frame. Raises BadFrame, also if `size` (width, height) is given and the picture's is another.
 
-    The picture is turned as its EXIF says before its camera is asked for.
+    The picture is turned as its EXIF says before its camera is asked for. `convention` is the one the cameras are in;
+    if they are those of mirrored pictures, the pictures are mirrored back.
     """
     image = _picture(frame.picture)
     height, width = image.shape[:2]
@@ -76,8 +88,31 @@ def read_frame(frame: Frame, size: tuple[int, int] | None) -> ReadFrame:
         camera = frame.camera(width, height)
     except ValueError as error:
         raise BadFrame("camera", str(error)) from error
+    camera, flips = _rigid(convention.apply(camera))
     _check_camera(camera)
-    return ReadFrame(image, mask, camera)
+    image, mask = np.flip(image, flips), mask if mask is None else np.flip(mask, flips)
+    return ReadFrame(np.ascontiguousarray(image), mask, camera, _params(frame))
+
+
+def _rigid(camera: Camera) -> tuple[Camera, tuple[int, ...]]:
+    """A camera without reflection, and the axes along which the picture must be flipped for it."""
+    if not float(torch.linalg.det(camera.viewmat[:3, :3])) < 0:
+        return camera, ()
+    is_upside_down = float(camera.viewmat[1, 1]) > 0  # a camera's y axis points downwards in the world
+    column, size = (1, camera.height) if is_upside_down else (0, camera.width)
+    K, viewmat = camera.K.clone(), camera.viewmat.clone()
+    K[column, 2] = size - K[column, 2]
+    viewmat[column] *= -1
+    return Camera(K, viewmat, camera.width, camera.height), (1 - column,)
+
+
+def _params(frame: Frame) -> HeadParams:
+    if frame.params is None:
+        return HeadParams.unknown()
+    try:
+        return frame.params()
+    except ValueError as error:
+        raise BadFrame("head", str(error)) from error
 
 
 def _picture(path: Path) -> np.ndarray:

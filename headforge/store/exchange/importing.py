@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,18 +17,22 @@ import numpy as np
 import torch
 
 from headforge.errors import ConfigError, HeadforgeError, InputError
+from headforge.geometry.camera_check import CONVENTIONS, FINE
 from headforge.geometry.cameras import yaw_pitch_deg
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
 from headforge.store.columns import PARAM_COLUMNS
+from headforge.store.exchange.colmap import colmap_frames
 from headforge.store.exchange.eg3d import eg3d_frames
 from headforge.store.exchange.export import PROVENANCE
 from headforge.store.exchange.folders import PLAIN_NAME, new_folder
 from headforge.store.exchange.frames import BadFrame, Frame, ReadFrame, frame_reject, read_frame, read_json
+from headforge.store.exchange.gaussianavatars import GaussianAvatarsFolders
+from headforge.store.exchange.heads import HeadFacts, write_static_offsets
 from headforge.store.exchange.nerfstudio import nerfstudio_frames
 from headforge.store.exchange.rows import RowsTable, rows_beside
 from headforge.store.images import decode_image
-from headforge.store.shards import write_dataset_json, write_shard
+from headforge.store.shards import HEAD_FILE, write_dataset_json, write_shard
 from headforge.store.tables import Reject, write_rejects
 from headforge.types import HEAD_PARAM_SIZES, NO_HEAD_MODEL, Camera, HeadParams, Sample
 
@@ -52,6 +57,8 @@ class ImportConfig:
     """One person in so many, picked by hash, goes to the test split; 0: none. What an export says goes first."""
     by_folder: bool = False
     """EG3D: whether all pictures of a folder show one person; otherwise a picture and its mirrored copy do."""
+    cameras: str = FINE
+    """Convention the cameras are in, where it is not the format's own: a name of `CONVENTIONS`."""
     views_per_shard: int = 1920
     """A shard is closed after the person with whom it has as many pictures."""
 
@@ -60,6 +67,9 @@ class ImportConfig:
         if self.source not in SOURCES:
             raise ConfigError("source", self.source, f"source is {self.source!r}, it must be real or synthetic.",
                               "say what the pictures are: real or synthetic.")  # fmt: skip
+        if self.cameras not in CONVENTIONS:
+            raise ConfigError("cameras", self.cameras, f"there is no camera convention '{self.cameras}'.",
+                              f"choose one of {', '.join(CONVENTIONS)}.")  # fmt: skip
         if self.heldout_every < 0 or self.views_per_shard < 1:
             raise ConfigError("heldout_every", self.heldout_every,
                               "heldout_every is below 0, or views_per_shard below 1.",
@@ -105,11 +115,59 @@ def import_nerfstudio(
     return _import("nerfstudio", config, path, output, nerfstudio_frames(path, images, masks), progress)
 
 
-IMPORTS = {"eg3d": import_eg3d, "nerfstudio": import_nerfstudio}
+def import_colmap(
+    config: ImportConfig,
+    path: Path,
+    output: Path,
+    images: Path | None = None,
+    masks: Path | None = None,
+    progress: Progress = SILENT,
+) -> Imported:
+    """As `import_eg3d`, of one sparse model in COLMAP's text format or of all below a folder; see `colmap_frames`."""
+    return _import("colmap", config, path, output, colmap_frames(path, images, masks), progress)
+
+
+def import_gaussianavatars(
+    config: ImportConfig,
+    path: Path,
+    output: Path,
+    images: Path | None = None,
+    masks: Path | None = None,
+    progress: Progress = SILENT,
+    head: HeadFacts | None = None,
+    head_file: Path | None = None,
+) -> Imported:
+    """As `import_eg3d`, of one folder as VHAP exports it or of all below a folder; see `GaussianAvatarsFolders`.
+
+    `head` is the model of the FLAME parameters, which the files don't name; without it they stay unknown. Its file
+    `head_file` is copied beside the shards, as are static offsets that are not zero (`read_static_offsets`).
+    """
+    found = GaussianAvatarsFolders(path, images, masks, head)
+
+    def finish(folder: Path) -> None:
+        if head_file is not None:
+            shutil.copyfile(head_file, folder / HEAD_FILE)
+        write_static_offsets(folder, {plain_name(name): offset for name, offset in found.offsets.items()})
+
+    return _import("gaussianavatars", config, path, output, found.frames(), progress, finish)
+
+
+IMPORTS: Mapping[str, Callable[..., Imported]] = {
+    "eg3d": import_eg3d,
+    "nerfstudio": import_nerfstudio,
+    "colmap": import_colmap,
+    "gaussianavatars": import_gaussianavatars,
+}
 
 
 def _import(
-    kind: str, config: ImportConfig, path: Path, output: Path, found: Iterable[Frame | Reject], progress: Progress
+    kind: str,
+    config: ImportConfig,
+    path: Path,
+    output: Path,
+    found: Iterable[Frame | Reject],
+    progress: Progress,
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> Imported:
     entries = list(found)
     rejects = [entry for entry in entries if isinstance(entry, Reject)]
@@ -124,6 +182,7 @@ def _import(
             raise InputError(path, f"none of the {len(entries)} pictures of {path} could be taken.{why}",
                              "look at the paths and cameras in the file.")  # fmt: skip
         write_rejects(folder / "rejects.parquet", rejects)
+        finish(folder)
         _describe(folder, kind, config, taker.provenance, len(rejects))
     return Imported(output, n_subjects, n_views, tuple(rejects))
 
@@ -179,8 +238,10 @@ class _Taker:
 
     @property
     def has_moments(self) -> bool:
-        """Whether the dataset that was exported had moments."""
-        return self._rows is not None and self._rows.has_moments
+        """Whether the dataset that was exported had moments, or the format has."""
+        if self._rows is not None:
+            return self._rows.has_moments
+        return any(frame.timestep is not None for frame in self._frames)
 
     def subjects(self) -> Iterator[list[Sample]]:
         """The samples of each person with at least one picture, one person in memory at a time."""
@@ -218,7 +279,7 @@ class _Taker:
         return plain_name(frame.subject if row is None else str(row["subject_id"]))
 
     def _sample(self, frame: Frame, subject_id: str) -> Sample:
-        read = read_frame(frame, self._size)
+        read = read_frame(frame, self._size, CONVENTIONS[self._config.cameras])
         height, width = read.image.shape[:2]
         row = self._row(frame)
         sample = self._new(frame, read, subject_id) if row is None else _known(row, read, subject_id)
@@ -238,10 +299,12 @@ class _Taker:
             image=read.image,
             mask=_full_mask(read.image) if read.mask is None else read.mask,
             camera=read.camera,
-            params=HeadParams.unknown(),
+            params=read.params,
             yaw_deg=yaw_deg,
             pitch_deg=pitch_deg,
-            attributes=NO_MASK if read.mask is None else {},
+            attributes={**frame.attributes, **(NO_MASK if read.mask is None else {})},
+            timestep=frame.timestep,
+            camera_id=frame.camera_id,
         )
 
 

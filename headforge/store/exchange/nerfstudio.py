@@ -7,7 +7,7 @@ of the camera for all frames or per frame, zero in a mask where pixels don't cou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,12 @@ def _frame(
         mask = None if masks is None else path_inside(masks, _with_suffix(entry["file_path"]))
     if picture is None or (mask is None and (masks is not None or mask_name is not None)):
         return frame_reject(name, "path", "leads out of the folder of the pictures")
+    camera = frame_camera(values, name)
+    return camera if isinstance(camera, Reject) else Frame(name, subject, view, picture, mask, camera)
+
+
+def frame_camera(values: Mapping[str, Any], name: str) -> Callable[[int, int], Camera] | Reject:
+    """The camera of a frame's values (the file's and the frame's own), or why it is none; `name` is the frame's."""
     model = values.get("camera_model", "OPENCV")
     if model not in PINHOLES:
         return frame_reject(name, "camera", f"has a camera of the model {model}: undistort the pictures first")
@@ -104,7 +110,7 @@ def _frame(
     c2w = _matrix(values.get("transform_matrix"))
     if c2w is None:
         return frame_reject(name, "camera", "has a transform_matrix that is not 4 x 4 finite numbers")
-    return Frame(name, subject, view, picture, mask, partial(_camera, c2w, values))
+    return partial(_camera, c2w, values)
 
 
 def _with_suffix(name: str) -> str:

@@ -12,16 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from headforge.errors import DataError
 from headforge.store.columns import (
     PARAM_COLUMNS,
+    camera_columns,
     open_parquet,
+    param_columns,
     parquet_writer,
     picture_column,
     read_rows,
     versioned_schema,
 )
 from headforge.store.shards import MOMENT_COLUMNS, MOMENT_FIELDS, SCHEMA_VERSION, SHARD_SCHEMA
-from headforge.types import Camera
+from headforge.types import Camera, HeadParams, Track
 
 StoredView = dict[str, Any]
 """A row's columns by name, as plain values: `image` and `mask` are PNG bytes, `K` and `viewmat` lists."""
@@ -45,6 +48,25 @@ def stored_camera(row: StoredView) -> Camera:
     K = torch.tensor(row["K"], dtype=torch.float64).reshape(3, 3)
     viewmat = torch.tensor(row["viewmat"], dtype=torch.float64).reshape(4, 4)
     return Camera(K, viewmat, row["width"], row["height"])
+
+
+def stored_params(row: StoredView, model_id: str) -> HeadParams:
+    """The row's head parameters. Raises DataError if they are not those of the head model `model_id`."""
+    if row["model_id"] != model_id:
+        item = f"{row['subject_id']}/{row['view']}"
+        raise DataError(item, f"{item} has parameters of the head model '{row['model_id']}', not of '{model_id}'.",
+                        "export pictures whose head parameters are known, with their head model.")  # fmt: skip
+    return HeadParams(model_id, **{name: torch.tensor(row[name], dtype=torch.float32) for name in PARAM_COLUMNS})
+
+
+def tracked_view(row: StoredView, track: Track) -> StoredView:
+    """The row with a track's camera and head parameters in place of its own."""
+    columns = {**camera_columns([track.camera]), **param_columns([track.params])}
+    return row | {name: _plain(values) for name, values in columns.items()}
+
+
+def _plain(values: Any) -> Any:
+    return values[0].tolist() if hasattr(values[0], "tolist") else values[0]
 
 
 def view_name(row: StoredView) -> str:

@@ -10,11 +10,14 @@ import pytest
 from headforge.errors import ConfigError, DataError, InputError
 from headforge.store.exchange import export as export_module
 from headforge.store.exchange.export import FORMATS, PROVENANCE, export_dataset
+from headforge.store.exchange.heads import HeadFacts
 from headforge.store.exchange.rows import StoredView
 from headforge.store.files import sha256_file
 from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from tests.store.exchange.conftest import LICENCES
-from tests.store.rows import sample
+from tests.store.rows import N_EXPR, N_SHAPE, sample
+
+FACTS = HeadFacts("tiny-test-head", 12, N_SHAPE, N_EXPR)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -23,7 +26,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_every_format_says_what_it_is(dataset: Dataset, tmp_path: Path, to: str) -> None:
-    made = export_dataset(dataset, to, tmp_path / "out")
+    made = export_dataset(dataset, to, tmp_path / "out", head=FACTS)
     assert (made.n_subjects, made.n_views) == (6, 18)
     assert made.n_bytes == sum(p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file())
     about = json.loads((tmp_path / "out" / PROVENANCE).read_text())
@@ -36,8 +39,8 @@ def test_every_format_says_what_it_is(dataset: Dataset, tmp_path: Path, to: str)
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_equal_datasets_give_equal_bytes_in_either_order_of_subjects(dataset: Dataset, tmp_path: Path, to: str) -> None:
-    export_dataset(dataset, to, tmp_path / "a", ["000004", "000001"])
-    export_dataset(dataset, to, tmp_path / "b", ["000001", "000004"])
+    export_dataset(dataset, to, tmp_path / "a", ["000004", "000001"], head=FACTS)
+    export_dataset(dataset, to, tmp_path / "b", ["000001", "000004"], head=FACTS)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
 
@@ -109,7 +112,7 @@ def test_memory_does_not_grow_with_the_number_of_people(tmp_path: Path, to: str)
         write_dataset_json(folder, generator="builtin", params={}, licences={})
         dataset = Dataset(folder)
         tracemalloc.start()
-        export_dataset(dataset, to, folder / "out")
+        export_dataset(dataset, to, folder / "out", head=FACTS)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
