@@ -1,0 +1,47 @@
+"""Cameras of the generators: their space, their labels, and the same camera in metres."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from headforge.geometry.cameras import camera_to_eg3d, look_at, pinhole_matrix
+from headforge.types import Camera
+
+FOCAL = 4.2647
+"""Focal length of every training camera, in picture widths."""
+UNIT_M = 0.417
+"""Metres in a unit of the generators' space.
+
+Their pictures were cut so that 3DDFA_V2's head model, which is in real size, has a fixed scale: 240 mm over the square
+of 512 pixels, of which the training picture shows 1.1. It shows 2.7 / 4.2647 units at the origin's distance.
+"""
+
+
+def gan_camera(
+    yaw_deg: float, pitch_deg: float, size: int, radius: float, pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Camera:
+    """A training camera in the generator's units: on the sphere about the origin, looking at `pivot`.
+
+    yaw_deg is the true azimuth (positive towards the subject's left), pitch_deg the true elevation. In EG3D's
+    `LookAtPoseSampler` that is h = pi / 2 + yaw and v = pi / 2 * (1 - sin(pitch)): its v is no elevation.
+    """
+    yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
+    direction = [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
+    centre = radius * torch.tensor(direction, dtype=torch.float64)
+    viewmat = look_at(centre, torch.tensor(pivot, dtype=torch.float64)).float()
+    return Camera(pinhole_matrix(FOCAL * size, size, size), viewmat, size, size)
+
+
+def in_metres(camera: Camera, unit_m: float = UNIT_M) -> Camera:
+    """The same camera in a world whose unit is a metre."""
+    viewmat = camera.viewmat.clone()
+    viewmat[..., :3, 3] *= unit_m
+    return Camera(camera.K, viewmat, camera.width, camera.height)
+
+
+def frontal_label(radius: float, pivot: tuple[float, float, float]) -> Tensor:
+    """[1, 25] label of the camera in front of the face: what the mapping is conditioned on."""
+    return camera_to_eg3d(gan_camera(0.0, 0.0, 1, radius, pivot))[None]

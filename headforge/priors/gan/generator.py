@@ -1,0 +1,124 @@
+"""People and pictures by number out of a loaded generator, in the dataset's conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from headforge.errors import ConfigError
+from headforge.geometry.seeding import item_seed
+from headforge.priors.gan.cameras import UNIT_M, frontal_label, gan_camera, in_metres
+from headforge.priors.gan.checkout import OfficialGan
+from headforge.priors.gan.convert import LICENCES
+from headforge.priors.gan.model import GanViews, HeadGan
+from headforge.priors.gan.renderer import Jitter, draw_jitter
+from headforge.store.images import area_resize
+from headforge.types import Camera
+
+PSI_CUTOFF = 14
+"""Styles from this one on are not truncated, as in the official scripts."""
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """How a generator is used."""
+
+    psi: float = 0.7
+    """Truncation: 0 is the average person, 1 all of the variety and its failures."""
+    unit_m: float = UNIT_M
+    """Metres in a unit of the generator's space."""
+    batch: int = 1
+    """Views at a time. On the CPU 1, so that no picture depends on its neighbours."""
+    half: bool = False
+    """Half precision where training used it; on a graphics card only."""
+
+
+class GanPeople:
+    """A generator as a source of people: a person is a function of (seed, subject), a picture also of the view."""
+
+    def __init__(self, model: HeadGan | OfficialGan, settings: DrawSettings, device: str = "cpu") -> None:
+        self.model = model.to(device)
+        self.settings, self.device = settings, torch.device(device)
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        """The licence of the weights by the generator's name."""
+        kind = self.model.settings.kind
+        return {kind: LICENCES[kind]}
+
+    def latent(self, seed: int, subject: int) -> np.ndarray:
+        """[z_dim] float32, standard normal."""
+        rng = np.random.default_rng(item_seed(seed, "latent", subject))
+        return rng.standard_normal(self.model.settings.z_dim, dtype=np.float32)
+
+    def draw(
+        self, seed: int, subject: int, angles_deg: Mapping[int, tuple[float, float]], size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, Camera]]:
+        """Pictures of `size` x `size` pixels from azimuth and elevation by view: one backbone pass for all of them.
+
+        Each is [S, S, 3] uint8 with the background that the generator made, its mask [S, S] uint8 and its unbatched
+        camera in metres. Raises ConfigError if the generator's pictures are smaller.
+        """
+        shape = self.model.settings
+        if size > shape.image_size:
+            message = f"{shape.kind} draws {shape.image_size} pixels, {size} are asked."
+            raise ConfigError("synthesize.image_size", size, message, f"set it to {shape.image_size} at most.")
+        ws = self.styles(seed, subject)
+        with torch.no_grad():
+            planes, background = self.model.planes(ws, self.settings.half), self.model.background(ws)
+        views = list(angles_deg)
+        for first in range(0, len(views), self.settings.batch):
+            batch = views[first : first + self.settings.batch]
+            found = self._render(seed, subject, batch, angles_deg, ws, planes, background)
+            for i, view in enumerate(batch):
+                image, mask = quantised(found.image[i], found.mask[i], size)
+                camera = gan_camera(*angles_deg[view], size, shape.camera_radius, shape.camera_pivot)
+                yield image, mask, in_metres(camera, self.settings.unit_m)
+
+    def styles(self, seed: int, subject: int) -> Tensor:
+        """[1, n_ws, w_dim] of a person, conditioned on the camera in front of the face."""
+        shape = self.model.settings
+        z = torch.from_numpy(self.latent(seed, subject))[None].to(self.device)
+        label = frontal_label(shape.camera_radius, shape.camera_pivot).to(self.device)
+        with torch.no_grad():
+            return self.model.styles(z, label, self.settings.psi, PSI_CUTOFF)
+
+    def _render(
+        self,
+        seed: int,
+        subject: int,
+        views: Sequence[int],
+        angles_deg: Mapping[int, tuple[float, float]],
+        ws: Tensor,
+        planes: Tensor,
+        background: Tensor | None,
+    ) -> GanViews:
+        shape = self.model.settings
+        size = shape.render_size
+        cameras = [gan_camera(*angles_deg[view], size, shape.camera_radius, shape.camera_pivot) for view in views]
+        camera = Camera.stack(cameras)
+        camera = Camera(camera.K.to(self.device), camera.viewmat.to(self.device), size, size)
+        jitters = [draw_jitter(seed, subject, view, size * size, shape.rays) for view in views]
+        moved = [Jitter(one.coarse.to(self.device), one.fine.to(self.device)) for one in jitters]
+        with torch.no_grad():
+            return self.model.render(planes, ws, camera, moved, background, self.settings.half)
+
+
+def quantised(image: Tensor, mask: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture [3, S, S] in [-1, 1] and mask [1, R, R] as uint8 of `size` x `size`.
+
+    The mask is interpolated to the picture's size first; both are averaged down.
+    """
+    large = functional.interpolate(mask[None], image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+    rgb = ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
+    share = large.clamp(0, 1).float().cpu().numpy()
+    return _levels(area_resize(rgb, size)), _levels(area_resize(share, size))
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    return (values * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,112 @@
+"""Layers of StyleGAN2 (Karras et al. 2020) in plain torch, with the official names of weights.
+
+Weights are stored as the optimiser saw them and multiplied when they are used ("equalised learning rate", Karras et
+al. 2018). Every resampling uses the filter [1, 3, 3, 1], the only one that the published generators have.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LEAK = 0.2
+ACTIVATION_GAIN = math.sqrt(2)
+"""Keeps the variance of what a leaky ReLU lets through."""
+DEMODULATION_EPSILON = 1e-8
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def smoothing_filter() -> Tensor:
+    """[4, 4] outer product of `TAPS` that sums to 1: the buffer `resample_filter` of official weights."""
+    taps = torch.tensor(TAPS)
+    return torch.outer(taps, taps) / taps.sum() ** 2
+
+
+class FullyConnected(nn.Module):
+    """y = activation(W x + b) for x [B, n_in]."""
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        is_linear: bool = True,
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((n_out,), bias_init))
+        self.is_linear = is_linear
+        self.weight_gain = lr_multiplier / math.sqrt(n_in)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, n_out]."""
+        y = functional.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return y if self.is_linear else functional.leaky_relu(y, LEAK) * ACTIVATION_GAIN
+
+
+class PointConvolution(nn.Module):
+    """A 1x1 convolution without bias."""
+
+    resample_filter: Tensor
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.register_buffer("resample_filter", smoothing_filter())
+        self.weight = nn.Parameter(torch.randn(n_out, n_in, 1, 1))
+        self.weight_gain = 1 / math.sqrt(n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, n_in, H, W] to [B, n_out, H, W]."""
+        return functional.conv2d(x, self.weight * self.weight_gain)
+
+
+def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False) -> Tensor:
+    """Convolve x [B, I, H, W] by weight [O, I, k, k], whose input channels are scaled by style [B, I].
+
+    `demodulate` scales each output channel's weights to unit length; `up` doubles the resolution. One picture's weights
+    are scaled themselves; for several, what goes in and comes out is, so that all share one convolution.
+    """
+    if demodulate and x.dtype == torch.float16:  # else sums of squares overflow; demodulation undoes both factors
+        fan_in = weight[0].numel()
+        weight = weight / (weight.abs().amax((1, 2, 3), keepdim=True) * math.sqrt(fan_in))
+        style = style / style.abs().amax(1, keepdim=True)
+    scale = None
+    if demodulate:
+        power = style.square() @ weight.square().sum((2, 3)).T
+        scale = (power + DEMODULATION_EPSILON).rsqrt()
+    if len(x) == 1:
+        weight = weight * style[0, :, None, None]
+        if scale is not None:
+            weight = weight * scale[0, :, None, None, None]
+        return convolve(x, weight.to(x.dtype), up)
+    y = convolve(x * style[:, :, None, None].to(x.dtype), weight.to(x.dtype), up)
+    return y if scale is None else y * scale[:, :, None, None].to(x.dtype)
+
+
+def convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
+    """x [B, I, H, W] by weight [O, I, k, k] to the same size, or with `up` and k = 3 to twice the size, smoothed."""
+    if not up:
+        return functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    return smooth(functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+
+
+def smooth(x: Tensor) -> Tensor:
+    """[B, C, 2H + 1, 2W + 1], every second value of which was inserted, to [B, C, 2H, 2W], at the old magnitude."""
+    taps = x.new_tensor(TAPS) * (2 / sum(TAPS))
+    n = x.shape[1]
+    x = functional.conv2d(x, taps.expand(n, 1, 1, 4), padding=(0, 1), groups=n)
+    return functional.conv2d(x, taps[:, None].expand(n, 1, 4, 1), padding=(1, 0), groups=n)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """[B, C, H, W] to [B, C, 2H, 2W] by the filter, with zeros around the picture.
+
+    Inserting zeros and filtering with [1, 3, 3, 1] is linear interpolation.
+    """
+    padded = functional.pad(x, (1, 1, 1, 1))
+    return functional.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[..., 2:-2, 2:-2]
