@@ -21,11 +21,14 @@ _TENSORS = (
     "v_template", "shapedirs", "posedirs", "joint_regressor", "skin_weights", "faces", "uvs", "uv_faces",
     "landmark_faces", "landmark_barycentrics", "contour_faces", "contour_barycentrics",
 )  # fmt: skip
+_OPTIONAL_TENSORS = ("pupil_faces", "pupil_barycentrics", "eyelids")
+"""Written only if they are not empty, so that files and digests of models without them are what they were before."""
 _REGION = "region."
 
 
 def _tensors(model: HeadModel) -> dict[str, Tensor]:
     named = {name: getattr(model, name) for name in _TENSORS}
+    named |= {name: getattr(model, name) for name in _OPTIONAL_TENSORS if getattr(model, name).numel()}
     return named | {_REGION + name: ids for name, ids in sorted(model.regions.items())}
 
 
@@ -75,8 +78,17 @@ def load_head(path: Path) -> HeadModel:
         n_shape=facts["n_shape"],
         expression_names=tuple(facts["expression_names"]),
         regions={name.removeprefix(_REGION): ids for name, ids in tensors.items() if name.startswith(_REGION)},
-        **{name: tensors[name] for name in _TENSORS},
+        **{name: tensors[name] for name in (*_TENSORS, *_OPTIONAL_TENSORS) if name in tensors},
     )
+
+
+def parameter_digest(*tensors: Tensor) -> str:
+    """12 hex digits of the SHA-256 of what a parameter's meaning depends on; part of a converted model's id."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def head_digest(model: HeadModel) -> str:
