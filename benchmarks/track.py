@@ -29,10 +29,10 @@ from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project
 from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.track.basis import LandmarkBasis, landmark_basis
+from headforge.track.fitted import fitted_params
 from headforge.track.problem import FitSettings, FitState, Problem
+from headforge.track.quality import vertex_error_mm
 from headforge.track.solver import Fit, fit_subject, initial_state
-from headforge.track.track import vertex_error_mm
-from headforge.track.views import fitted_params
 from headforge.types import Camera, HeadParams
 
 ADAM_STEPS = (250, 500, 1000, 2000, 4000, 8000)
@@ -162,7 +162,7 @@ def adam_seconds_per_subject(
         seconds = (time.process_time() - start) / n_subjects
         errors = []
         for scene, state in zip(scenes, states, strict=True):
-            blank = Fit(state, scene.problem.points, scene.clean, 0.0, n_iterations)
+            blank = Fit(state, scene.problem.points, None, scene.clean, 0.0, n_iterations)
             errors.append(parameter_vertex_error_mm(head, basis, scene, blank))
         result = (seconds, n_iterations, sum(errors) / len(errors))
         if result[2] <= target_mm:

@@ -22,13 +22,17 @@ from tasks.portraits import load_picture, picture_digest
 
 def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
     """One item per shard of the dataset in the folder `dataset`."""
-    params = {name: value for name, value in params_of(config).items() if not name.startswith("photo_")}
     head = Dataset(dataset).head
-    head_digest = sha256_file(head)
+    inputs = {"head": sha256_file(head)}
+    unused = ("photo_",)
+    if config.landmarks == "detected":
+        unused = ("photo_fov", "photo_size", "photo_margin", "photo_max")
+        inputs |= DlibFaces().weights_sha256
+    params = {name: value for name, value in params_of(config).items() if not name.startswith(unused)}
     return [
         Item(
             label=f"shard {shard.stem.removeprefix('part-')}",
-            recipe=Recipe("track", VERSION, params, {"shard": digest, "head": head_digest}, CPU_RUNTIME),
+            recipe=Recipe("track", VERSION, params, {"shard": digest, **inputs}, CPU_RUNTIME),
             function=make_tracks,
             args=(config, shard, head),
         )
@@ -46,7 +50,7 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
             recipe=Recipe(
                 "track_photo",
                 VERSION,
-                params_of(config) | {"name": name},
+                params_of(config, ("camera", "landmarks", "min_face_views")) | {"name": name},
                 {"photo": picture_digest(picture), "head": head_digest},
                 CPU_RUNTIME,
             ),
@@ -59,7 +63,8 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
 
 def make_tracks(config: TrackConfig, shard: Path, head: Path, folder: Path, progress: Progress) -> None:
     """Runs in a worker."""
-    track_shard(config, shard, load_head(head), folder, progress)
+    faces = DlibFaces() if config.landmarks == "detected" else None
+    track_shard(config, shard, load_head(head), folder, progress, faces)
 
 
 def make_portrait(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -144,6 +145,14 @@ def read_shard_views(path: Path) -> Views:
     """All rows of one shard without their pictures."""
     with open_parquet(path) as file:
         return decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
+
+
+def read_shard_pictures(path: Path) -> Iterator[list[np.ndarray]]:
+    """The pictures [H, W, 3] uint8 of one subject after the other, decoded as they are asked for, in stored order."""
+    with open_parquet(path) as file:
+        for group in range(file.num_row_groups):
+            table = read_rows(path, file, group, ("image",))
+            yield [decode_image(data) for data in picture_column(table, "image").to_pylist()]
 
 
 def _decode_samples(table: pa.Table) -> list[Sample]:

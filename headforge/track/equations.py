@@ -66,12 +66,16 @@ def jacobian(problem: Problem, state: FitState, geometry: Geometry) -> Tensor:
     columns = screen_columns(problem, state, geometry)
     hinged = columns.head @ geometry.jaw_change.to(dtype)[:, None]
     maps = torch.cat([basis.plain[..., 1:], basis.carried[..., 1:]], dim=1).to(dtype)
-    both = torch.cat([columns.head, hinged], dim=-1).permute(2, 0, 1, 3).flatten(1, 2)
-    coefficients = (both @ maps).unflatten(1, (n_views, 2)).permute(1, 2, 0, 3)
+    both = torch.cat([columns.head, hinged], dim=-1)
+    if problem.rows is None:
+        flat = both.permute(2, 0, 1, 3).flatten(1, 2)
+        coefficients = (flat @ maps).unflatten(1, (n_views, 2)).permute(1, 2, 0, 3)
+    else:
+        coefficients = (both.transpose(1, 2) @ maps[problem.rows]).transpose(1, 2)
     focal_column = N_POSE + N_JAW + basis.n_expr
     out = columns.head.new_empty(*columns.head.shape[:3], focal_column + 1 + n_shape)
     out[..., :6] = columns.pose
-    moved = jaw_derivative(basis, state, geometry).to(dtype)
+    moved = problem.own_points(jaw_derivative(basis, state, geometry)).to(dtype)
     out[..., 6:9] = (columns.head.transpose(1, 2) @ moved).transpose(1, 2)
     out[..., 9:focal_column] = coefficients[..., n_shape:]
     out[..., focal_column] = columns.focal
@@ -80,7 +84,7 @@ def jacobian(problem: Problem, state: FitState, geometry: Geometry) -> Tensor:
 
 
 def jaw_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry) -> Tensor:
-    """Derivative [M, L, 3, 3] of the landmarks by the jaw: d(R - 1) on the carried part, and the pose feature's."""
+    """Derivative [M, P, 3, 3] of the points by the jaw: d(R - 1) on the carried part, and the pose feature's."""
     rotation = geometry.jaw_change + torch.eye(3, dtype=state.jaw.dtype)
     right = right_jacobian(state.jaw)
     change = rotation[:, None] @ skew(right.transpose(1, 2))
@@ -141,7 +145,7 @@ def moment_blocks(
     All views see one set of 3-D points X(c): with D = dX/dc, every block is D times something of 3 columns a point,
     summed over the views first.
     """
-    basis, dtype = problem.basis, problem.settings.jacobian_dtype
+    basis, dtype, rows = problem.basis, problem.settings.jacobian_dtype, problem.rows
     columns = screen_columns(problem, state, geometry)
     scale = (weight / problem.settings.sigma_px**2).to(dtype)[:, None, :, None]
     error = residuals.transpose(1, 2).to(dtype)
@@ -151,9 +155,15 @@ def moment_blocks(
     derivative = moment_derivative(basis, state, geometry).to(dtype)
     flat = derivative.flatten(0, 1)
     to_points = (weighted[:, :, :, :, None] * columns.head[:, :, :, None]).sum(1).transpose(1, 2)
-    mixed = (to_points.flatten(2).flatten(0, 1) @ flat).double().unflatten(0, (-1, 8))
-    spread = columns.head.permute(2, 0, 1, 3).flatten(1, 2)
-    metric = (columns.head * scale).permute(2, 3, 0, 1).flatten(2) @ spread
+    if rows is None:
+        mixed = (to_points.flatten(2).flatten(0, 1) @ flat).double().unflatten(0, (-1, 8))
+        spread = columns.head.permute(2, 0, 1, 3).flatten(1, 2)
+        metric = (columns.head * scale).permute(2, 3, 0, 1).flatten(2) @ spread
+    else:
+        mixed = (to_points.flatten(2) @ derivative[rows].flatten(1, 2)).double()
+        by_view = (columns.head * scale).permute(0, 2, 3, 1) @ columns.head.transpose(1, 2)
+        metric = derivative.new_zeros(len(derivative), 3, 3)
+        metric.index_add_(0, rows.flatten(), by_view.flatten(0, 1))
     inner = (flat.T @ (metric @ derivative).flatten(0, 1)).double()
     row = N_JAW + basis.n_expr
     shared = inner.new_zeros(len(inner) + 1, len(inner) + 1)
@@ -172,7 +182,7 @@ def moment_blocks(
 
 
 def moment_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry) -> Tensor:
-    """Derivative [L, 3, 3 + E + S] of the landmarks of a single moment by jaw, expression, shape."""
+    """Derivative [P, 3, 3 + E + S] of the points of a single moment by jaw, expression, shape."""
     coefficients = basis.plain[..., 1:] + geometry.jaw_change[0] @ basis.carried[..., 1:]
     jaw = jaw_derivative(basis, state, geometry)[0]
     n_shape = basis.n_shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from headforge.geometry.seeding import item_seed
 from headforge.render.visibility import visible_points
 from headforge.types import Camera, HeadParams
 
+N_LANDMARKS = 68
 OUTLIER_SHARE_OF_WIDTH = 0.05
 """Standard deviation of gross outliers."""
 
@@ -104,3 +105,20 @@ def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera
     local_faces = torch.arange(corners.numel()).reshape(-1, 3)
     normals = face_normals(vertices[:, corners.flatten()], local_faces)
     return visible_points(vertices, model.faces, points, normals, camera)
+
+
+def detect_views(faces: FaceDetector, pictures: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Landmarks [V, 68, 2] in pixels, float64, and weights [V, 68] of the largest face in each picture [H, W, 3] uint8.
+
+    Pictures without a face have weights of 0 and points of 0.
+    """
+    points, weights = [], []
+    for picture in pictures:
+        found = faces.detect_landmarks(picture)
+        if found:
+            face = max(found, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
+            points.append(torch.from_numpy(np.asarray(face.landmarks, dtype=np.float64)))
+        else:
+            points.append(torch.zeros(N_LANDMARKS, 2, dtype=torch.float64))
+        weights.append(torch.full((N_LANDMARKS,), float(bool(found)), dtype=torch.float64))
+    return torch.stack(points), torch.stack(weights)

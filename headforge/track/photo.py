@@ -17,6 +17,7 @@ from headforge.geometry.cameras import focal_px_from_fov, project, yaw_pitch_deg
 from headforge.geometry.meshes import interpolate_on_faces
 from headforge.store.images import encode_png
 from headforge.track.crop import CROP_SIDE_M, HeadCrop, crop_about, crop_around_landmarks, outer_eye_distance
+from headforge.track.fitted import fitted_camera, fitted_params
 from headforge.track.matting import matte
 from headforge.track.observe import DetectedFace, FaceDetector
 from headforge.track.overlay import draw_overlay
@@ -24,7 +25,6 @@ from headforge.track.photo_fit import PhotoFit, fit_photo_landmarks
 from headforge.track.photo_matte import matte_prior
 from headforge.track.problem import FitSettings
 from headforge.track.track import TrackConfig
-from headforge.track.views import fitted_camera, fitted_params
 from headforge.types import Camera, HeadParams, Track
 
 LARGEST_FACE = -1

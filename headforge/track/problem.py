@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from headforge.flame.landmarks import MAX_CONTOUR_YAW_DEG
 from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.track.basis import LandmarkBasis
 from headforge.track.initialise import MEDIAN_TO_SIGMA, visible_median
@@ -66,20 +67,49 @@ class FitState:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """Which points of a basis are the landmarks of a view, by the yaw that it is taken from."""
+
+    rows: Tensor
+    """[79, L] by `contour_bin`."""
+
+    def rows_at(self, yaw_deg: Tensor) -> Tensor:
+        """[V, L] for the azimuths [V]."""
+        angle = yaw_deg.clamp(-MAX_CONTOUR_YAW_DEG, MAX_CONTOUR_YAW_DEG).round().long()
+        return self.rows[torch.where(angle < 0, MAX_CONTOUR_YAW_DEG - angle, angle)]
+
+
+@dataclass(frozen=True)
 class Problem:
     """One subject's observations beside what they are explained with."""
 
     basis: LandmarkBasis
+    """Of P points."""
     points: Tensor
     """[V, L, 2] pixels from the principal point, float64."""
     weights: Tensor
     """[V, L] confidences; 0 hides a point."""
     settings: FitSettings
+    outline: Outline | None = None
+    """How the jaw line follows the turned head; None if the landmarks are fixed points of the head."""
+    rows: Tensor | None = None
+    """[V, L] each view's points among the P; None if the L are the P, in order. Set by `following`."""
 
     @property
     def n_local(self) -> int:
         """Unknowns of one view: turn 3, move 3 and, unless shared, jaw 3 and expression E."""
         return N_POSE if self.settings.one_moment else N_POSE + N_JAW + self.basis.n_expr
+
+    def following(self, state: FitState) -> Problem:
+        """The same problem with the jaw lines as the state's cameras see them."""
+        return self if self.outline is None else replace(self, rows=self.outline.rows_at(view_yaws_deg(state)))
+
+    def own_points(self, values: Tensor) -> Tensor:
+        """Each view's [V, L, ...] of values [M, P, ...] for M moments; without `rows` just [M, L, ...]."""
+        if self.rows is None:
+            return values
+        moments = torch.zeros(1, 1, dtype=torch.int64) if len(values) == 1 else torch.arange(len(values))[:, None]
+        return values[moments, self.rows]
 
 
 @dataclass(frozen=True)
@@ -108,7 +138,7 @@ class Geometry:
     """What projecting leaves behind for the Jacobian; V views, L points."""
 
     carried: Tensor
-    """[M, L, 3] what the jaw's rotation minus identity acts on."""
+    """[M, P, 3] what the jaw's rotation minus identity acts on."""
     jaw_change: Tensor
     """[M, 3, 3] rotation of the jaw minus identity."""
     rotated: Tensor
@@ -118,7 +148,7 @@ class Geometry:
 
 
 def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tensor, Tensor]:
-    """Points on the still head and the part the jaw carries, both [M, L, 3], and the jaw's rotation - 1 [M, 3, 3].
+    """Points on the still head and the part the jaw carries, both [M, P, 3], and the jaw's rotation - 1 [M, 3, 3].
 
     M moments: the views, or 1 if they share one.
     """
@@ -135,10 +165,16 @@ def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tens
     return evaluate(basis.plain, basis.plain_pose) + carried @ jaw_change.transpose(1, 2), carried, jaw_change
 
 
+def view_yaws_deg(state: FitState) -> Tensor:
+    """[V] azimuth of each view's camera about the head's origin."""
+    centre = -(state.rotation.transpose(1, 2) @ state.translation[..., None])[..., 0]
+    return torch.rad2deg(torch.atan2(centre[:, 0], centre[:, 2]))
+
+
 def project_state(problem: Problem, state: FitState) -> tuple[Tensor, Geometry]:
     """Residuals [V, L, 2] in pixels (predicted minus observed) and the geometry behind them."""
     points, carried, jaw_change = landmark_points(problem.basis, state)
-    rotated = points @ state.rotation.transpose(1, 2)
+    rotated = problem.own_points(points) @ state.rotation.transpose(1, 2)
     local = rotated + state.translation[:, None]
     predicted = state.log_focal.exp() * local[..., :2] / local[..., 2:].clamp_min(MIN_DEPTH_M)
     return predicted - problem.points, Geometry(carried, jaw_change, rotated, local)

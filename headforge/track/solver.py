@@ -14,7 +14,9 @@ plain least-squares fit of the inliers.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,6 +37,9 @@ from headforge.track.problem import (
     total_cost,
 )
 
+OUTLINE_ITERATIONS = (1, 2, 4)
+"""Iterations before which jaw lines that follow the outline are laid out anew; then the yaws are settled."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -43,27 +48,43 @@ class Fit:
     state: FitState
     residuals: Tensor
     """[V, L, 2] pixels, predicted minus observed; also for hidden points."""
+    rows: Tensor | None
+    """[V, L] the views' points in the basis; None if the landmarks are its points in order."""
     inliers: Tensor
     """[V, L] bool: visible points within the outlier threshold."""
     cost: float
     n_iterations: int
 
 
-def fit_subject(problem: Problem, initial: FitState | None = None) -> Fit:
+Advance = Callable[[NormalSystem, FitState, float], FitState | None]
+"""The state after one step of the normal equations with a damping; None if the system isn't positive definite."""
+
+
+def advance_freely(system: NormalSystem, state: FitState, damping: float) -> FitState | None:
+    """Every view's camera moves on its own."""
+    step = solve_step(system, damping)
+    return None if step is None else apply_step(state, *step)
+
+
+def fit_subject(problem: Problem, initial: FitState | None = None, advance: Advance = advance_freely) -> Fit:
     """The maximum a-posteriori fit of one subject's views.
 
-    Every view must have enough visible points for a pose (about 6); the caller drops those that have not.
+    `advance` says which states can be reached: all by default, or those of cameras that are tied together. Every view
+    must have enough visible points for a pose (about 6); the caller drops those that have not.
     """
     settings = problem.settings
     state = initial_state(problem) if initial is None else initial
-    seen = Projected(state, *project_state(problem, state))
+    seen = Projected(state, *project_state(problem := problem.following(state), state))
     damping, previous, n_done = 1e-3, math.inf, 0
     for iteration in range(settings.n_iterations):
         truncated = iteration >= settings.n_annealing
+        if problem.outline is not None and iteration in OUTLINE_ITERATIONS:
+            problem = problem.following(seen.state)
+            seen = Projected(seen.state, *project_state(problem, seen.state))
         kernel = choose_kernel(problem, seen.residuals, truncated)
         cost = total_cost(problem, seen.state, seen.residuals, kernel)
         system = normal_equations(problem, seen.state, seen.residuals, seen.geometry, kernel)
-        seen, damping, new_cost = _damped_step(problem, seen, system, kernel, float(cost), damping)
+        seen, damping, new_cost = _damped_step(problem, seen, partial(advance, system), kernel, float(cost), damping)
         n_done = iteration + 1
         if truncated and previous - new_cost < 1e-7 * new_cost + 1e-9:
             break
@@ -73,13 +94,14 @@ def fit_subject(problem: Problem, initial: FitState | None = None) -> Fit:
     kernel = choose_kernel(problem, residuals, truncated=True)
     squares = residuals.square().sum(-1) / settings.sigma_px**2
     inliers = (problem.weights > 0) & (squares <= kernel.scale_sq)
-    return Fit(state, residuals, inliers, float(total_cost(problem, state, residuals, kernel)), n_done)
+    return Fit(state, residuals, problem.rows, inliers, float(total_cost(problem, state, residuals, kernel)), n_done)
 
 
 def initial_state(problem: Problem) -> FitState:
     """Mean shape, no expression, cameras by weak perspective."""
     basis, settings = problem.basis, problem.settings
-    rotation, translation = weak_perspective(basis.plain[..., 0], problem.weights, problem.points, settings.focal_px)
+    still = basis.plain[..., 0] if problem.outline is None else basis.plain[problem.outline.rows[0], :, 0]
+    rotation, translation = weak_perspective(still, problem.weights, problem.points, settings.focal_px)
     n_moments = 1 if settings.one_moment else len(problem.points)
     return FitState(
         log_focal=torch.tensor(math.log(settings.focal_px), dtype=torch.float64),
@@ -101,13 +123,17 @@ class Projected:
 
 
 def _damped_step(
-    problem: Problem, seen: Projected, system: NormalSystem, kernel: Kernel, cost: float, damping: float
+    problem: Problem,
+    seen: Projected,
+    advance: Callable[[FitState, float], FitState | None],
+    kernel: Kernel,
+    cost: float,
+    damping: float,
 ) -> tuple[Projected, float, float]:
     """The first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
     for _ in range(6):
-        step = solve_step(system, damping)
-        if step is not None:
-            candidate = apply_step(seen.state, *step)
+        candidate = advance(seen.state, damping)
+        if candidate is not None:
             residuals, geometry = project_state(problem, candidate)
             if float(geometry.local[..., 2].amin()) > MIN_DEPTH_M:
                 new_cost = float(total_cost(problem, candidate, residuals, kernel))

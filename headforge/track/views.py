@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,9 +12,11 @@ from torch import Tensor
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import pinhole_matrix
 from headforge.track.basis import LandmarkBasis
+from headforge.track.detected_fit import detected_problem, fit_detected
+from headforge.track.fitted import fitted_camera, fitted_params
 from headforge.track.problem import FitSettings, Problem
 from headforge.track.solver import Fit, fit_subject
-from headforge.types import Camera, HeadParams, Track
+from headforge.types import Camera, Track
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,18 @@ class ViewLandmarks:
 
 
 def fit_views(
-    head: HeadModel, basis: LandmarkBasis, seen: ViewLandmarks, settings: FitSettings, gates: Gates
+    head: HeadModel,
+    basis: LandmarkBasis,
+    seen: ViewLandmarks,
+    settings: FitSettings,
+    gates: Gates,
+    *,
+    follow_outline: bool = False,
 ) -> tuple[list[Track], Fit | None]:
     """One track per view, in order; a view that fails is rejected with a reason and leaves the others alone.
 
-    Also the fit of the views that had enough landmarks, or None if none had.
+    Also the fit of the views that had enough landmarks, or None if none had. `follow_outline` says that the jaw line
+    follows the outline of the turned head, as detectors mark it; `basis` is that of the static landmarks.
     """
     finite = torch.isfinite(seen.points).all(-1)
     n_seen = ((seen.weights > 0) & finite).sum(-1)
@@ -60,7 +69,12 @@ def fit_views(
     if bool(usable.any()):
         centre = seen.points.new_tensor([seen.width / 2, seen.height / 2], dtype=torch.float64)
         points = torch.where(finite[..., None], seen.points.double() - centre, 0.0)[usable]
-        fit = fit_subject(Problem(basis, points, (seen.weights.double() * finite)[usable], settings))
+        weights = (seen.weights.double() * finite)[usable]
+        if follow_outline:
+            found = fit_detected(head, detected_problem(head, points, weights, settings))
+            fit, basis = found.fit, found.basis
+        else:
+            fit = fit_subject(Problem(basis, points, weights, settings))
         solved = {int(row): i for i, row in enumerate(usable.nonzero()[:, 0].tolist())}
     focal = settings.focal_px if fit is None else float(fit.state.log_focal.exp())
     tracks = []
@@ -79,8 +93,7 @@ def _too_few(n_seen: int, n_bad: int, gates: Gates) -> str:
 
 def _rejected(head: HeadModel, seen: ViewLandmarks, row: int, focal_px: float, reason: str, n_landmarks: int) -> Track:
     camera = Camera(pinhole_matrix(focal_px, seen.width, seen.height), torch.eye(4), seen.width, seen.height)
-    view = seen.views[row]
-    return Track(seen.subject_id, view, "rejected", reason, camera, head.neutral(), math.nan, n_landmarks)
+    return rejected_track(head, seen.subject_id, seen.views[row], camera, reason, n_landmarks)
 
 
 def _judged(
@@ -115,20 +128,8 @@ def _reason(head: HeadModel, camera: Camera, n_used: int, residual_px: float, ga
     return ""
 
 
-def fitted_camera(fit: Fit, index: int, width: int, height: int) -> Camera:
-    """The camera of one fitted view, float32."""
-    viewmat = torch.eye(4)
-    viewmat[:3, :3] = fit.state.rotation[index].float()
-    viewmat[:3, 3] = fit.state.translation[index].float()
-    return Camera(pinhole_matrix(float(fit.state.log_focal.exp()), width, height), viewmat, width, height)
-
-
-def fitted_params(head: HeadModel, basis: LandmarkBasis, fit: Fit, index: int) -> HeadParams:
-    """The head parameters of one fitted view, float32, in the head model's own coefficients."""
-    moment = index if len(fit.state.expr) > 1 else 0
-    return replace(
-        head.neutral(),
-        shape=(basis.shape_map @ fit.state.shape).float(),
-        expr=(basis.expr_map @ fit.state.expr[moment]).float(),
-        jaw=fit.state.jaw[moment].float(),
-    )
+def rejected_track(
+    head: HeadModel, subject_id: str, view: int, camera: Camera, reason: str, n_landmarks: int = 0
+) -> Track:
+    """The row of a view that can't be used."""
+    return Track(subject_id, view, "rejected", reason, camera, head.neutral(), math.nan, n_landmarks)

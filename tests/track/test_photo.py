@@ -19,9 +19,9 @@ from headforge.geometry.cameras import orbit_camera, project
 from headforge.geometry.meshes import interpolate_on_faces
 from headforge.render.mesh import rasterize
 from headforge.track.crop import HeadCrop, crop_around_landmarks
+from headforge.track.jaw_line import contour_embedding
 from headforge.track.matting import MattePrior, matte
 from headforge.track.photo import track_photo
-from headforge.track.photo_fit import contour_embedding
 from headforge.track.track import TrackConfig
 
 HAIR, SKIN, WALL = (90, 60, 30), (220, 170, 140), (60, 90, 160)

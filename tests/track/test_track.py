@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from headforge.errors import ConfigError
 from headforge.flame.model import HeadModel, landmarks, pose_head
-from headforge.geometry.cameras import orbit_camera
+from headforge.geometry.cameras import orbit_camera, project
 from headforge.store.shards import write_shard
 from headforge.store.tables import read_tracks
 from headforge.track.basis import landmark_basis
@@ -20,7 +21,7 @@ from headforge.track.observe import NoiseSettings, observe_views, visible_landma
 from headforge.track.problem import FitSettings
 from headforge.track.track import TrackConfig, summarize_tracks, track_shard
 from headforge.track.views import Gates, ViewLandmarks, fit_views
-from headforge.types import Sample
+from headforge.types import HeadParams, Sample
 from tests.heads import tiny_head
 from tests.track.scenes import make_scene
 
@@ -149,3 +150,70 @@ def test_bad_settings_are_refused_by_name(name: str, value: float) -> None:
         TrackConfig(**{name: value})  # type: ignore[arg-type]
     assert error.value.key == f"track.{name}"
     assert error.value.found == value
+
+
+@dataclass(frozen=True)
+class Face:
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+    score: float = 1.0
+
+
+@dataclass
+class Faces:
+    """Finds the faces of a shard's pictures in order; those beyond 60 degrees of yaw not."""
+
+    found: list[list[Face]]
+
+    def detect_landmarks(self, image: np.ndarray) -> list[Face]:
+        return self.found.pop(0)
+
+
+def generated_samples(head: HeadModel, *, unknown: bool = True) -> tuple[list[Sample], list[list[Face]]]:
+    """Pictures of a head that stands still, the camera going round it, and what a detector finds in them."""
+    yaws = torch.tensor([-45.0, -20.0, 5.0, 30.0, 50.0, 120.0, 180.0])
+    camera = orbit_camera(yaws, torch.zeros(7), distance_m=1.1, focal_px=2.4 * SIZE, width=SIZE, height=SIZE)
+    params = head.neutral((1,)).replace(shape=torch.linspace(-1, 1, head.n_shape)[None])
+    points = project(camera, landmarks(head, pose_head(head, params)))[0].double().numpy()
+    image, mask = np.zeros((SIZE, SIZE, 3), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+    known = HeadParams.unknown() if unknown else params[0]
+    rows = [
+        Sample("000000", view, "train", "synthetic", 0, image, mask, camera[view], known, 0, 0, timestep=0)
+        for view in range(7)
+    ]
+    wrong = Face((0, 0, 5, 5), points[0] * 0)
+    return rows, [[wrong, Face((0, 0, 90, 90), points[view])] if view < 5 else [] for view in range(7)]
+
+
+def test_pictures_with_known_cameras_and_unknown_parameters_are_labelled(tmp_path: Path) -> None:
+    head = tiny_head()
+    rows, found = generated_samples(head)
+    write_shard(tmp_path / "in.parquet", [rows], has_moments=True)
+    config = TrackConfig(camera="known", landmarks="detected")
+    counts = track_shard(config, tmp_path / "in.parquet", head, tmp_path / "out", faces=Faces(found))
+    assert counts == {"n_ok": 7, "n_rejected": 0}
+    tracks = read_tracks(tmp_path / "out" / "part.parquet")
+    assert [tracks["000000", view].n_landmarks > 0 for view in range(7)] == [True] * 5 + [False] * 2
+    behind = tracks["000000", 6].camera.centre
+    assert float(behind[2]) < -0.9
+    summary = summarize_tracks(config, [tmp_path / "out"], tmp_path / "tracked")
+    assert summary == {"n_subjects": 1, "n_ok": 7, "n_rejected": 0}
+
+
+def test_known_cameras_and_simulated_landmarks_are_measured(tmp_path: Path) -> None:
+    config = TrackConfig(camera="known")
+    summary = summarize_tracks(config, [tracked(tmp_path, [0, 1], config)], tmp_path / "tracked")
+    assert summary["n_ok"] == 2 * N_VIEWS
+    assert 0.9 < summary["rms_px"] / summary["noise_floor_px"] < 1.15
+    assert summary["focal_pct"] == 0
+    assert summary["yaw_deg"] < 1.5
+
+
+def test_landmarks_of_unknown_parameters_can_not_be_simulated(tmp_path: Path) -> None:
+    rows, _ = generated_samples(tiny_head())
+    write_shard(tmp_path / "in.parquet", [rows], has_moments=True)
+    with pytest.raises(ConfigError) as error:
+        track_shard(TrackConfig(), tmp_path / "in.parquet", tiny_head(), tmp_path / "out")
+    assert error.value.key == "track.landmarks"
+    assert "detected" in str(error.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,83 @@
+"""Fitting many views of one subject to landmarks as a detector marks them.
+
+A detector's jaw line follows the outline of the turned head, and it guesses the points that it can't see: what the
+fitted mesh hides has no say in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from headforge.flame.model import HeadModel, pose_head
+from headforge.geometry.cameras import pinhole_matrix
+from headforge.geometry.meshes import face_normals, interpolate_on_faces
+from headforge.render.visibility import visible_points
+from headforge.track.basis import LandmarkBasis
+from headforge.track.fitted import fitted_params
+from headforge.track.jaw_line import N_JAW_LINE, landmark_weights, outline_basis
+from headforge.track.problem import FitSettings, FitState, Problem, view_yaws_deg
+from headforge.track.solver import Advance, Fit, advance_freely, fit_subject
+from headforge.types import Camera, HeadParams
+
+REDUCE_ABOVE = 204
+"""68 landmarks have 204 coordinates: more coefficients than this can't be told apart."""
+VISIBILITY_SIZE_PX = 128
+"""Side of the depth pictures that tell which points the fitted mesh hides."""
+
+
+@dataclass(frozen=True)
+class DetectedFit:
+    """A fit and the basis whose coefficients it found."""
+
+    fit: Fit
+    basis: LandmarkBasis
+
+
+def reduced_if_large(basis: LandmarkBasis) -> LandmarkBasis:
+    """The basis in fewer coordinates if it has more coefficients than landmarks can tell apart."""
+    return basis.reduced() if max(basis.n_shape, basis.n_expr) > REDUCE_ABOVE else basis
+
+
+def detected_problem(head: HeadModel, points: Tensor, weights: Tensor, settings: FitSettings) -> Problem:
+    """Landmarks `points` [V, 68, 2] in pixels from the principal point with confidences `weights` [V, 68]."""
+    basis, outline = outline_basis(head)
+    trusted = weights * landmark_weights(head, 0.0)
+    return Problem(reduced_if_large(basis), points, trusted, settings, outline)
+
+
+def fit_detected(
+    head: HeadModel, problem: Problem, start: FitState | None = None, advance: Advance = advance_freely
+) -> DetectedFit:
+    """Fit a `detected_problem`; then once more without what the fitted mesh hides."""
+    fit = fit_subject(problem, start, advance)
+    yaws = view_yaws_deg(fit.state)
+    far = torch.stack([landmark_weights(head, float(yaw)) for yaw in yaws]) / landmark_weights(head, 0.0)
+    seen = problem.weights * far * visible_in_fit(head, problem.basis, fit)
+    return DetectedFit(fit_subject(replace(problem, weights=seen), fit.state, advance), problem.basis)
+
+
+def visible_in_fit(head: HeadModel, basis: LandmarkBasis, fit: Fit) -> Tensor:
+    """[V, 68] 1 for landmarks that the fitted head shows in a view, 0 for hidden ones; jaw lines always count as shown.
+
+    A jaw line on the outline lies where the surface turns away, which is no place for a test of visibility.
+    """
+    state, n_views = fit.state, len(fit.state.rotation)
+    vertices = pose_head(head, HeadParams.stack([fitted_params(head, basis, fit, view) for view in range(n_views)]))
+    viewmat = torch.eye(4).repeat(n_views, 1, 1)
+    viewmat[:, :3, :3], viewmat[:, :3, 3] = state.rotation.float(), state.translation.float()
+    faces, barycentrics = head.landmark_faces[N_JAW_LINE:], head.landmark_barycentrics[N_JAW_LINE:]
+    places = interpolate_on_faces(vertices, head.faces, faces, barycentrics)
+    normals = face_normals(vertices, head.faces[faces])
+    seen = visible_points(vertices, head.faces, places, normals, _framing_camera(viewmat, places))
+    return torch.cat([torch.ones(n_views, N_JAW_LINE, dtype=torch.bool), seen], dim=1).double()
+
+
+def _framing_camera(viewmat: Tensor, places: Tensor) -> Camera:
+    """Cameras at `viewmat` [V, 4, 4] whose small pictures hold all `places` [V, P, 3]."""
+    local = places @ viewmat[:, :3, :3].transpose(1, 2) + viewmat[:, None, :3, 3]
+    slope = (local[..., :2].abs() / local[..., 2:].clamp_min(1e-3)).flatten(1).amax(1)
+    size = VISIBILITY_SIZE_PX
+    return Camera(pinhole_matrix(0.45 * size / slope, size, size), viewmat, size, size)
