@@ -10,7 +10,7 @@ import torch
 
 from headforge.flame.model import HeadModel
 from headforge.store.coverage import Cell
-from headforge.types import HeadParams, Sample
+from headforge.types import NO_HEAD_MODEL, HeadParams, Sample
 
 BIN_DEG = 15
 """Side of a direction's bin."""
@@ -54,7 +54,9 @@ def bin_of(angle_deg: float) -> int:
 
 
 def expression_class(head: HeadModel, params: HeadParams) -> str:
-    """What the face of unbatched parameters shows most of all."""
+    """What the face of unbatched parameters shows most of all; "unknown" if nobody knows them."""
+    if params.model_id == NO_HEAD_MODEL:
+        return "unknown"
     if float(params.jaw[0]) > MOUTH_OPEN_RAD:
         return "mouth open"
     values = dict(zip(head.expression_names, params.expr.tolist(), strict=False))

@@ -71,6 +71,25 @@ def check_view(config: SynthesizeConfig, sample: Sample, head: HeadModel, detect
     return failed, measured
 
 
+def check_generated(config: SynthesizeConfig, sample: Sample, detector: Detector | None = None) -> Measured:
+    """As `check_view`, of a picture whose landmarks nobody knows: the detector only has to find a face."""
+    failed, measured = check_picture(sample.mask, config)
+    if failed is None and config.gate_min_sharpness > 0:
+        failed, found = check_sharpness(sample.image, sample.mask, config.gate_min_sharpness)
+        measured = {**measured, **found}
+    if failed is None and detector is not None:
+        yaw, pitch = math.radians(sample.yaw_deg), math.radians(sample.pitch_deg)
+        angle_deg = math.degrees(math.acos(min(max(math.cos(yaw) * math.cos(pitch), -1.0), 1.0)))
+        if angle_deg <= config.gate_detector_max_angle_deg and not detector(sample.image):
+            failed = _no_face(angle_deg)
+    return failed, measured
+
+
+def _no_face(angle_deg: float) -> Gate:
+    reason = f"the detector found no face in a picture taken {angle_deg:.0f} degrees from the front"
+    return Gate("detector", reason, None)
+
+
 def check_picture(mask: np.ndarray, config: SynthesizeConfig) -> Measured:
     """Whether the head of a mask [H, W] uint8 is large enough, not too large and inside the picture."""
     area = float(mask.mean()) / 255
@@ -124,8 +143,7 @@ def check_detector(config: SynthesizeConfig, sample: Sample, head: HeadModel, de
         return None, {}
     faces = detector(sample.image)
     if not faces:
-        reason = f"the detector found no face in a picture taken {angle_deg:.0f} degrees from the front"
-        return Gate("detector", reason, None), {}
+        return _no_face(angle_deg), {}
     exact = project(_batched(sample.camera), _posed(head, sample.params)[1])[0][0].double().numpy()
     error = min(detector_error(exact, face) for face in faces)
     measured = {"detector_error": round(error, 6)}

@@ -13,6 +13,7 @@ from headforge.errors import ConfigError, InputError, Rejected
 from headforge.store.columns import PARAM_COLUMNS
 from headforge.store.shards import Dataset
 from headforge.store.tables import read_rejects
+from headforge.synth.generated import HeadGenerator
 from headforge.synth.samplers import subject_name
 from headforge.synth.synthesize import SynthesizeConfig, synthesize_one
 from headforge.types import Sample
@@ -51,11 +52,11 @@ class Comparison:
         return is_close and self.max_parameter <= PARAMETER_TOLERANCE
 
 
-def remake_view(dataset: Dataset, subject: int, view: int) -> Sample:
+def remake_view(dataset: Dataset, subject: int, view: int, generator: HeadGenerator | None = None) -> Sample:
     """The view as the settings in dataset.json give it; nothing else of the dataset is used.
 
-    Raises InputError if the dataset has no such view or was not made by the builtin generator, Rejected if a gate kept
-    the view out.
+    `generator`: with its weights, if the settings name a trained one. Raises InputError if the dataset has no such view
+    or was not made by a generator, Rejected if a gate kept the view out, ConfigError without a trained generator.
     """
     config = dataset_config(dataset)
     name = subject_name(subject)
@@ -68,7 +69,7 @@ def remake_view(dataset: Dataset, subject: int, view: int) -> Sample:
     if view not in dataset.views_of(name):
         views = _shown([str(number) for number in dataset.views_of(name)])
         raise InputError(name, f"{dataset.folder} has no view {view} of {name}.", f"it has the views {views}.")
-    return synthesize_one(config, subject, view)
+    return synthesize_one(config, subject, view, generator)
 
 
 def dataset_config(dataset: Dataset) -> SynthesizeConfig:

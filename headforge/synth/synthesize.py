@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from headforge.flame.builtin import builtin_head
 from headforge.flame.files import HEAD_FILE, save_head
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
-from headforge.settings import params_of
+from headforge.settings import ADDED, params_of
 from headforge.store.coverage import COVERAGE_FILE, Cell, read_coverage, write_coverage
 from headforge.store.identities import (
     IDENTITIES_FILE,
@@ -32,6 +32,8 @@ from headforge.synth.builtin import Subject
 from headforge.synth.coverage import add_cells, count_views
 from headforge.synth.duplicates import find_marks
 from headforge.synth.gates import Detector, check_view
+from headforge.synth.generated import BACKGROUNDS as GENERATED_BACKGROUNDS
+from headforge.synth.generated import GENERATORS, HeadGenerator, generate_samples, generate_views, latent_identity
 from headforge.synth.identities import Embedder, person_identity
 from headforge.synth.rich.subject import RichSubject
 from headforge.synth.samplers import split_of, subject_name
@@ -39,7 +41,7 @@ from headforge.synth.shots import MOTIONS, SAMPLERS, n_fixed_cameras, shot_param
 from headforge.types import Sample
 
 VERSION = 2
-GENERATORS = ("builtin",)
+BUILTIN_LICENCES: Mapping[str, str] = {"headforge-builtin-1": "made by headforge's own code, no outside data"}
 DETECTORS = ("none", "dlib")
 IDENTITIES = ("parameters", "dlib")
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -55,8 +57,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "gate_detector_max_error": (0, 10),
     "gate_detector_max_angle_deg": (0, 90),
     "duplicate_distance": (0, 10),
+    "generator_psi": (0, 1),
+    "generator_unit_m": (0.01, 10),
 }
 """Allowed values of numbers."""
+TRAINED_ONLY: Mapping[str, object] = {
+    "appearance": "basic", "domain": "synthetic", "glasses": False, "motion": "stills", "gate_min_landmarks": 0,
+}  # fmt: skip
+"""What settings must be with a trained generator: it knows neither expressions nor landmarks."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class SynthesizeConfig:
     seed: int = 0
     """Seed of the dataset; another one gives other people."""
     generator: str = "builtin"
-    """What makes the pictures: "builtin", the procedural head."""
+    """What makes the pictures: "builtin", the procedural head; "spherehead" or "panohead", a trained generator whose
+    weights are an asset. Nobody knows the head parameters of the latter's pictures."""
     n_subjects: int = 240
     """Number of people."""
     views_per_subject: int = 24
@@ -108,7 +117,8 @@ class SynthesizeConfig:
     long_hair_share: float = 0.18
     """Share of people with hair over the shoulders."""
     background: str = "white"
-    """What is behind the head: "white"; with the appearance rich also "studio" or "surroundings"."""
+    """What is behind the head: "white"; with the appearance rich also "studio" or "surroundings", with a trained
+    generator "generated"."""
     glasses: bool = False
     """Whether people wear glasses, `glasses_share` of them; needs the appearance rich."""
     fov_deg: float = 22.0
@@ -147,13 +157,27 @@ class SynthesizeConfig:
     """Share of the people whose pictures are real if the domain is both."""
     glasses_share: float = 0.25
     """Share of the people who wear glasses if there are glasses at all."""
+    generator_asset: str = field(default="", metadata=ADDED)
+    """Name of the asset that holds a trained generator's weights; by default the generator's own name."""
+    generator_repo: str = field(default="", metadata=ADDED)
+    """Folder of a clone of the official code that draws in place of headforge's own: it is run."""
+    generator_psi: float = field(default=0.7, metadata=ADDED)
+    """Truncation of a trained generator: 0 is its average person, 1 all of its variety and its failures."""
+    generator_unit_m: float = field(default=0.417, metadata=ADDED)
+    """Metres in a unit of a trained generator's space: turns its cameras into metres."""
+    generator_device: str = field(default="cpu", metadata=ADDED)
+    """Where a trained generator runs: "cpu" or "cuda"."""
+    generator_batch: int = field(default=1, metadata=ADDED)
+    """Views that a trained generator renders at a time on a graphics card."""
+    generator_half: bool = field(default=False, metadata=ADDED)
+    """Half precision on a graphics card, in the layers that were trained with it."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         for name in ("n_subjects", "views_per_subject", "subjects_per_shard", "heldout_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("generator", self.generator, self.generator in GENERATORS, f"one of {', '.join(GENERATORS)}")
-        self._check_appearance()
+        self._check_generator() if self.is_trained else self._check_appearance()
         _require("image_size", self.image_size, 16 <= self.image_size <= 2048, "between 16 and 2048")
         _require("yaw_max_deg", self.yaw_max_deg, 0 <= self.yaw_max_deg <= 180, "between 0 and 180")
         is_ordered = -85 <= self.pitch_min_deg <= self.pitch_max_deg <= 85
@@ -173,6 +197,24 @@ class SynthesizeConfig:
             _require(name, getattr(self, name), low <= getattr(self, name) <= high, f"between {low} and {high}")
         _require("fov_deg", self.fov_deg, 5 <= self.fov_deg <= 90, "between 5 and 90")
         _require("distance_m", self.distance_m, 0.4 <= self.distance_m <= 10, "between 0.4 and 10")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a trained generator makes the pictures."""
+        return self.generator != "builtin"
+
+    def _check_generator(self) -> None:
+        asked = f"with the generator {self.generator}"
+        allowed = f"one of {', '.join(GENERATED_BACKGROUNDS)} {asked}"
+        _require("background", self.background, self.background in GENERATED_BACKGROUNDS, allowed)
+        for name, only in TRAINED_ONLY.items():
+            _require(name, getattr(self, name), getattr(self, name) == only, f"{only} {asked}")
+        devices = ("cpu", "cuda")
+        _require("generator_device", self.generator_device, self.generator_device in devices, "cpu or cuda")
+        _require("generator_batch", self.generator_batch, 1 <= self.generator_batch <= 64, "between 1 and 64")
+        is_on_card = self.generator_device == "cuda"
+        _require("generator_batch", self.generator_batch, is_on_card or self.generator_batch == 1, "1 on the CPU")
+        _require("generator_half", self.generator_half, is_on_card or not self.generator_half, "false on the CPU")
 
     def _check_appearance(self) -> None:
         _require("appearance", self.appearance, self.appearance in APPEARANCES, f"one of {', '.join(APPEARANCES)}")
@@ -201,11 +243,13 @@ def synthesize_shard(
     progress: Progress = SILENT,
     detector: Detector | None = None,
     embedder: Embedder | None = None,
+    generator: HeadGenerator | None = None,
 ) -> ShardInfo:
     """Make the pictures of `subjects`: writes part, rejects, identities and coverage .parquet in `output`.
 
     Every row depends on the config, the subject and the view only, not on which others are in the shard. `detector`
-    and `embedder` are what `config.gate_detector` and `config.identity` name.
+    and `embedder` are what `config.gate_detector` and `config.identity` name, `generator` what `config.generator` does
+    if it is a trained one.
     """
     rejects: list[Reject] = []
     identities: list[Identity] = []
@@ -214,23 +258,47 @@ def synthesize_shard(
 
     def made() -> Iterator[Sequence[Sample]]:
         for subject in subjects:
-            prepared = prepare(config, subject)
-            samples, bad = synthesize_views(config, prepared, detector)
+            samples, bad, identity = _synthesize(config, subject, detector, embedder, generator)
             rejects.extend(bad)
             for reject in bad:
                 progress.item_rejected(reject.item, reject.reason)
-            if samples:
-                identities.append(person_identity(config, prepared.person, samples, embedder))
+            if identity is not None:
+                identities.append(identity)
                 coverage.append(count_views(builtin_head(), samples, identities[-1].cluster))
                 yield samples
             progress.item_done(subject_name(subject))
 
     output.mkdir(parents=True, exist_ok=True)
-    info = write_shard(output / "part.parquet", made(), has_moments=n_fixed_cameras(config) is not None)
+    has_moments = config.is_trained or n_fixed_cameras(config) is not None
+    info = write_shard(output / "part.parquet", made(), has_moments=has_moments)
     write_rejects(output / "rejects.parquet", rejects)
     write_identities(output / IDENTITIES_FILE, identities)
     write_coverage(output / COVERAGE_FILE, add_cells(coverage))
     return info
+
+
+def _synthesize(
+    config: SynthesizeConfig,
+    subject: int,
+    detector: Detector | None,
+    embedder: Embedder | None,
+    generator: HeadGenerator | None,
+) -> tuple[list[Sample], list[Reject], Identity | None]:
+    """One subject's views, rejected views and, if any view is left, row of identities."""
+    if config.is_trained:
+        generator = _required(config, generator)
+        samples, bad = generate_views(config, subject, generator, detector)
+        return samples, bad, latent_identity(config, subject, samples, generator, embedder) if samples else None
+    prepared = prepare(config, subject)
+    samples, bad = synthesize_views(config, prepared, detector)
+    return samples, bad, person_identity(config, prepared.person, samples, embedder) if samples else None
+
+
+def _required(config: SynthesizeConfig, generator: HeadGenerator | None) -> HeadGenerator:
+    if generator is None:
+        message = f"the generator {config.generator} needs its weights."
+        raise ConfigError("synthesize.generator", config.generator, message, "add them: headforge assets add")
+    return generator
 
 
 def synthesize_subject(
@@ -256,8 +324,10 @@ def synthesize_views(
     return samples, rejects
 
 
-def synthesize_one(config: SynthesizeConfig, subject: int, view: int) -> Sample:
+def synthesize_one(config: SynthesizeConfig, subject: int, view: int, generator: HeadGenerator | None = None) -> Sample:
     """One view made alone, equal to the one made among others; not gated."""
+    if config.is_trained:
+        return next(generate_samples(config, subject, [view], _required(config, generator)))
     return synthesize_view(config, prepare(config, subject), view)
 
 
@@ -292,11 +362,18 @@ def shard_subjects(config: SynthesizeConfig) -> list[range]:
     return [range(start, min(start + step, config.n_subjects)) for start in range(0, config.n_subjects, step)]
 
 
-def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: Path, head: Path | None = None) -> None:
+def assemble_dataset(
+    config: SynthesizeConfig,
+    shards: Sequence[Path],
+    output: Path,
+    head: Path | None = None,
+    licences: Mapping[str, str] = BUILTIN_LICENCES,
+) -> None:
     """Put shards (folders of `synthesize_shard`, in order) together as a dataset in the folder `output`.
 
     `head` is the file of the generator's head model (`save_head`), if there is one already; it takes seconds to make.
-    The pass over all people writes its marks beside the shards, whose bytes stay as they are.
+    `licences`: of what the pictures were made with, by the name of the source. The pass over all people writes its
+    marks beside the shards, whose bytes stay as they are.
     """
     folder = output / "shards"
     folder.mkdir(parents=True, exist_ok=True)
@@ -313,5 +390,4 @@ def assemble_dataset(config: SynthesizeConfig, shards: Sequence[Path], output: P
     else:
         shutil.copyfile(head, output / HEAD_FILE)
     params = params_of(config, without=("subjects_per_shard",))
-    licences = {"headforge-builtin-1": "made by headforge's own code, no outside data"}
     write_dataset_json(output, generator=config.generator, params=params, licences=licences, n_rejected=len(rejects))

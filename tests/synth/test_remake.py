@@ -66,7 +66,7 @@ def test_unknown_view_says_what_there_is(folder: Path, subject: int, view: int, 
     assert said in caught.value.help
 
 
-@pytest.mark.parametrize("params", [{}, {"seed": 0, "latent_z": 3}, {"seed": 0, "generator": "panohead"}])
+@pytest.mark.parametrize("params", [{}, {"seed": 0, "latent_z": 3}, {"seed": 0, "generator": "stylegan"}])
 def test_dataset_of_another_generator_is_refused(folder: Path, tmp_path: Path, params: dict[str, object]) -> None:
     other = tmp_path / "other"
     other.mkdir()
