@@ -7,7 +7,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.commands import doctor, down, export, gc, importing, inspect, plan, reap, remake, retry, up, verify, why
+from flows.commands import (
+    assets,
+    doctor,
+    down,
+    export,
+    gc,
+    importing,
+    inspect,
+    plan,
+    reap,
+    remake,
+    retry,
+    up,
+    verify,
+    why,
+)
 from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
@@ -44,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "gc": gc,
     "export": export,
     "import": importing,
+    "assets": assets,
     "doctor": doctor,
     "plan": plan,
     "up": up,

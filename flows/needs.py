@@ -36,6 +36,9 @@ RECIPES: Mapping[str, tuple[str, str]] = {
 PASSING = ("dataset_page",)
 """Recipes whose results nothing is made from and no output holds: only what a project shows now is needed."""
 
+ASSET = "asset"
+"""Recipe of converted weights: those that a project's settings name are needed."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -63,6 +66,8 @@ class Needs:
 
     keys: set[str] = field(default_factory=set)
     blobs: set[str] = field(default_factory=set)
+    assets: set[str] = field(default_factory=set)
+    """SHA-256 of their sources."""
     states: dict[str, State] = field(default_factory=dict)
     """By their JSON: branches mostly agree."""
 
@@ -70,11 +75,14 @@ class Needs:
         """Take a state in."""
         self.states[canonical_json([_plain(state.sections), dict(state.versions)])] = state
         self.blobs |= {str(picture) for picture in (state.sections.get("portraits") or {}).values()}
+        self.assets |= {str(source) for source in (state.sections.get("assets") or {}).values()}
 
     def includes(self, manifest: Manifest) -> bool:
         """Whether an object is needed, as far as can be told: in doubt it is."""
         if manifest.key in self.keys or manifest.recipe["stage"] in PASSING:
             return manifest.key in self.keys
+        if manifest.recipe["stage"] == ASSET:
+            return manifest.recipe["inputs"]["source"] in self.assets  # pyright: ignore[reportIndexIssue]
         return any(state.agrees(manifest.recipe) for state in self.states.values())
 
 

@@ -27,6 +27,8 @@ PARAMS_FILE = "params.yaml"
 PORTRAITS = "portraits"
 BUILTIN_PORTRAITS = ("builtin:astronaut",)
 PORTRAITS_HELP = "Photos to make avatars of, by name: a picture's SHA-256 in the store, or builtin:astronaut."
+ASSETS = "assets"
+ASSETS_HELP = "Weights of other projects, by name: the SHA-256 that 'headforge assets add' says."
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -39,6 +41,8 @@ class Settings:
     """One frozen dataclass per section."""
     portraits: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the picture, or builtin:astronaut, by name."""
+    assets: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the source of an asset in the store, by name."""
 
     def __getitem__(self, section: str) -> Any:
         """The dataclass of one section."""
@@ -67,13 +71,15 @@ def change_params(
     preset: str | None = None,
     assignments: Sequence[str] = (),
     portraits: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change]]:
-    """Apply a preset, then `section.key=value` assignments, then portraits; write params.yaml if all of it is valid.
+    """Apply a preset, then `section.key=value` assignments, then portraits in place of those that are there, then
+    assets beside those that are there; write params.yaml if all of it is valid.
 
     Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
     the file alone if anything is wrong.
     """
-    settings, changes, text = _changed(root, preset, assignments, portraits)
+    settings, changes, text = _changed(root, preset, assignments, portraits, assets)
     if changes:
         write_bytes(root / PARAMS_FILE, text.encode())
     return settings, changes
@@ -81,19 +87,20 @@ def change_params(
 
 def preview_params(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> Settings:
     """The settings that `change_params` would lead to; params.yaml stays as it is."""
-    return _changed(root, preset, assignments, None)[0]
+    return _changed(root, preset, assignments)[0]
 
 
 def validate(document: Mapping[str, Any], source: str) -> Settings:
     """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
     if not isinstance(document, Mapping):
         raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
-    known = (*SECTIONS, PORTRAITS)
+    known = (*SECTIONS, PORTRAITS, ASSETS)
     for name in document:
         if name not in known:
             raise _unknown(str(name), "section", known, source)
     sections = {name: _section(name, document.get(name) or {}, source) for name in SECTIONS}
-    return Settings(sections, _portraits(document.get(PORTRAITS) or {}, source))
+    portraits, assets = document.get(PORTRAITS) or {}, document.get(ASSETS) or {}
+    return Settings(sections, _portraits(portraits, source), _assets(assets, source))
 
 
 def preset_names(root: Path) -> list[str]:
@@ -124,12 +131,17 @@ def render_params() -> str:
         for item in dataclasses.fields(section_type):
             lines += [f"  # {line}" for line in textwrap.wrap(explained.get(item.name, ""), 110)]
             lines.append(f"  {item.name}: {_shown(_default(item))}")
-    lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}", ""]
+    lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}"]
+    lines += ["", f"# {ASSETS_HELP}", f"{ASSETS}: {{}}", ""]
     return "\n".join(lines)
 
 
 def _changed(
-    root: Path, preset: str | None, assignments: Sequence[str], portraits: Mapping[str, str] | None
+    root: Path,
+    preset: str | None,
+    assignments: Sequence[str],
+    portraits: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change], str]:
     """Settings, changes and the text of the file that they make."""
     document = _read(root / PARAMS_FILE)
@@ -142,6 +154,10 @@ def _changed(
     if portraits is not None and dict(document.get(PORTRAITS) or {}) != dict(portraits):
         changes.append(Change(PORTRAITS, dict(document.get(PORTRAITS) or {}), dict(portraits)))
         document[PORTRAITS] = dict(portraits)
+    if assets:
+        before = dict(document.get(ASSETS) or {})
+        changes += [Change(f"{ASSETS}.{k}", before.get(k), v) for k, v in assets.items() if before.get(k) != v]
+        document[ASSETS] = before | dict(assets)
     written = io.StringIO()
     _yaml().dump(document, written)
     return validate(YAML(typ="safe").load(written.getvalue()), PARAMS_FILE), changes, written.getvalue()
@@ -187,17 +203,26 @@ def _checked(key: str, field_type: Any, value: Any) -> Any:
 
 
 def _portraits(values: Any, source: str) -> dict[str, str]:
+    help = "use 'headforge run --portrait PHOTO', which stores the picture."
+    return _named_digests(PORTRAITS, values, source, BUILTIN_PORTRAITS, help)
+
+
+def _assets(values: Any, source: str) -> dict[str, str]:
+    return _named_digests(ASSETS, values, source, (), "use 'headforge assets add KIND PATH --name NAME'.")
+
+
+def _named_digests(section: str, values: Any, source: str, others: Sequence[str], help: str) -> dict[str, str]:
+    """A section of names and SHA-256s, or one of `others`."""
     if not isinstance(values, Mapping):
-        raise ConfigError(PORTRAITS, values, f"{PORTRAITS} in {source} is {_shown(values)}, not names and pictures.",
-                          "write one 'name: sha256' per line, or use --portrait PHOTO.")  # fmt: skip
-    for name, picture in values.items():
+        message = f"{section} in {source} is {_shown(values)}, not names and SHA-256s."
+        raise ConfigError(section, values, message, f"write one 'name: sha256' per line, or {help}")
+    for name, digest in values.items():
         if not _NAME.fullmatch(str(name)):
-            raise ConfigError(f"{PORTRAITS}.{name}", name, f"'{name}' can't be the name of a portrait.",
+            raise ConfigError(f"{section}.{name}", name, f"'{name}' can't be a name in {section}.",
                               "use a small letter, then small letters, digits, - and _.")  # fmt: skip
-        if picture not in BUILTIN_PORTRAITS and not _SHA256.fullmatch(str(picture)):
-            raise ConfigError(f"{PORTRAITS}.{name}", picture, f"{PORTRAITS}.{name} is {_shown(picture)}, no SHA-256.",
-                              "use 'headforge run --portrait PHOTO', which stores the picture.")  # fmt: skip
-    return {str(name): str(picture) for name, picture in values.items()}
+        if digest not in others and not _SHA256.fullmatch(str(digest)):
+            raise ConfigError(f"{section}.{name}", digest, f"{section}.{name} is {_shown(digest)}, no SHA-256.", help)
+    return {str(name): str(digest) for name, digest in values.items()}
 
 
 def _unknown(found: str, kind: str, known: Iterable[str], source: str) -> ConfigError:
@@ -219,7 +244,7 @@ def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
 
 
 def _assign(document: Any, section: str, values: Any, source: str) -> list[Change]:
-    known = (*SECTIONS, PORTRAITS)
+    known = (*SECTIONS, PORTRAITS, ASSETS)
     if section not in known:
         raise _unknown(section, "section", known, source)
     fields = [item.name for item in dataclasses.fields(SECTIONS[section])] if section in SECTIONS else list(values)

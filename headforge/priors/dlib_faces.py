@@ -47,9 +47,11 @@ class DlibFaces:
     dlib and its weights are loaded on first use, so that a value can be sent to another process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` holds the two weight files, such as an asset of the kind "dlib"; by default the package's."""
         _dlib()
-        _weights(LANDMARKS_FILE)
+        self._landmarks = _weights(LANDMARKS_FILE, folder)
+        self._embedding = _weights(EMBEDDING_FILE, folder)
 
     def detect_landmarks(self, image: np.ndarray) -> list[DlibFace]:
         """All faces in a [H, W, 3] uint8 picture, the largest first."""
@@ -63,7 +65,7 @@ class DlibFaces:
             left, top, right, bottom = (
                 step * edge for edge in (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
             )
-            shape = _landmark_model()(image, dlib.rectangle(left, top, right, bottom))
+            shape = _landmark_model(self._landmarks)(image, dlib.rectangle(left, top, right, bottom))
             points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64) + 0.5
             faces.append(DlibFace((left, top, right, bottom), points, float(score)))
         return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
@@ -77,13 +79,23 @@ class DlibFaces:
         corners = np.concatenate([landmarks.min(0), landmarks.max(0)]).round().astype(int)
         points = [dlib.point(int(x), int(y)) for x, y in np.floor(landmarks)]
         shape = dlib.full_object_detection(dlib.rectangle(*(int(c) for c in corners)), points)
-        vector = _embedding_model().compute_face_descriptor(np.ascontiguousarray(image), shape, 0)
+        vector = _embedding_model(self._embedding).compute_face_descriptor(np.ascontiguousarray(image), shape, 0)
         return np.array(vector, dtype=np.float32)
 
     @property
     def weights_sha256(self) -> dict[str, str]:
         """SHA-256 of each weight file in use, by file name."""
-        return {name: sha256_file(_weights(name)) for name in (LANDMARKS_FILE, EMBEDDING_FILE)}
+        return {path.name: sha256_file(path) for path in (self._landmarks, self._embedding)}
+
+    def broken_files(self) -> dict[str, str]:
+        """What dlib says of the weight files that it can't read, by file name."""
+        found = {}
+        for path, load in ((self._landmarks, _landmark_model), (self._embedding, _embedding_model)):
+            try:
+                load(path)
+            except RuntimeError as error:
+                found[path.name] = " ".join(str(error).split())
+        return found
 
 
 def _averaged(image: np.ndarray, step: int) -> np.ndarray:
@@ -104,8 +116,10 @@ def _dlib() -> ModuleType:
     return dlib
 
 
-def _weights(name: str) -> Path:
+def _weights(name: str, folder: Path | None) -> Path:
     """A weight file's path; the package itself is never imported, as it needs the vanished pkg_resources."""
+    if folder is not None:
+        return folder / name
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     folders = spec.submodule_search_locations if spec is not None else None
     path = Path(folders[0]) / "models" / name if folders else None
@@ -120,10 +134,10 @@ def _detector() -> Any:
 
 
 @functools.cache
-def _landmark_model() -> Any:
-    return _dlib().shape_predictor(str(_weights(LANDMARKS_FILE)))
+def _landmark_model(path: Path) -> Any:
+    return _dlib().shape_predictor(str(path))
 
 
 @functools.cache
-def _embedding_model() -> Any:
-    return _dlib().face_recognition_model_v1(str(_weights(EMBEDDING_FILE)))
+def _embedding_model(path: Path) -> Any:
+    return _dlib().face_recognition_model_v1(str(path))

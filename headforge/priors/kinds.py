@@ -1,0 +1,22 @@
+"""The kinds of assets, by the names that the command line has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headforge.priors.animatediff import ANIMATEDIFF
+from headforge.priors.assets import Kind
+from headforge.priors.dlib_files import DLIB
+from headforge.priors.lpips import LPIPS_ALEX, LPIPS_VGG
+from headforge.priors.mediapipe_task import MEDIAPIPE
+from headforge.priors.stable_diffusion import SD15, VAE_FT_MSE
+
+KINDS: Mapping[str, Kind] = {
+    "sd15": SD15,
+    "animatediff": ANIMATEDIFF,
+    "vae": VAE_FT_MSE,
+    "lpips-alex": LPIPS_ALEX,
+    "lpips-vgg": LPIPS_VGG,
+    "mediapipe": MEDIAPIPE,
+    "dlib": DLIB,
+}

@@ -1,0 +1,150 @@
+"""Tensors from files of other programs: safetensors, and what torch.save wrote, with nothing in them run."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from headforge.errors import InputError
+from headforge.pickles import ForbiddenNameError, check_downloaded
+from headforge.store.files import sha256_file
+
+ZIP_MAGIC = b"PK\x03\x04"
+AGAIN = "download the file again and compare its size with the publisher's."
+MAX_NAMED = 4
+"""Tensors named in a message."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shape of each tensor that a file must have, by name."""
+
+
+class TorchScriptError(InputError):
+    """The file is a TorchScript archive, a program, and nobody said that it may run."""
+
+    def __init__(self, path: Path, sha256: str, trust: str) -> None:
+        given = f" --trust names another file, {trust[:12]}…" if trust else ""
+        super().__init__(
+            path,
+            f"'{path}' is a TorchScript archive, a program that runs when it is loaded. Its SHA-256: {sha256}.{given}",
+            f"give the plain weights; or, if you trust who made it, the same command with --trust {sha256}",
+        )
+        self.sha256 = sha256
+
+
+class _LeftOut:
+    """Stands for a class that training programs leave in checkpoints beside the weights."""
+
+
+_TRAINING_CLASSES: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_LeftOut, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_LeftOut, "pytorch_lightning.callbacks.early_stopping.EarlyStopping"),
+]
+
+
+def read_tensors(path: Path, trust: str = "") -> dict[str, Tensor]:
+    """The tensors in a file, on the CPU, by name; of a training checkpoint those under `state_dict`.
+
+    `trust`: SHA-256 of a TorchScript archive that may be loaded. Raises TorchScriptError without it,
+    ForbiddenNameError for a checkpoint that names other classes than torch's own, and InputError for whatever else is
+    wrong with the file.
+    """
+    head = check_downloaded(path)
+    if head.startswith(ZIP_MAGIC):
+        _check_archive(path, trust)
+        if trust:
+            return _plain_tensors(path, torch.jit.load(path, map_location="cpu").state_dict())
+        return _plain_tensors(path, _read_torch(path))
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return _read_safetensors(path)
+    return _plain_tensors(path, _read_torch(path))
+
+
+def check_tensors(path: Path, tensors: Mapping[str, Tensor], shapes: Shapes, what: str) -> dict[str, Tensor]:
+    """The tensors named in `shapes`. Raises InputError if one is missing, has another shape or is not finite."""
+    missing = [name for name in shapes if name not in tensors]
+    if missing:
+        found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none at all"
+        raise InputError(
+            path,
+            f"'{path}' is no {what}: it lacks {len(missing)} of {len(shapes)} tensors, {_named(missing)}; {found}.",
+            f"give the file that holds the {what}.",
+        )
+    for name, shape in shapes.items():
+        if tuple(tensors[name].shape) != tuple(shape):
+            raise InputError(
+                path,
+                f"'{path}' is no {what}: {name} has the shape {list(tensors[name].shape)}, expected {list(shape)}.",
+                f"give the file that holds the {what}; other versions and sizes of it don't fit.",
+            )
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise InputError(path, f"{name} in '{path}' has values that are not finite.", AGAIN)
+    return {name: tensors[name] for name in shapes}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors; the bytes depend on names and values only."""
+    save_file({name: tensors[name].detach().clone().contiguous() for name in sorted(tensors)}, path)
+
+
+def _check_archive(path: Path, trust: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise InputError(path, f"'{path}' is not whole: its archive has no end.", AGAIN) from error
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        sha256 = sha256_file(path)
+        if trust != sha256:
+            raise TorchScriptError(path, sha256, trust)
+    elif not any(name.endswith("/data.pkl") for name in names):
+        raise InputError(path, f"'{path}' is an archive of {_named(names)}, not of weights.", "unpack it first.")
+    elif trust:
+        raise InputError(path, f"'{path}' is no TorchScript archive.", "leave --trust out: nothing in it is run.")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(path, f"'{path}' can't be read as safetensors: {error}.", AGAIN) from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(_TRAINING_CLASSES), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of deprecated storages, in files of old versions
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named:
+            raise ForbiddenNameError(path, named[1]) from error
+        raise _unreadable(path, error) from error
+    except Exception as error:  # torch raises whatever a wrong byte leads to
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return InputError(path, f"'{path}' is no file of weights, or not whole ({reason}).", AGAIN)
+
+
+def _plain_tensors(path: Path, content: object) -> dict[str, Tensor]:
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise InputError(path, f"'{path}' holds a {type(content).__name__}, not weights by name.", AGAIN)
+    return {str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
