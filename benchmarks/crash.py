@@ -3,8 +3,9 @@
     python benchmarks/crash.py [--moments 20] [--json] [--out benchmarks/results/crash.json]
 
 Each trial starts `python -m flows.synthesize` on an empty store, kills the driver, one worker or the whole process
-group at a moment between the first shard's beginning and the end of an undisturbed run, and runs it again. Then two
-drivers run at once on one store, from two projects. What is checked after each trial: every file of the dataset, that
+group in turn, and runs it again. The moment is a random one of the work and not of the clock, so that a busy machine
+moves none: once so many of the objects (shards, head model, page) are published, after a random part of what one takes.
+Then two drivers run at once on one store, from two projects. What is checked after each trial: every file of the dataset, that
 no manifest of an object that was published before the second run is another file after it, and what is left over.
 """
 
@@ -35,12 +36,14 @@ N_SHARDS = 16
 SETTINGS = {
     "synthesize.n_subjects": N_SHARDS,
     "synthesize.subjects_per_shard": 1,
-    "synthesize.views_per_subject": 2,
+    "synthesize.views_per_subject": 8,
     "synthesize.n_reference_views": 1,
-    "synthesize.image_size": 32,
+    "synthesize.image_size": 64,
     "engine.workers": 2,
 }
 VICTIMS = ("driver", "worker", "group")
+N_OBJECTS = N_SHARDS + 2
+"""Shards, the head model and the page."""
 POLL_S = 0.005
 RUN_TIMEOUT_S = 600.0
 
@@ -100,6 +103,10 @@ class Place:
         """Whether a worker has begun with a shard."""
         return any(self.store.glob(f"work/*/object.*/{BEGUN_FILE}"))
 
+    def has_made(self, n: int) -> bool:
+        """Whether so many objects are published; for none of them, whether a worker has begun."""
+        return len(self.published()) >= n if n else self.has_begun()
+
     def left_over(self) -> list[str]:
         """What `headforge gc` leaves of dead runs; there should be nothing."""
         self.headforge("gc")
@@ -146,15 +153,15 @@ def kill(driver: int, victim: str, choice: random.Random) -> str:
     return victim
 
 
-def trial(place: Place, number: int, window_s: float, reference: dict[str, str]) -> dict[str, object]:
+def trial(place: Place, number: int, object_s: float, reference: dict[str, str]) -> dict[str, object]:
     """One kill and one more run."""
     choice = random.Random(number)
-    victim, share = VICTIMS[number % len(VICTIMS)], choice.random()
+    victim, moment = VICTIMS[number % len(VICTIMS)], choice.uniform(0, N_OBJECTS)
     place.clear()
     driver = place.start()
-    while not place.has_begun() and driver.poll() is None:
+    while driver.poll() is None and not place.has_made(int(moment)):
         time.sleep(POLL_S)
-    time.sleep(share * window_s)
+    time.sleep(moment % 1 * object_s)
     victim = kill(driver.pid, victim, choice) if driver.poll() is None else "none: it had ended"
     status = driver.wait(RUN_TIMEOUT_S)
     before = place.published()
@@ -162,7 +169,7 @@ def trial(place: Place, number: int, window_s: float, reference: dict[str, str])
     after = place.published()
     return {
         "victim": victim,
-        "share": round(share, 3),
+        "moment": round(moment, 2),
         "exit": status,
         "n_before": len(before),
         "n_made_again": made,
@@ -201,7 +208,7 @@ def main() -> None:
             reference = place.dataset()
             rows = []
             for number in range(options.moments):
-                rows.append(trial(place, number, window_s, reference))
+                rows.append(trial(place, number, window_s / N_OBJECTS, reference))
                 write("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
             both = two_drivers(folder, reference)
     result = {
