@@ -80,7 +80,13 @@ class HeadModel:
 
 
 def shaped_vertices(model: HeadModel, shape: Tensor, expr: Tensor) -> Tensor:
-    """Template plus identity and expression offsets, before posing: [B, V, 3] of shape [B, S], expr [B, E]."""
+    """Template plus identity and expression offsets, before posing: [B, V, 3] of shape [B or 1, S], expr [B, E].
+
+    One row of shape for several views of a subject is multiplied out once.
+    """
+    if len(shape) == 1 < len(expr):
+        identity = model.v_template + (model.shapedirs[..., : model.n_shape] @ shape[0])
+        return identity + torch.einsum("vce,be->bvc", model.shapedirs[..., model.n_shape :], expr)
     coefficients = torch.cat([shape, expr], dim=-1)
     basis = model.shapedirs.reshape(-1, model.shapedirs.shape[-1])
     return model.v_template + (coefficients @ basis.T).unflatten(-1, (-1, 3))
@@ -89,8 +95,8 @@ def shaped_vertices(model: HeadModel, shape: Tensor, expr: Tensor) -> Tensor:
 def pose_head(model: HeadModel, params: HeadParams, offsets: Tensor | None = None) -> Tensor:
     """Vertices [B, V, 3] of the posed head (Li et al. 2017, eq. 2-4, in VHAP's order).
 
-    `params` has one batch dimension B. `offsets` [B or 1, V, 3] are per-vertex metres added before the joints are
-    regressed. The root rotates about joint 0; the translation is added last.
+    `params` has one batch dimension B; its shape may have a single row for all. `offsets` [B or 1, V, 3] are per-vertex
+    metres added before the joints are regressed. The root rotates about joint 0; the translation is added last.
 
     Raises ModelMismatchError for parameters of another head model, ShapeError for unbatched ones.
     """
