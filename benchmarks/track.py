@@ -1,6 +1,7 @@
 """Multi-view landmark fitting: accuracy and speed of the solver, beside Adam on the same cost.
 
     python benchmarks/track.py [--json] [--out benchmarks/results/track.json] [--subjects N] [--adam-iterations N]
+        [--head FILE]
 
 The scene is one moment seen by 60 cameras (512 px, field of view 40 degrees, +-60 degrees of yaw, 0.45 to 0.6 m away,
 so that the head fills about two thirds of the height): 68 points, 1 px noise per coordinate, 30 % hidden, 5 % gross
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record
 from headforge.flame.builtin import builtin_head
-from headforge.flame.files import head_digest
+from headforge.flame.files import head_digest, load_head
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project
 from headforge.geometry.rotations import axis_angle_to_matrix
@@ -227,9 +228,10 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--subjects", type=int, default=24, help="subjects the solver is measured on")
     parser.add_argument("--adam-iterations", type=int, default=8000, help="longest Adam fit to try; 0 leaves Adam out")
+    parser.add_argument("--head", type=Path, help="file of another head model than the builtin one")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    head = builtin_head()
+    head = load_head(options.head) if options.head else builtin_head()
     basis = landmark_basis(head)
     studio = solve_all(head, basis, STUDIO, options.subjects)
     free = solve_all(head, basis, FREE, options.subjects)
