@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,14 @@ N_UPSAMPLE = 1
 """Doublings of the picture before detection: finds faces down to about 40 pixels."""
 MAX_DETECTION_SIDE_PX = 1024
 """Longer pictures are averaged down for detection; landmarks are found at full size."""
+NUDGES = ((0.0, 0.0), (0.08, 0.0), (-0.08, 0.0), (0.0, 0.08), (0.0, -0.08))
+"""Shifts of a box, in its widths, from which a face is looked for without the detector."""
+MAX_SPREAD = 0.02
+"""Landmarks found from nudged boxes agree within this share of the box on a face, and lie anywhere without one."""
+
+
+BOX_SIDE, BOX_LOWER = 1.02, -0.13
+"""The detector's boxes: side by the larger extent of the landmarks, and how far below their middle, in sides."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,27 @@ class DlibFaces:
             faces.append(DlibFace((left, top, right, bottom), points, float(score)))
         return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
 
+    def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> DlibFace | None:
+        """The face in a box (left, top, right, bottom in pixels) where the detector found one a moment ago.
+
+        The landmark model always answers: a face is there if its answers from nudged boxes agree; their mean is taken.
+        The face's box is the given one, moved and scaled as its landmarks ask for.
+        """
+        dlib = _dlib()
+        image = np.ascontiguousarray(image)
+        left, top, right, bottom = box
+        width, answers = right - left, []
+        for x, y in NUDGES:
+            corners = (left + x * width, top + y * width, right + x * width, bottom + y * width)
+            shape = _landmark_model()(image, dlib.rectangle(*(round(edge) for edge in corners)))
+            answers.append([(p.x, p.y) for p in shape.parts()])
+        points = np.array(answers, dtype=np.float64) + 0.5
+        spread = float(np.median(np.linalg.norm(points - points.mean(0), axis=-1).mean(0))) / width
+        if not spread < MAX_SPREAD:
+            return None
+        mean = points.mean(0)
+        return DlibFace(_box_about(mean), mean, 1 - spread / MAX_SPREAD)
+
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """[128] float32 identity embedding of the face with these [68, 2] landmarks.
 
@@ -96,6 +126,15 @@ class DlibFaces:
             except RuntimeError as error:
                 found[path.name] = " ".join(str(error).split())
         return found
+
+
+def _box_about(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """The box that the detector would report for a face with these landmarks [68, 2], about."""
+    low, high = landmarks.min(0), landmarks.max(0)
+    side = BOX_SIDE * float((high - low).max())
+    centre = (low + high) / 2 + np.array([0.0, BOX_LOWER]) * side
+    (left, top), (right, bottom) = (centre - side / 2).tolist(), (centre + side / 2).tolist()
+    return left, top, right, bottom
 
 
 def _averaged(image: np.ndarray, step: int) -> np.ndarray:

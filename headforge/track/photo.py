@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from headforge.geometry.cameras import focal_px_from_fov, project, yaw_pitch_deg
 from headforge.geometry.meshes import interpolate_on_faces
 from headforge.store.images import encode_png
 from headforge.track.crop import CROP_SIDE_M, HeadCrop, crop_about, crop_around_landmarks, outer_eye_distance
+from headforge.track.faces import LARGEST_FACE, choose_face
 from headforge.track.fitted import fitted_camera, fitted_params
 from headforge.track.matting import matte
 from headforge.track.observe import DetectedFace, FaceDetector
@@ -27,7 +27,6 @@ from headforge.track.problem import FitSettings
 from headforge.track.track import TrackConfig
 from headforge.types import Camera, HeadParams, Track
 
-LARGEST_FACE = -1
 MIN_EYE_DISTANCE_PX = 16.0
 """A face with closer outer eye corners has no detail to fit."""
 MAX_YAW_DEG = 75.0
@@ -98,19 +97,6 @@ def fit_photo(
     crop = _centred_crop(config, crop, first)
     found = _fit_crop(config, head, crop, points)
     return _checked(config, name, head, crop, face, points, found)
-
-
-def choose_face(found: Sequence[DetectedFace], name: str, face_index: int) -> DetectedFace:
-    """The largest face, or the one with the given index in the detector's order."""
-    if not found:
-        raise Rejected(name, "no_face", "no face was found in the photo.",
-                       "use a photo with one upright face that looks roughly at the camera.")  # fmt: skip
-    if face_index == LARGEST_FACE:
-        return max(found, key=lambda face: outer_eye_distance(np.asarray(face.landmarks)))
-    if not 0 <= face_index < len(found):
-        raise Rejected(name, "face_index", f"face {face_index} was asked for, {len(found)} were found.",
-                       f"pick a face from 0 to {len(found) - 1}.", float(face_index))  # fmt: skip
-    return found[face_index]
 
 
 def photo_settings(config: TrackConfig, eye_distance_px: float) -> FitSettings:

@@ -73,3 +73,14 @@ def test_the_weights_package_is_never_imported() -> None:
         "sys.exit('face_recognition_models' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_face_is_found_again_in_its_box_and_none_elsewhere(faces: DlibFaces, astronaut: np.ndarray) -> None:
+    found = faces.detect_landmarks(astronaut)[0]
+    again = faces.landmarks_in(astronaut, found.box)
+    assert again is not None
+    eyes = np.linalg.norm(found.landmarks[36] - found.landmarks[45])
+    assert np.abs(again.landmarks - found.landmarks).mean() < 0.05 * eyes
+    assert abs((again.box[2] - again.box[0]) / (found.box[2] - found.box[0]) - 1) < 0.25
+    for left, top in ((300, 300), (20, 250), (380, 60), (-60, -60)):
+        assert faces.landmarks_in(astronaut, (left, top, left + 110, top + 110)) is None
