@@ -5,8 +5,9 @@
 Each trial starts `python -m flows.synthesize` on an empty store, kills the driver, one worker or the whole process
 group in turn, and runs it again. The moment is a random one of the work and not of the clock, so that a busy machine
 moves none: once so many of the objects (shards, head model, page) are published, after a random part of what one takes.
-Then two drivers run at once on one store, from two projects. What is checked after each trial: every file of the dataset, that
-no manifest of an object that was published before the second run is another file after it, and what is left over.
+Then two drivers run at once on one store, from two projects. What is checked after each trial: every file of the
+dataset, that no manifest of an object that was published before the second run is another file after it, and what is
+left over.
 """
 
 from __future__ import annotations
