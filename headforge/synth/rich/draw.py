@@ -28,64 +28,76 @@ def draw_hairs(
     """
     height, width = near.shape
     n_points = points.shape[1]
-    color = np.zeros(3)
-    last = np.zeros(3)
+    place = np.empty((3, n_points + 2), np.float32)
+    seen, shine, color = np.empty((3, n_points)), np.empty((2, n_points)), np.empty((n_points, 3))
     for s in range(n_drawn):
-        was_x, was_y, was_w = 0.0, 0.0, 0.0
-        was_hidden, has_last = True, False
+        _project_hair(points, s, view, camera, place, seen)
+        was_hidden, has_color, has_shine = True, False, False
         for k in range(n_points):
-            x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
-            depth = max(view[2, 0] * x + view[2, 1] * y + view[2, 2] * z + view[2, 3], 0.01)
-            now_w = 1 / depth
-            now_x = (view[0, 0] * x + view[0, 1] * y + view[0, 2] * z + view[0, 3]) * now_w * camera[0] + camera[2]
-            now_y = (view[1, 0] * x + view[1, 1] * y + view[1, 2] * z + view[1, 3]) * now_w * camera[1] + camera[3]
-            is_hidden = False
-            if 0 <= now_x < width and 0 <= now_y < height:
-                is_hidden = near[int(now_y), int(now_x)] > HIDDEN * now_w
+            x, y, is_hidden = seen[0, k], seen[1, k], False
+            if 0 <= x < width and 0 <= y < height:
+                is_hidden = near[int(y), int(x)] > HIDDEN * seen[2, k]
             if is_hidden and was_hidden:
-                has_last = False
-            else:
-                _shade_hair(points, s, k, diffuse, key_share[s, k], tone, viewer, key_direction, key_color, sheen,
-                            curve, color)  # fmt: skip
-                if k > 0:
-                    fade = opacity
-                    u = (k - 0.5) / (n_points - 1)
-                    if u > 1 - taper:
-                        fade *= max((1 - u) / taper, 0.15)
-                    thick = width_m[s] * camera[0] * now_w
-                    if not has_last:
-                        last[0], last[1], last[2] = color[0], color[1], color[2]
-                    _draw_segment(was_x, was_y, was_w, now_x, now_y, now_w, last, color, fade, thick, near, rgb, alpha)
-                last[0], last[1], last[2] = color[0], color[1], color[2]
-                has_last = True
-            was_x, was_y, was_w, was_hidden = now_x, now_y, now_w, is_hidden
+                has_color = False
+                continue
+            was_hidden = is_hidden
+            if not has_shine:
+                _shine(place, k, viewer, key_direction, shine)
+                has_shine = True
+            for c in range(3):
+                own = sheen[0] * shine[0, k] + sheen[1] * shine[1, k] * tone[s, c]
+                color[k, c] = encode(curve, diffuse[s, k, c] + key_share[s, k] * key_color[c] * own)
+            if k > 0:
+                fade = opacity
+                u = (k - 0.5) / (n_points - 1)
+                if u > 1 - taper:
+                    fade *= max((1 - u) / taper, 0.15)
+                start = k - 1 if has_color else k
+                thick = width_m[s] * camera[0] * seen[2, k]
+                _draw_segment(seen[0, k - 1], seen[1, k - 1], seen[2, k - 1], x, y, seen[2, k], color[start], color[k],
+                              fade, thick, near, rgb, alpha)  # fmt: skip
+            has_color = True
 
 
 @kernel(error_model="numpy", forceinline=True)
-def _shade_hair(points, s, k, diffuse, lit, tone, viewer, key_direction, key_color, sheen, curve, out):
-    """sRGB of point `k` of hair `s` into `out` [3]: matte, and two highlights (Marschner et al. 2003, simplified)."""
+def _project_hair(points, s, view, camera, place, seen):
+    """Points of hair `s` into `place` [3, K + 2], both ends twice; column, row and 1 / depth into `seen` [3, K]."""
     n_points = points.shape[1]
-    ahead, behind = min(k + 1, n_points - 1), max(k - 1, 0)
-    tx = points[s, ahead, 0] - points[s, behind, 0]
-    ty = points[s, ahead, 1] - points[s, behind, 1]
-    tz = points[s, ahead, 2] - points[s, behind, 2]
-    size = np.sqrt(tx * tx + ty * ty + tz * tz) + 1e-12
-    vx, vy, vz = viewer[0] - points[s, k, 0], viewer[1] - points[s, k, 1], viewer[2] - points[s, k, 2]
-    distance = np.sqrt(vx * vx + vy * vy + vz * vz)
-    hx = vx / distance + key_direction[0]
-    hy = vy / distance + key_direction[1]
-    hz = vz / distance + key_direction[2]
-    half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
-    along = (tx * hx + ty * hy + tz * hz) / (size * half)
-    # The scales of a hair tilt its first highlight to the root and the one through the hair to the tip.
-    white, tinted = max(1 - (along + 0.08) ** 2, 0.0), max(1 - (along - 0.13) ** 2, 0.0)
-    for _ in range(6):
-        white *= white
-    for _ in range(3):
-        tinted *= tinted
+    a0, a1, a2, a3 = view[0, 0], view[0, 1], view[0, 2], view[0, 3]
+    b0, b1, b2, b3 = view[1, 0], view[1, 1], view[1, 2], view[1, 3]
+    c0, c1, c2, c3 = view[2, 0], view[2, 1], view[2, 2], view[2, 3]
+    fx, fy, cx, cy = camera[0], camera[1], camera[2], camera[3]
     for c in range(3):
-        shine = sheen[0] * white + sheen[1] * tinted * tone[s, c]
-        out[c] = encode(curve, diffuse[s, k, c] + lit * key_color[c] * shine)
+        place[c, 0], place[c, n_points + 1] = points[s, 0, c], points[s, n_points - 1, c]
+    for k in range(n_points):
+        x, y, z = points[s, k, 0], points[s, k, 1], points[s, k, 2]
+        place[0, k + 1], place[1, k + 1], place[2, k + 1] = x, y, z
+        w = 1 / max(c0 * x + c1 * y + c2 * z + c3, 0.01)
+        seen[0, k] = (a0 * x + a1 * y + a2 * z + a3) * w * fx + cx
+        seen[1, k] = (b0 * x + b1 * y + b2 * z + b3) * w * fy + cy
+        seen[2, k] = w
+
+
+@kernel(error_model="numpy", forceinline=True)
+def _shine(place, first, viewer, key_direction, out):
+    """White and coloured highlight of a hair's points from `first` on (Marschner et al. 2003, simplified)."""
+    ex, ey, ez = viewer[0], viewer[1], viewer[2]
+    kx, ky, kz = key_direction[0], key_direction[1], key_direction[2]
+    for k in range(first, out.shape[1]):
+        tx, ty, tz = place[0, k + 2] - place[0, k], place[1, k + 2] - place[1, k], place[2, k + 2] - place[2, k]
+        size = np.sqrt(tx * tx + ty * ty + tz * tz) + 1e-12
+        vx, vy, vz = ex - place[0, k + 1], ey - place[1, k + 1], ez - place[2, k + 1]
+        distance = np.sqrt(vx * vx + vy * vy + vz * vz)
+        hx, hy, hz = vx / distance + kx, vy / distance + ky, vz / distance + kz
+        half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
+        along = (tx * hx + ty * hy + tz * hz) / (size * half)
+        # The scales of a hair tilt its first highlight to the root and the one through the hair to the tip.
+        white, tinted = max(1 - (along + 0.08) ** 2, 0.0), max(1 - (along - 0.13) ** 2, 0.0)
+        for _ in range(6):
+            white *= white
+        for _ in range(3):
+            tinted *= tinted
+        out[0, k], out[1, k] = white, tinted
 
 
 @kernel(error_model="numpy", forceinline=True)
@@ -115,6 +127,15 @@ def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb
                 own = color0[c] + f * (color1[c] - color0[c])
                 rgb[row, col, c] = (fade * own + (1 - fade) * covered * rgb[row, col, c]) / new
             alpha[row, col] = new
+
+
+@kernel(error_model="numpy")
+def turn_clockwise(xy, faces, out):
+    """Whether triangles [F, 3] of points xy [V, 2] turn clockwise where v points down, into `out` [F] bool."""
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ux, uy, vx, vy = xy[b, 0] - xy[a, 0], xy[b, 1] - xy[a, 1], xy[c, 0] - xy[a, 0], xy[c, 1] - xy[a, 1]
+        out[f] = ux * vy - uy * vx < 0
 
 
 @kernel(error_model="numpy")

@@ -15,7 +15,7 @@ from headforge.geometry.meshes import similarity_alignment
 from headforge.render.mesh import nearest_faces
 from headforge.synth.rich.backgrounds import draw_background
 from headforge.synth.rich.bust import bust_topology, bust_vertices
-from headforge.synth.rich.draw import average_down, draw_hairs, draw_lenses
+from headforge.synth.rich.draw import average_down, draw_hairs, draw_lenses, turn_clockwise
 from headforge.synth.rich.reflect import GAMMA, tone_curve
 from headforge.synth.rich.subject import RichSubject, surface_kinds, vertex_normals_into
 from headforge.synth.rich.surface import N_LID_POINTS, shade_surfaces
@@ -116,9 +116,9 @@ def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[
 
 def _facing(xy: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Ids of the triangles whose outer side the camera sees: in pictures, whose v points down, they turn clockwise."""
-    a, b, c = xy[faces[:, 0]], xy[faces[:, 1]], xy[faces[:, 2]]
-    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    return np.flatnonzero(turn < 0)
+    turns = np.empty(len(faces), np.bool_)
+    turn_clockwise(xy, faces, turns)
+    return np.flatnonzero(turns)
 
 
 def _shade(

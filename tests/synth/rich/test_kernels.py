@@ -236,3 +236,9 @@ def test_surroundings_turn_with_the_camera() -> None:
     wrapped = np.concatenate([panorama[:, -4:], panorama, panorama[:, :4]], 1)
     wanted = twins.bilinear(wrapped, row.ravel(), column.ravel() + 4).reshape(48, 48, 3)
     assert np.abs(found - wanted).max() < 0.01
+
+
+def test_triangles_that_turn_clockwise_where_v_points_down() -> None:
+    xy = np.array([[0, 0], [4, 0], [0, 3], [4, 3]], np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 1], [3, 1, 2], [0, 0, 1]])
+    assert view._facing(xy, faces).tolist() == [1, 2]
