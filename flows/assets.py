@@ -63,6 +63,7 @@ def listed(start: Path) -> list[Listed]:
     return entries + [Listed("", asset.sha256, asset) for asset in stored_assets(store) if asset.sha256 not in known]
 
 
-def stored(store: Store, sha256: str) -> Asset | None:
-    """The asset with this source, of whatever kind, if the store has it whole."""
-    return next((found for kind in KINDS.values() if (found := find_asset(store, kind, sha256)) is not None), None)
+def stored(store: Store, sha256: str, *, rehash: bool = False) -> Asset | None:
+    """The asset with this source, of whatever kind, if the store has it whole; with `rehash` every byte is checked."""
+    found = (find_asset(store, kind, sha256, rehash=rehash) for kind in KINDS.values())
+    return next((asset for asset in found if asset is not None), None)

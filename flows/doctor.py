@@ -38,6 +38,7 @@ def examine(start: Path, *, schedule: bool) -> Iterator[Finding]:
     yield from _processor()
     if root is not None:
         yield from _dataset_space(root)
+        yield from _assets(root)
     yield from _server(schedule=schedule)
 
 
@@ -90,6 +91,18 @@ def _dataset_space(root: Path) -> Iterator[Finding]:
         yield Finding("dataset's space", BAD, f"{found}, {free / 1e9:.2f} GB are free", fix)
     else:
         yield Finding("dataset's space", OK, f"{found}, {free / 1e9:.1f} GB are free")
+
+
+def _assets(root: Path) -> Iterator[Finding]:
+    from flows.asset_checks import asset_findings, card_findings, visible_cards  # torch comes with it
+    from flows.params import load_settings
+
+    try:
+        settings = load_settings(root)
+    except HeadforgeError:  # said above
+        return
+    yield from asset_findings(settings)
+    yield from card_findings(settings, root, visible_cards())
 
 
 def _server(*, schedule: bool) -> Iterator[Finding]:

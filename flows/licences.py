@@ -37,15 +37,17 @@ def licences_of(output: Path | None, start: Path) -> Verdict:
         named = load_settings(root).assets.values()
         assets = [asset for sha256 in named if (asset := stored(Store(store_root()), sha256)) is not None]
         own = [ledger_entry(licence) for asset in assets for licence in asset.licences]
-        return verdict([*own, *(item for stage in STAGES for item in _of_stage(root, stage, root / stage.output))])
+        made = [item for stage in STAGES for item in _of_stage(root, stage)]
+        return verdict([*own, *made, *_of_portraits(root)])
     if not output.exists():
         raise InputError(output, f"there is no '{output}'.", "name a file or folder that a stage made.")
     placed = _stage_of(output.resolve())
-    if placed is not None:
-        root, stage = placed
-        found = [item for before in _upstream(root, stage) for item in _of_stage(root, before, root / before.output)]
-        return verdict([*found, *_of_stage(root, stage, output.resolve())])
-    return verdict(list(_of_folder(output)))
+    if placed is None:
+        return verdict(list(_of_folder(output)))
+    root, stage = placed
+    found = [item for before in [*_upstream(root, stage), stage] for item in _of_stage(root, before)]
+    shows_portraits = _shows_portraits(root, stage, output.resolve())
+    return verdict([*found, *(_of_portraits(root) if shows_portraits else ())])
 
 
 def _stage_of(output: Path) -> tuple[Path, Stage] | None:
@@ -64,18 +66,29 @@ def _upstream(root: Path, stage: Stage) -> list[Stage]:
     return [other for other in STAGES if other != stage and any(path.is_relative_to(other.output) for path in inputs)]
 
 
-def _of_stage(root: Path, stage: Stage, output: Path) -> Iterator[Carried]:
-    """What a stage itself brings in: its description, assets in its recipes, portraits."""
+def _of_stage(root: Path, stage: Stage) -> Iterator[Carried]:
+    """What a stage itself brings in: what its dataset says, assets in its recipes."""
     if stage.name == "synthesize" and (root / stage.output / "dataset.json").is_file():
         yield from _of_folder(root / stage.output)
     yield from _of_recipes(root, stage)
-    portraits = load_settings(root).portraits
+
+
+def _shows_portraits(root: Path, stage: Stage, output: Path) -> bool:
+    """Whether an output of a stage holds something made from a photo: all of it, or its folder of one portrait."""
     inside = output.relative_to(root / stage.output).parts
-    shows = {"track": not inside or inside[0] == "portraits", "fit": not inside or inside[0] in portraits}
-    if (root / stage.output).is_dir() and shows.get(stage.name, False) and portraits:
+    if stage.name in ("synthesize", "train"):
+        return False
+    if stage.name == "track":
+        return not inside or inside[0] == "portraits"
+    return stage.name != "fit" or not inside or inside[0] in load_settings(root).portraits
+
+
+def _of_portraits(root: Path) -> Iterator[Carried]:
+    portraits = load_settings(root).portraits
+    if portraits:
         yield ledger_entry(PHOTO_TRACKER)
-        for picture in portraits.values():
-            yield ledger_entry(ASTRONAUT if picture in BUILTIN_PORTRAITS else PHOTO)
+    for picture in portraits.values():
+        yield ledger_entry(ASTRONAUT if picture in BUILTIN_PORTRAITS else PHOTO)
 
 
 def _of_recipes(root: Path, stage: Stage) -> Iterator[Carried]:

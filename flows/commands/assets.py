@@ -132,6 +132,6 @@ def _print_verdict(found: Verdict) -> None:
     for item in found.carried:
         print(f"  {item.source}: {item.licence.title}")
         print(f"    publish: {item.licence.publish}; sell: {item.licence.sell}; {item.licence.terms}")
-        print(f"    {item.licence.source}")
+        print(f"    {item.licence.url}")
     if not found.carried:
         print("  nothing is known of what it was made with.")

@@ -19,7 +19,8 @@ def add_parser(commands: Commands) -> None:
     """Add `doctor`."""
     parser = add_command(
         commands, "doctor", "look at everything a run rests on",
-        "Look at versions, disk, clock, git, DVC, processor and Prefect, and say how to mend what is wrong.\n"
+        "Look at versions, disk, clock, git, DVC, processor, weights of other projects, graphics cards and Prefect,\n"
+        "and say how to mend what is wrong.\n"
         "Exit code 0: all is well; 1: it works, with limits; 2: something does not work.",
     )  # fmt: skip
     parser.add_argument("--schedule", action="store_true", help="wait for a scheduled run that really fires, too")

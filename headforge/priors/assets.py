@@ -99,9 +99,12 @@ def add_asset(store: Store, kind: Kind, paths: Sequence[Path], options: Options 
     return read_asset(found.path, is_new=not found.hit)
 
 
-def find_asset(store: Store, kind: Kind, sha256: str) -> Asset | None:
-    """The asset with this source if it is in the store, whole; None if it has to be added."""
-    found = store.get(asset_recipe(kind, sha256))
+def find_asset(store: Store, kind: Kind, sha256: str, *, rehash: bool = False) -> Asset | None:
+    """The asset with this source if it is in the store, whole; None if it has to be added.
+
+    Files whose size or time differ from the manifest are hashed first, with `rehash` all of them.
+    """
+    found = store.get(asset_recipe(kind, sha256), rehash=rehash)
     return None if found is None else read_asset(found.path)
 
 

@@ -45,7 +45,7 @@ def _convert(sources: Sources, folder: Path, options: Options) -> dict[str, Any]
 DLIB = Kind(
     name="dlib",
     title="dlib's 68 landmarks and 128-d identity embedding",
-    gives=f"{LANDMARKS_FILE} and {EMBEDDING_FILE}, or a folder with both",
+    gives=f"{LANDMARKS_FILE} and {EMBEDDING_FILE}, or their folder",
     licences=("dlib-models", "ibug-300w"),
     version=1,
     find=_find,

@@ -21,7 +21,7 @@ class Licence:
     """Whether it may be used for profit; the same answers."""
     terms: str
     """The conditions, or the reason of a no."""
-    source: str
+    url: str
     """Where the text is."""
 
 
