@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from headforge.priors.licences import Verdict
 
 KINDS = {
+    "flame": "FLAME's files or a folder of them: model (.pkl), landmarks (.npy); masks, eyelids and template if there",
+    "ict": "its folder FaceXModel",
+    "spherehead": "the official checkpoint, such as spherehead-ckpt-025000.pkl",
+    "panohead": "the official checkpoint, such as easy-khair-180-gpc0.8-trans10-025000.pkl",
     "sd15": "a diffusers folder (unet/, vae/, scheduler/) or the original single file (.safetensors, .ckpt)",
     "animatediff": "mm_sd_v15_v2.ckpt, or a diffusers folder of a motion adapter (config.json, weights)",
     "vae": "a diffusers folder (config.json, weights) or vae-ft-mse-840000-ema-pruned (.safetensors, .ckpt)",
@@ -36,6 +40,8 @@ KIND and PATH:
 """
 ADD_EXAMPLES = """examples:
   headforge assets add sd15 v1-5-pruned-emaonly.safetensors
+  headforge assets add flame generic_model.pkl landmark_embedding.npy FLAME_masks.pkl
+  headforge assets add spherehead spherehead-ckpt-025000.pkl
   headforge assets add lpips-alex alexnet-owt-7be5be79.pth alex.pth
   headforge assets add vae ~/models/sd-vae-ft-mse --name portrait-vae
 

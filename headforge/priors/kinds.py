@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from headforge.priors.animatediff import ANIMATEDIFF
 from headforge.priors.assets import Kind
 from headforge.priors.dlib_files import DLIB
+from headforge.priors.head_gans import PANOHEAD, SPHEREHEAD
+from headforge.priors.head_models import FLAME, ICT
 from headforge.priors.lpips import LPIPS_ALEX, LPIPS_VGG
 from headforge.priors.mediapipe_task import MEDIAPIPE
 from headforge.priors.stable_diffusion import SD15, VAE_FT_MSE
 
 KINDS: Mapping[str, Kind] = {
+    "flame": FLAME,
+    "ict": ICT,
+    "spherehead": SPHEREHEAD,
+    "panohead": PANOHEAD,
     "sd15": SD15,
     "animatediff": ANIMATEDIFF,
     "vae": VAE_FT_MSE,

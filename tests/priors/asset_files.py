@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,8 +12,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from headforge.flame.builtin import builtin_head
+from headforge.flame.ict_layout import IctLayout
 from headforge.priors.lpips import linear_shapes, trunk_shapes
+from tests.flame.foreign import N_EXPR, N_SHAPE, chumpy_pickle, flame_arrays, write_flame, write_ict
 from tests.priors.diffusion_files import motion_tensors, single_tensors
+from tests.priors.gan.nets import small_facts, small_gan, write_checkpoint
 
 
 class Opener:
@@ -55,14 +61,53 @@ def mediapipe(folder: Path) -> list[Path]:
     return [folder / "face_landmarker.task"]
 
 
+def flame(folder: Path) -> list[Path]:
+    """As FLAME's, with the builtin head's topology and 300 identity components, most of them empty."""
+    files = write_flame(folder)
+    arrays = flame_arrays(builtin_head())
+    shown = torch.from_numpy(arrays["shapedirs"]).float()
+    padded = torch.zeros(*shown.shape[:2], FLAME_IDENTITIES + N_EXPR)
+    padded[..., :N_SHAPE], padded[..., -N_EXPR:] = shown[..., :N_SHAPE], shown[..., -N_EXPR:]
+    files.model.write_bytes(chumpy_pickle({**arrays, "shapedirs": padded.numpy()}))
+    given = [files.model, files.landmarks, files.masks, files.template, files.left_eyelid, files.right_eyelid]
+    return [path for path in given if path is not None]
+
+
+def gan(kind: str, folder: Path) -> list[Path]:
+    path = folder / f"{kind}-025000.pkl"
+    write_checkpoint(path, small_gan(kind), small_facts(kind))
+    return [path]
+
+
+def ict(folder: Path) -> list[Path]:
+    return [write_ict(folder / "FaceXModel").folder]
+
+
+@functools.cache
+def ict_layout() -> IctLayout:
+    """Of the folder that `ict` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write_ict(Path(folder) / "FaceXModel").layout
+
+
+FLAME_IDENTITIES = 300
 WHOLE: Mapping[str, Callable[[Path], list[Path]]] = {
+    "flame": flame,
+    "ict": ict,
+    "spherehead": lambda folder: gan("spherehead", folder),
+    "panohead": lambda folder: gan("panohead", folder),
     "sd15": sd15,
     "animatediff": animatediff,
     "vae": vae,
     "lpips-alex": lpips_alex,
     "mediapipe": mediapipe,
 }
-"""Writes the files of a kind into a folder; the first one is what `spoil` changes."""
+"""Writes the files of a kind into a folder and returns what a person would name."""
+
+
+def spoilt_file(paths: list[Path]) -> Path:
+    """The file that the tests put something else in place of."""
+    return paths[0] / "generic_neutral_mesh.obj" if paths[0].is_dir() else paths[0]
 
 
 def spoil(path: Path, how: str, victim: Path) -> str:
@@ -86,7 +131,7 @@ def spoil(path: Path, how: str, victim: Path) -> str:
         return "is empty"
     if how == "gone":
         path.unlink()
-        return "there is no"
+        return ""
     if how == "wrong file":
         torch.save({"something.else": torch.zeros(3)}, path)
         return str(path)

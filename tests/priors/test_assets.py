@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from headforge.errors import ConfigError, HeadforgeError, InputError
+from headforge.flame.files import head_digest
+from headforge.flame.flame_files import sort_flame_files
+from headforge.flame.ict import read_ict
+from headforge.flame.official import read_flame
+from headforge.priors import head_models
 from headforge.priors.assets import Options, add_asset, find_asset, resolve_asset, source_digest, stored_assets
+from headforge.priors.gan.checkout import MARKS
+from headforge.priors.gan.convert import load_gan
+from headforge.priors.head_models import load_head_asset
 from headforge.priors.kinds import KINDS
 from headforge.priors.licences import LEDGER
 from headforge.priors.tensor_files import read_tensors
 from headforge.store.files import sha256_file
 from headforge.store.objects import Store
-from tests.priors.asset_files import SPOILT, WHOLE, spoil
+from tests.priors.asset_files import SPOILT, WHOLE, ict_layout, spoil, spoilt_file
+from tests.priors.gan.nets import small_gan
 
 
 @pytest.fixture
@@ -24,17 +37,41 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+Whole = Callable[[str], list[Path]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Path]]]:
+    """Whole files by kind: the folder they are in, and what a person would name."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in WHOLE}
+    return {kind: (folder, WHOLE[kind](folder)) for kind, folder in folders.items()}
+
+
+@pytest.fixture
+def whole(made: dict[str, tuple[Path, list[Path]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Whole:
+    """Copies of them for one test. The small ICT-FaceKit has a layout of its own."""
+    monkeypatch.setattr(head_models, "read_ict", lambda folder: read_ict(folder, ict_layout()))
+
+    def copied(kind: str) -> list[Path]:
+        folder, paths = made[kind]
+        here = Path(shutil.copytree(folder, tmp_path / kind))
+        return [here / path.relative_to(folder) for path in paths]
+
+    return copied
+
+
 @pytest.mark.parametrize("kind", WHOLE)
-def test_whole_files_are_kept_and_found_again(tmp_path: Path, store: Store, kind: str) -> None:
-    paths = WHOLE[kind](tmp_path)
+def test_whole_files_are_kept_and_found_again(tmp_path: Path, store: Store, whole: Whole, kind: str) -> None:
+    paths = whole(kind)
     asset = add_asset(store, KINDS[kind], paths)
     assert asset.is_new and asset.kind == kind and set(asset.licences) <= set(LEDGER)
     digests = {role: str(source["sha256"]) for role, source in asset.sources.items()}
-    assert asset.sha256 == source_digest(digests) and sorted(digests.values()) == sorted(map(sha256_file, paths))
+    files = [path for given in paths for path in (given.iterdir() if given.is_dir() else [given])]
+    assert asset.sha256 == source_digest(digests) and sorted(digests.values()) == sorted(map(sha256_file, files))
     described = json.loads((asset.folder / "asset.json").read_text())
     assert str(tmp_path) not in json.dumps(described), "no path of this machine is kept"
-    moved = [path.rename(tmp_path / f"moved-{path.name}") for path in paths]
-    again = add_asset(store, KINDS[kind], moved)
+    moved = paths[0].parent.rename(tmp_path / "moved")
+    again = add_asset(store, KINDS[kind], [moved / path.name for path in paths])
     assert not again.is_new and again.folder == asset.folder
     assert [one.sha256 for one in stored_assets(store)] == [asset.sha256]
     assert not list(asset.folder.rglob("*.pkl")), "nothing that could be unpickled is kept"
@@ -42,16 +79,51 @@ def test_whole_files_are_kept_and_found_again(tmp_path: Path, store: Store, kind
 
 @pytest.mark.parametrize("how", SPOILT)
 @pytest.mark.parametrize("kind", WHOLE)
-def test_anything_else_is_refused_with_one_message(tmp_path: Path, store: Store, kind: str, how: str) -> None:
-    paths = WHOLE[kind](tmp_path)
-    if how == "gone" and len(paths) > 1:
-        paths.reverse()
-    said = spoil(paths[0], how, tmp_path / "victim")
+def test_anything_else_is_refused_with_one_message(
+    tmp_path: Path, store: Store, whole: Whole, kind: str, how: str
+) -> None:
+    paths = whole(kind)
+    said = spoil(spoilt_file(paths), how, tmp_path / "victim")
     with pytest.raises(InputError) as raised:
         add_asset(store, KINDS[kind], paths)
     assert said in raised.value.message and raised.value.help
     assert not (tmp_path / "victim").exists(), "something in the file was run"
     assert not store.object_paths()
+
+
+def test_head_models_come_back_as_their_readers_give_them(store: Store, whole: Whole) -> None:
+    flame, ict = whole("flame"), whole("ict")
+    wanted = {"flame": read_flame(sort_flame_files(flame)), "ict": read_ict(ict[0], ict_layout())}
+    for kind, paths in (("flame", flame), ("ict", ict)):
+        asset = add_asset(store, KINDS[kind], paths)
+        found = load_head_asset(asset)
+        assert head_digest(found) == head_digest(wanted[kind])
+        assert asset.facts["model_id"] == found.model_id == wanted[kind].model_id
+
+
+@pytest.mark.parametrize("kind", ["spherehead", "panohead"])
+def test_generators_come_back_with_every_weight(store: Store, whole: Whole, kind: str) -> None:
+    asset = add_asset(store, KINDS[kind], whole(kind))
+    found = load_gan(load_file(asset.folder / "weights.safetensors"), asset.facts)
+    wanted = small_gan(kind).state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.state_dict().items())
+    assert asset.licences == (kind,) and asset.facts["runs_official_code"] is False
+
+
+def test_the_code_of_a_checkout_is_part_of_the_asset(tmp_path: Path, store: Store, whole: Whole) -> None:
+    paths, repo = whole("spherehead"), tmp_path / "SphereHead"
+    for name in (*MARKS, "torch_utils/ops/bias_act.cu", "training/.git/x.txt", "out/picture.py"):
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(f"raise RuntimeError('{name} was run')\n")
+    plain = add_asset(store, KINDS["spherehead"], paths)
+    official = add_asset(store, KINDS["spherehead"], paths, Options(repo=repo))
+    assert official.sha256 != plain.sha256 and official.facts["runs_official_code"] is True
+    kept = official.folder / "checkout"
+    names = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
+    assert names == {*MARKS, "torch_utils/ops/bias_act.cu"}
+    (repo / MARKS[0]).unlink()
+    with pytest.raises(InputError, match="is no checkout"):
+        add_asset(store, KINDS["spherehead"], paths, Options(repo=repo))
 
 
 def test_files_that_were_damaged_in_the_store_are_made_again(tmp_path: Path, store: Store) -> None:
@@ -93,8 +165,6 @@ def test_too_many_paths_and_none_that_exists(tmp_path: Path, store: Store, kind:
 
 
 def test_bundles_of_mediapipe_are_looked_into(tmp_path: Path, store: Store) -> None:
-    import zipfile
-
     path = tmp_path / "pose.task"
     with zipfile.ZipFile(path, "w") as bundle:
         bundle.writestr("pose_detector.tflite", b"\x1c\x00\x00\x00TFL3")
