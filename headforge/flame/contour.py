@@ -68,8 +68,9 @@ def _far_side(
     share = np.linspace(0, 1, CHIN + 1)[:-1]
     seen = chin @ turn
     swing = np.arctan2(seen[1], seen[0]) - np.arctan2(chin[1], chin[0])
-    # The chin turns with the head: the rays beside it do too, the ones to the cheek hardly.
-    angles = angles + swing * share**3
+    # The chin turns with the head and the rays beside it do too, the one to the ear doesn't (measured with dlib on
+    # renderings of ICT-FaceKit's model: at 30 degrees 0.0, 0.2, 0.3, 0.5, 0.5, 0.6, 0.6, 0.9 of the chin's turn).
+    angles = angles + swing * share
     edges = np.unique(np.sort(local[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
     hit, along = outline_points(vertices, edges, yaw_deg, centre, angles)
     outline = vertices[edges[hit, 0]] + along[:, None] * (vertices[edges[hit, 1]] - vertices[edges[hit, 0]])
