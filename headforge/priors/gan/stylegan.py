@@ -9,12 +9,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from headforge.priors.gan.layers import (
-    ACTIVATION_GAIN,
-    LEAK,
     FullyConnected,
+    activate,
     modulated_conv,
     smoothing_filter,
     upsample,
@@ -100,8 +98,7 @@ class SynthesisLayer(nn.Module):
         x = modulated_conv(x, self.weight, self.affine(w), up=self.up)
         if noise:
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        x = functional.leaky_relu(x + self.bias[:, None, None].to(x.dtype), LEAK) * ACTIVATION_GAIN
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        return activate(x, self.bias, self.clamp)
 
 
 class ToRgb(nn.Module):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from headforge.priors.gan.layers import (
     FullyConnected,
+    activate,
     convolve,
     modulated_conv,
     smooth,
@@ -85,3 +86,15 @@ def test_fully_connected_scales_weights_and_bias() -> None:
     raw = x @ (layer.weight * 0.01 / 3).T + 2.0 * 0.01
     expected = torch.where(raw > 0, raw, 0.2 * raw) * 2**0.5
     assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("clamp", [None, 0.5])
+def test_activation_in_place_is_the_one_with_gradients(clamp: float | None) -> None:
+    torch.manual_seed(0)
+    x, bias = torch.randn(2, 3, 4, 4), torch.randn(3)
+    recorded = activate(x.clone().requires_grad_(), bias, clamp)
+    with torch.no_grad():
+        assert torch.allclose(activate(x.clone(), bias, clamp), recorded)
+    raw = x + bias[:, None, None]
+    expected = torch.where(raw > 0, raw, 0.2 * raw) * 2**0.5
+    assert torch.allclose(recorded, expected if clamp is None else expected.clamp(-clamp, clamp))
