@@ -27,7 +27,7 @@ from flows.commands.command import Command, Parser
 from flows.driver import Request, Summary, print_summary, run_request
 from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
 from flows.stages import STAGES
-from headforge.errors import HeadforgeError
+from headforge.errors import ConfigError, HeadforgeError
 
 INTERRUPTED = "interrupted; what is finished stays finished.\nhelp: run the same command again to go on."
 
@@ -38,6 +38,7 @@ Every stage is also a DVC stage: 'dvc repro' does what 'headforge run' does."""
 EXAMPLES = """examples:
   headforge run                                      bring everything up to date
   headforge run --portrait me.jpg --portrait you.jpg make avatars of these photos
+  headforge track --video talk.mp4                   track the person in a video
   headforge run --preset tiny                        a chain of a minute or two
   headforge run -S train.n_images_seen=32000         change a value of params.yaml, then run what depends on it
   headforge synthesize -S synthesize.n_subjects=480  one stage
@@ -88,10 +89,14 @@ def _run(wanted: argparse.Namespace) -> Summary:
     if wanted.command in COMMANDS:
         return COMMANDS[wanted.command].run(wanted)
     stages = {} if wanted.command == "run" else {"stages": (wanted.command,)}
-    portraits = tuple(getattr(wanted, "portrait", None) or ())
-    return run_request(
-        Request(**stages, preset=wanted.preset, assignments=tuple(wanted.set), portraits=portraits), Path.cwd()
-    )
+    portraits, videos = (tuple(getattr(wanted, name, None) or ()) for name in ("portrait", "video"))
+    face = getattr(wanted, "face", None)
+    if face is not None and not (portraits or videos):
+        raise ConfigError("--face", face, "--face picks a face of a photo or video, and none was given.",
+                          "give one with --portrait or --video.")  # fmt: skip
+    request = Request(**stages, preset=wanted.preset, assignments=tuple(wanted.set), portraits=portraits,
+                      videos=videos, face=face)  # fmt: skip
+    return run_request(request, Path.cwd())
 
 
 def _parser() -> Parser:
@@ -100,15 +105,28 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     run = commands.add_parser("run", help="the whole chain", description="Bring every stage up to date.",
                               epilog=EXAMPLES, formatter_class=formatter)  # fmt: skip
-    run.add_argument("--portrait", action="append", type=Path, metavar="PHOTO",
-                     help="make an avatar of this photo, not of the portraits in params.yaml; repeatable")  # fmt: skip
+    _add_inputs(run)
     _add_settings(run)
     for stage in STAGES:
         text = f"{stage.purpose[0].upper()}{stage.purpose[1:]}: {stage.output.as_posix()}."
-        _add_settings(commands.add_parser(stage.name, help=stage.purpose, description=text))
+        stage_parser = commands.add_parser(stage.name, help=stage.purpose, description=text)
+        if stage.name == "track":
+            _add_inputs(stage_parser)
+        _add_settings(stage_parser)
     for command in COMMANDS.values():
         command.add_parser(commands)
     return parser
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--portrait", action="append", type=Path, metavar="PHOTO",
+        help="make an avatar of this photo, not of the portraits in params.yaml; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--video", action="append", type=Path, metavar="FILE",
+                        help="track the person in this video, not those in params.yaml; repeatable")  # fmt: skip
+    parser.add_argument("--face", type=int, metavar="N",
+                        help="which face of the photo or video is meant, 0 being the largest")  # fmt: skip
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,9 @@ class Request:
     preset: str | None = None
     assignments: tuple[str, ...] = ()
     portraits: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    face: int | None = None
+    """Number of the face in each of them; the largest by default."""
 
 
 @dataclass
@@ -96,16 +99,17 @@ def print_summary(summary: Summary) -> None:
 
 
 def _apply(root: Path, request: Request) -> None:
-    if request.preset is None and not request.assignments and not request.portraits:
+    if request.preset is None and not (request.assignments or request.portraits or request.videos):
         return
     from flows.params import change_params  # the settings classes come with it, and torch with them
 
-    portraits = None
-    if request.portraits:
-        from flows.intake import take_portraits  # dlib comes with it
+    portraits = videos = None
+    if request.portraits or request.videos:
+        from flows.intake import take_portraits, take_videos  # dlib comes with it
 
-        portraits = take_portraits(request.portraits)
-    _, changes = change_params(root, request.preset, request.assignments, portraits)
+        portraits = take_portraits(request.portraits, request.face) if request.portraits else None
+        videos = take_videos(request.videos, request.face) if request.videos else None
+    _, changes = change_params(root, request.preset, request.assignments, portraits, videos)
     for change in changes:
         print(f"params.yaml: {change}")
 

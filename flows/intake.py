@@ -1,4 +1,4 @@
-"""Photos on the command line: checked, put into the store, named in params.yaml."""
+"""Photos and videos on the command line: checked, put into the store, named in params.yaml."""
 
 from __future__ import annotations
 
@@ -11,25 +11,56 @@ from headforge.errors import InputError
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.store.images import read_photo
 from headforge.store.objects import Store
+from headforge.store.video import open_video
+from headforge.track.faces import describe_faces
+from headforge.track.observe import DetectedFace
+from tasks.named_inputs import LARGEST_FACE, name_face
+
+PROBED_SIDE_PX = 1280
+"""Whether a video can be read does not depend on this."""
 
 
-def take_portraits(photos: Sequence[Path]) -> dict[str, str]:
+def take_portraits(photos: Sequence[Path], face: int | None = None) -> dict[str, str]:
     """SHA-256 of each photo by name. Raises InputError for a file that is no photo, and if no photo shows a face.
 
-    A photo without a face among others with one is taken: the stage `track` records it as rejected.
+    A photo without a face among others with one is taken: the stage `track` records it as rejected. With `face` every
+    photo must show a face of that number.
     """
     faces = DlibFaces()
-    pictures = [read_photo(path) for path in photos]
-    if not any(faces.detect_landmarks(picture) for picture in pictures):
+    found = [(path, faces.detect_landmarks(read_photo(path))) for path in photos]
+    if not any(seen for _, seen in found):
         names = ", ".join(str(path) for path in photos)
         what = "no face was found in it" if len(photos) == 1 else "no face was found in any of them"
         raise InputError(
             names, f"{names}: {what}.", "use a photo with one upright face that looks roughly at the camera."
         )
+    for path, seen in found:
+        if face is not None and not 0 <= face < len(seen):
+            raise _no_such_face(path, face, seen)
+    return _stored(photos, face)
+
+
+def take_videos(videos: Sequence[Path], face: int | None = None) -> dict[str, str]:
+    """SHA-256 of each video by name. Raises InputError for a file that is no video or holds no frames."""
+    for path in videos:
+        open_video(path, PROBED_SIDE_PX)
+    return _stored(videos, face)
+
+
+def _no_such_face(path: Path, face: int, seen: Sequence[DetectedFace]) -> InputError:
+    faces = f": {describe_faces(seen)}" if seen else ""
+    return InputError(
+        path, f"{path}: face {face} was asked for, {len(seen)} were found{faces}.",
+        f"pick a face from 0 to {len(seen) - 1}." if seen else "leave this photo out.",
+    )  # fmt: skip
+
+
+def _stored(files: Sequence[Path], face: int | None) -> dict[str, str]:
     store = Store(store_root())
     taken: dict[str, str] = {}
-    for path in photos:
-        taken[_new_name(path, taken)] = store.put_blob(path.read_bytes())
+    for path in files:
+        sha256 = store.put_file(path)
+        taken[_new_name(path, taken)] = name_face(sha256, LARGEST_FACE if face is None else face)
     return taken
 
 

@@ -16,11 +16,13 @@ from headforge.metrics.evaluate import VERSION as EVALUATE_VERSION
 from headforge.report.report import VERSION as REPORT_VERSION
 from headforge.synth.synthesize import VERSION as SYNTHESIZE_VERSION
 from headforge.track.track import VERSION as TRACK_VERSION
+from headforge.track.video import VERSION as VIDEO_VERSION
 from tasks.environment import PACKAGES, package_version
 
 CODE_VERSIONS: Mapping[str, int] = {
     "synthesize": SYNTHESIZE_VERSION,
     "track": TRACK_VERSION,
+    "track_video": VIDEO_VERSION,
     "train": TRAIN_VERSION,
     "generate": GENERATE_VERSION,
     "baselines": BASELINES_VERSION,
@@ -39,6 +41,7 @@ def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
             if name != "engine"
         },
         "portraits": dict(settings.portraits),
+        **({"videos": dict(settings.videos)} if settings.videos else {}),
         "code versions": dict(CODE_VERSIONS),
         "packages": {name: package_version(name) for name in PACKAGES},
         "inputs": locked_outputs(root, ("synthesize", "track", "train", "fit", "evaluate")),

@@ -16,11 +16,13 @@ from flows.project import ProjectError
 from flows.receipts import read_receipts
 from headforge.store.files import canonical_json
 from headforge.store.manifest import Manifest
+from tasks.named_inputs import content_of
 
 RECIPES: Mapping[str, tuple[str, str]] = {
     "synthesize": ("synthesize", "headforge/synth/synthesize.py"),
     "track": ("track", "headforge/track/track.py"),
     "track_photo": ("track", "headforge/track/track.py"),
+    "track_video": ("video", "headforge/track/video.py"),
     "train": ("train", "headforge/diffusion/train.py"),
     "generate": ("generate", "headforge/diffusion/generate.py"),
     "generate_portrait": ("generate", "headforge/diffusion/generate.py"),
@@ -74,7 +76,8 @@ class Needs:
     def add(self, state: State) -> None:
         """Take a state in."""
         self.states[canonical_json([_plain(state.sections), dict(state.versions)])] = state
-        self.blobs |= {str(picture) for picture in (state.sections.get("portraits") or {}).values()}
+        for section in ("portraits", "videos"):
+            self.blobs |= {content_of(str(named)) for named in (state.sections.get(section) or {}).values()}
         self.assets |= {str(source) for source in (state.sections.get("assets") or {}).values()}
 
     def includes(self, manifest: Manifest) -> bool:

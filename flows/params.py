@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 from flows.sections import SECTIONS
 from headforge.errors import ConfigError
 from headforge.store.files import write_bytes
+from tasks.named_inputs import NAMED_INPUT
 
 PARAMS_FILE = "params.yaml"
 PORTRAITS = "portraits"
@@ -29,8 +30,10 @@ BUILTIN_PORTRAITS = ("builtin:astronaut",)
 PORTRAITS_HELP = "Photos to make avatars of, by name: a picture's SHA-256 in the store, or builtin:astronaut."
 ASSETS = "assets"
 ASSETS_HELP = "Weights of other projects, by name: the SHA-256 that 'headforge assets add' says."
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+VIDEOS = "videos"
+VIDEOS_HELP = "Videos of a person to track, by name: a video's SHA-256 in the store."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class Settings:
     sections: Mapping[str, Any]
     """One frozen dataclass per section."""
     portraits: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the picture, or builtin:astronaut, by name."""
+    """SHA-256 of the picture, with @N for another face than the largest, or builtin:astronaut; by name."""
     assets: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the source of an asset in the store, by name."""
+    videos: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the film, with @N for another face than the largest; by name."""
 
     def __getitem__(self, section: str) -> Any:
         """The dataclass of one section."""
@@ -72,14 +77,16 @@ def change_params(
     assignments: Sequence[str] = (),
     portraits: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
+    videos: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change]]:
-    """Apply a preset, then `section.key=value` assignments, then portraits in place of those that are there, then
-    assets beside those that are there; write params.yaml if all of it is valid.
+    """Apply a preset, then `section.key=value` assignments, then portraits and videos in place of those that are there,
+    then assets beside those that are there; write params.yaml if all of it is valid.
 
     Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
     the file alone if anything is wrong.
     """
-    settings, changes, text = _changed(root, preset, assignments, portraits, assets)
+    named = {PORTRAITS: portraits, VIDEOS: videos}
+    settings, changes, text = _changed(root, preset, assignments, named, assets)
     if changes:
         write_bytes(root / PARAMS_FILE, text.encode())
     return settings, changes
@@ -87,20 +94,21 @@ def change_params(
 
 def preview_params(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> Settings:
     """The settings that `change_params` would lead to; params.yaml stays as it is."""
-    return _changed(root, preset, assignments)[0]
+    return _changed(root, preset, assignments, {})[0]
 
 
 def validate(document: Mapping[str, Any], source: str) -> Settings:
     """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
     if not isinstance(document, Mapping):
         raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
-    known = (*SECTIONS, PORTRAITS, ASSETS)
+    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS)
     for name in document:
         if name not in known:
             raise _unknown(str(name), "section", known, source)
     sections = {name: _section(name, document.get(name) or {}, source) for name in SECTIONS}
-    portraits, assets = document.get(PORTRAITS) or {}, document.get(ASSETS) or {}
-    return Settings(sections, _portraits(portraits, source), _assets(assets, source))
+    portraits = _named_inputs(document, PORTRAITS, "portrait", "PHOTO", BUILTIN_PORTRAITS, source)
+    videos = _named_inputs(document, VIDEOS, "video", "FILE", (), source)
+    return Settings(sections, portraits, _assets(document.get(ASSETS) or {}, source), videos)
 
 
 def preset_names(root: Path) -> list[str]:
@@ -132,7 +140,8 @@ def render_params() -> str:
             lines += [f"  # {line}" for line in textwrap.wrap(explained.get(item.name, ""), 110)]
             lines.append(f"  {item.name}: {_shown(_default(item))}")
     lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}"]
-    lines += ["", f"# {ASSETS_HELP}", f"{ASSETS}: {{}}", ""]
+    lines += ["", f"# {ASSETS_HELP}", f"{ASSETS}: {{}}"]
+    lines += ["", f"# {VIDEOS_HELP}", f"{VIDEOS}: {{}}", ""]
     return "\n".join(lines)
 
 
@@ -140,7 +149,7 @@ def _changed(
     root: Path,
     preset: str | None,
     assignments: Sequence[str],
-    portraits: Mapping[str, str] | None = None,
+    named: Mapping[str, Mapping[str, str] | None],
     assets: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change], str]:
     """Settings, changes and the text of the file that they make."""
@@ -151,9 +160,10 @@ def _changed(
     for text in assignments:
         section, values = _parse_assignment(text)
         changes += _assign(document, section, values, text)
-    if portraits is not None and dict(document.get(PORTRAITS) or {}) != dict(portraits):
-        changes.append(Change(PORTRAITS, dict(document.get(PORTRAITS) or {}), dict(portraits)))
-        document[PORTRAITS] = dict(portraits)
+    for section, inputs in named.items():
+        if inputs is not None and dict(document.get(section) or {}) != dict(inputs):
+            changes.append(Change(section, dict(document.get(section) or {}), dict(inputs)))
+            document[section] = dict(inputs)
     if assets:
         before = dict(document.get(ASSETS) or {})
         changes += [Change(f"{ASSETS}.{k}", before.get(k), v) for k, v in assets.items() if before.get(k) != v]
@@ -202,26 +212,34 @@ def _checked(key: str, field_type: Any, value: Any) -> Any:
         ) from None  # fmt: skip
 
 
-def _portraits(values: Any, source: str) -> dict[str, str]:
-    help = "use 'headforge run --portrait PHOTO', which stores the picture."
-    return _named_digests(PORTRAITS, values, source, BUILTIN_PORTRAITS, help)
+def _named_inputs(
+    document: Mapping[str, Any], section: str, kind: str, option: str, builtin: tuple[str, ...], source: str
+) -> dict[str, str]:
+    values = document.get(section) or {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(section, values, f"{section} in {source} is {_shown(values)}, not names and files.",
+                          f"write one 'name: sha256' per line, or use --{kind} {option}.")  # fmt: skip
+    for name, value in values.items():
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"{section}.{name}", name, f"'{name}' can't be the name of a {kind}.",
+                              "use a small letter, then small letters, digits, - and _.")  # fmt: skip
+        if value not in builtin and not NAMED_INPUT.fullmatch(str(value)):
+            raise ConfigError(f"{section}.{name}", value, f"{section}.{name} is {_shown(value)}, no SHA-256.",
+                              f"use 'headforge run --{kind} {option}', which stores the file.")  # fmt: skip
+    return {str(name): str(value) for name, value in values.items()}
 
 
 def _assets(values: Any, source: str) -> dict[str, str]:
-    return _named_digests(ASSETS, values, source, (), "use 'headforge assets add KIND PATH --name NAME'.")
-
-
-def _named_digests(section: str, values: Any, source: str, others: Sequence[str], help: str) -> dict[str, str]:
-    """A section of names and SHA-256s, or one of `others`."""
+    help = "use 'headforge assets add KIND PATH --name NAME'."
     if not isinstance(values, Mapping):
-        message = f"{section} in {source} is {_shown(values)}, not names and SHA-256s."
-        raise ConfigError(section, values, message, f"write one 'name: sha256' per line, or {help}")
+        message = f"{ASSETS} in {source} is {_shown(values)}, not names and SHA-256s."
+        raise ConfigError(ASSETS, values, message, f"write one 'name: sha256' per line, or {help}")
     for name, digest in values.items():
         if not _NAME.fullmatch(str(name)):
-            raise ConfigError(f"{section}.{name}", name, f"'{name}' can't be a name in {section}.",
+            raise ConfigError(f"{ASSETS}.{name}", name, f"'{name}' can't be the name of an asset.",
                               "use a small letter, then small letters, digits, - and _.")  # fmt: skip
-        if digest not in others and not _SHA256.fullmatch(str(digest)):
-            raise ConfigError(f"{section}.{name}", digest, f"{section}.{name} is {_shown(digest)}, no SHA-256.", help)
+        if not _SHA256.fullmatch(str(digest)):
+            raise ConfigError(f"{ASSETS}.{name}", digest, f"{ASSETS}.{name} is {_shown(digest)}, no SHA-256.", help)
     return {str(name): str(digest) for name, digest in values.items()}
 
 
@@ -244,7 +262,7 @@ def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
 
 
 def _assign(document: Any, section: str, values: Any, source: str) -> list[Change]:
-    known = (*SECTIONS, PORTRAITS, ASSETS)
+    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS)
     if section not in known:
         raise _unknown(section, "section", known, source)
     fields = [item.name for item in dataclasses.fields(SECTIONS[section])] if section in SECTIONS else list(values)

@@ -37,6 +37,7 @@ from headforge.store.objects import Made, Note, Store
 from headforge.store.publish import clone_or_copy
 from tasks.engine import CrashedError, EngineConfig
 from tasks.items import Item, make_files
+from tasks.named_inputs import content_of
 from tasks.profiles import make_engine
 from tasks.synthesize import item_of, shard_items
 
@@ -44,6 +45,7 @@ CHANGED_OUTS, CHANGED_DEPS, CHANGED_COMMAND = "changed outs", "changed deps", "c
 """What `dvc status` says of a stage."""
 NOT_NEEDED = "put aside; nothing here needs it now, and whatever does makes it again"
 LOST_PHOTO = "put aside; give the photo again with --portrait"
+LOST_VIDEO = "put aside; give the video again with --video"
 
 
 def repair(start: Path) -> list[Finding]:
@@ -193,8 +195,11 @@ def _finally(root: Path, finding: Finding, named: Mapping[str, str], refused: Ma
         return dataclasses.replace(finding, outcome=f"made again by {stage}" if stage else "made again", good=True)
     if stage:
         return dataclasses.replace(finding, outcome=refused.get(stage, f"could not be made again by {stage}"))
-    if finding.place == STORE and finding.key in load_settings(root).portraits.values():
+    settings = load_settings(root)
+    if finding.place == STORE and finding.key in map(content_of, settings.portraits.values()):
         return dataclasses.replace(finding, outcome=LOST_PHOTO)
+    if finding.place == STORE and finding.key in map(content_of, settings.videos.values()):
+        return dataclasses.replace(finding, outcome=LOST_VIDEO)
     return dataclasses.replace(finding, outcome=finding.outcome if "could not" in finding.outcome else NOT_NEEDED,
                                good="could not" not in finding.outcome)  # fmt: skip
 

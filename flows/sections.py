@@ -12,12 +12,14 @@ from headforge.metrics.evaluate import EvaluateConfig
 from headforge.report.config import ReportConfig
 from headforge.synth.synthesize import SynthesizeConfig
 from headforge.track.track import TrackConfig
+from headforge.track.video_config import VideoConfig
 from tasks.engine import EngineConfig
 from tasks.subjects import SubjectsConfig
 
 SECTIONS: Mapping[str, type] = {
     "synthesize": SynthesizeConfig,
     "track": TrackConfig,
+    "video": VideoConfig,
     "train": TrainConfig,
     "generate": GenerateConfig,
     "subjects": SubjectsConfig,

@@ -19,7 +19,7 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage("synthesize", Path("data/synthetic"), "render the synthetic dataset"),
-    Stage("track", Path("data/tracked"), "fit head model and cameras to the dataset and to the portraits"),
+    Stage("track", Path("data/tracked"), "fit head model and cameras to the dataset, portraits and videos"),
     Stage("train", Path("data/models"), "train the controllable diffusion model"),
     Stage("fit", Path("data/avatars"), "fit Gaussian avatars to held-out subjects and to the portraits"),
     Stage("evaluate", Path("data/metrics"), "measure pictures and avatars on what was held out"),

@@ -9,29 +9,34 @@ from flows.runner import run_stage
 from headforge.store.files import write_json
 from headforge.track.track import summarize_tracks
 from tasks.items import rejection
-from tasks.track import portrait_items, shard_items
+from tasks.track import VIDEO_LABEL, portrait_items, shard_items, video_items
 
 if TYPE_CHECKING:
     from flows.stage_run import StageRun
 
 
 def track(run: StageRun) -> None:
-    """Track the dataset and the portraits."""
-    config, portraits = run.settings["track"], run.settings.portraits
+    """Track the dataset, the portraits and the videos."""
+    config, settings = run.settings["track"], run.settings
     dataset = run.data("synthesize")
-    items = portrait_items(config, dataset, portraits, run.store.root)
-    found = run.build([*items, *shard_items(config, dataset)], "shards and portraits")
-    photos, shards = found[: len(items)], found[len(items) :]
-    accepted = run.accepted(photos)
+    portraits = portrait_items(config, dataset, settings.portraits, run.store.root)
+    films = video_items(settings["video"], dataset, settings.videos, run.store.root)
+    items = [*portraits, *films]
+    unit = "shards, portraits and videos" if films else "shards and portraits"
+    found = run.build([*items, *shard_items(config, dataset)], unit)
+    made, shards = found[: len(items)], found[len(items) :]
+    accepted = run.accepted(made)
     with run.published("track") as folder:
         summary = summarize_tracks(config, [shard.path for shard in shards], folder)
-        for item, photo in zip(items, photos, strict=True):
-            if photo in accepted:
-                run.publish(item, photo, folder / "portraits" / item.label)
+        for number, (item, thing) in enumerate(zip(items, made, strict=True)):
+            if thing in accepted:
+                kind = "portraits" if number < len(portraits) else "videos"
+                run.publish(item, thing, folder / kind / item.label.removeprefix(VIDEO_LABEL))
         (folder / "portraits").mkdir(exist_ok=True)
-        write_json(folder / REJECTS_FILE, [dict(reason) for photo in photos if (reason := rejection(photo))])
+        write_json(folder / REJECTS_FILE, [dict(reason) for thing in made if (reason := rejection(thing))])
     run.metrics |= {name: float(value) for name, value in summary.items()}
-    run.figures += sorted(run.data("track").glob("portraits/*/overlay.png"))
+    tracked = run.data("track")
+    run.figures += sorted([*tracked.glob("portraits/*/overlay.png"), *tracked.glob("videos/*/strip.png")])
 
 
 if __name__ == "__main__":

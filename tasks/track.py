@@ -1,11 +1,11 @@
-"""Work of the stage `track`: one item per shard of the dataset and one per portrait."""
+"""Work of the stage `track`: one item per shard of the dataset, per portrait and per video."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from headforge.errors import Rejected
+from headforge.errors import InputError, Rejected
 from headforge.flame.files import load_head
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
@@ -15,9 +15,16 @@ from headforge.store.objects import Recipe
 from headforge.store.shards import Dataset
 from headforge.track.photo import track_photo
 from headforge.track.track import VERSION, TrackConfig, track_shard
+from headforge.track.video import VERSION as VIDEO_VERSION
+from headforge.track.video import track_video
+from headforge.track.video_config import VideoConfig
 from tasks.digests import shard_digests
 from tasks.items import CPU_RUNTIME, Item, write_rejection
-from tasks.portraits import load_picture, picture_digest
+from tasks.named_inputs import LARGEST_FACE, content_of, face_of
+from tasks.portraits import load_picture, picture_digest, stored_file
+
+VIDEO_LABEL = "video "
+"""Before the name of a video, which a portrait may have too."""
 
 
 def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
@@ -50,7 +57,7 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
             recipe=Recipe(
                 "track_photo",
                 VERSION,
-                params_of(config, ("camera", "landmarks", "min_face_views")) | {"name": name},
+                params_of(config, ("camera", "landmarks", "min_face_views")) | {"name": name} | _face_param(picture),
                 {"photo": picture_digest(picture), "head": head_digest},
                 CPU_RUNTIME,
             ),
@@ -58,6 +65,30 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
             args=(config, name, picture, store, head),
         )
         for name, picture in sorted(portraits.items())
+    ]
+
+
+def video_items(config: VideoConfig, dataset: Path, videos: Mapping[str, str], store: Path) -> list[Item]:
+    """One item per video; `videos` holds what params.yaml says of them."""
+    if not videos:
+        return []
+    head = Dataset(dataset).head
+    head_digest = sha256_file(head)
+    return [
+        Item(
+            label=f"{VIDEO_LABEL}{name}",
+            recipe=Recipe(
+                "track_video",
+                VIDEO_VERSION,
+                params_of(config) | {"name": name, "face": face_of(video)},
+                {"video": content_of(video), "head": head_digest},
+                CPU_RUNTIME,
+            ),
+            function=make_video,
+            args=(config, name, video, store, head),
+            part="frame",
+        )
+        for name, video in sorted(videos.items())
     ]
 
 
@@ -73,7 +104,29 @@ def make_portrait(
     """Runs in a worker. A photo without a usable face is recorded as rejected."""
     photo = load_picture(picture, store)
     try:
-        track_photo(config, photo, name, load_head(head), DlibFaces(), folder)
+        track_photo(config, photo, name, load_head(head), DlibFaces(), folder, face_of(picture))
     except Rejected as error:
         progress.item_rejected(name, error.reason)
         write_rejection(folder, name, error.gate, error.reason, error.help)
+
+
+def make_video(
+    config: VideoConfig, name: str, video: str, store: Path, head: Path, folder: Path, progress: Progress
+) -> None:
+    """Runs in a worker. A video that can't be tracked is recorded as rejected."""
+    film = stored_file(content_of(video), store, "video")
+    try:
+        track_video(config, film, name, load_head(head), DlibFaces(), folder, progress, face_of(video))
+    except Rejected as error:
+        progress.item_rejected(name, error.reason)
+        write_rejection(folder, name, error.gate, error.reason, error.help)
+    except InputError as error:  # a file that was a film when it was given holds something that no decoder takes
+        reason = error.message.replace(error.path, name)
+        progress.item_rejected(name, reason)
+        write_rejection(folder, name, "video", reason, error.help)
+
+
+def _face_param(picture: str) -> dict[str, int]:
+    """Nothing for the largest face, so that recipes are those of a time when there was no choice."""
+    face = face_of(picture)
+    return {} if face == LARGEST_FACE else {"face": face}

@@ -34,6 +34,31 @@ class PortraitFolder:
 
 
 @dataclass(frozen=True)
+class VideoFolder:
+    """data/tracked/videos/<name>."""
+
+    name: str
+    path: Path
+    info: Mapping[str, object]
+    """video.json; empty if there is none."""
+
+    @property
+    def overlay(self) -> bytes | None:
+        """The film with the fitted head over it, or None."""
+        path = self.path / "overlay.mp4"
+        return path.read_bytes() if path.is_file() else None
+
+    def picture(self, file: str) -> np.ndarray | None:
+        """One of its pictures as [H, W, 3] uint8, or None."""
+        return read_picture(self.path / file)
+
+    def tracks(self) -> Mapping[tuple[str, int], Track]:
+        """Its frames, the rejected ones too."""
+        path = self.path / "tracks.parquet"
+        return read_tracks(path) if path.is_file() else {}
+
+
+@dataclass(frozen=True)
 class AvatarFolder:
     """data/avatars/<name>."""
 
@@ -69,6 +94,7 @@ class Run:
     avatar_rejects: tuple[Mapping[str, object], ...]
     metrics: MetricSet
     predictions: tuple[Prediction, ...]
+    videos: tuple[VideoFolder, ...] = ()
 
     @property
     def portrait_names(self) -> frozenset[str]:
@@ -108,6 +134,7 @@ def read_run(
         avatar_rejects=_rejects(avatars),
         metrics=read_metrics(metrics),
         predictions=tuple(read_predictions(predictions)) if predictions and predictions.is_file() else (),
+        videos=_videos(tracked),
     )
 
 
@@ -141,6 +168,11 @@ def _read_tracks(tracked: Path | None) -> Mapping[tuple[str, int], Track]:
 def _portraits(tracked: Path | None) -> tuple[PortraitFolder, ...]:
     folders = sorted((tracked / "portraits").glob("*")) if tracked is not None else []
     return tuple(PortraitFolder(f.name, f, read_json(f / "track.json")) for f in folders if f.is_dir())
+
+
+def _videos(tracked: Path | None) -> tuple[VideoFolder, ...]:
+    folders = sorted((tracked / "videos").glob("*")) if tracked is not None else []
+    return tuple(VideoFolder(f.name, f, read_json(f / "video.json")) for f in folders if f.is_dir())
 
 
 def _rejects(folder: Path | None) -> tuple[Mapping[str, object], ...]:

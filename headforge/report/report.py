@@ -18,6 +18,7 @@ from headforge.report.sections.lineage import lineage_section
 from headforge.report.sections.metrics import avatar_tables, headline_cards, metrics_section
 from headforge.report.sections.portrait import hero_pictures, portrait_section
 from headforge.report.sections.tracking import tracking_section
+from headforge.report.sections.videos import videos_section
 from headforge.report.sections.viewer import viewer_section
 from headforge.report.sheets import gallery_sheet, labelled_grid
 from headforge.store.files import write_bytes
@@ -59,6 +60,7 @@ def compose_page(config: ReportConfig, run: Run, lineage: Mapping[str, object]) 
         avatars_section(run, config.n_avatars, config.n_avatar_views, avatar_tables(run.metrics)),
         control_section(run, config.n_control_rows, maps),
         tracking_section(run, config.n_tracking_overlays, config.n_tracking_compared),
+        *((videos_section(run),) if run.videos else ()),
         dataset_section(run, config.n_contact_subjects),
         coverage_section(run),
         metrics_section(run.metrics),
@@ -112,6 +114,8 @@ def _facts(run: Run) -> tuple[str, ...]:
     subjects = run.subject_avatars()
     if subjects:
         facts.append(_counted(len(subjects), "avatar of a held-out person", "avatars of held-out people"))
+    if run.videos:
+        facts.append(_counted(len(run.videos), "video", "videos"))
     if run.portraits:
         facts.append(_counted(len(run.portraits), "portrait", "portraits"))
     return tuple(facts)

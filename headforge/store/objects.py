@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headforge.errors import DataError
+from headforge.errors import DataError, InputError
 from headforge.progress import SILENT, Progress
 from headforge.store.files import DISK_ERRORS, atomic_path, fsync_folder, sha256_file, storage_errors
 from headforge.store.healing import find_bytes, heal, remove
@@ -180,6 +180,18 @@ class Store:
         if not path.is_file() or sha256_file(path) != name:
             with storage_errors(path), atomic_path(path) as temporary:
                 temporary.write_bytes(data)
+            path.chmod(0o444)
+        return name
+
+    def put_file(self, source: Path) -> str:
+        """As `put_blob` for a file of any size."""
+        name = sha256_file(source)
+        path = self._blob_path(name)
+        if not path.is_file() or sha256_file(path) != name:
+            with storage_errors(path), atomic_path(path) as temporary:
+                shutil.copyfile(source, temporary)
+                if sha256_file(temporary) != name:
+                    raise InputError(source, f"{source} changed while it was copied.", "give it when it is complete.")
             path.chmod(0o444)
         return name
 

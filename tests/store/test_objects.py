@@ -330,6 +330,17 @@ def test_blobs_are_found_by_their_hash_until_damaged(store: Store) -> None:
     assert store.blob(name).read_bytes() == b"a portrait"
 
 
+def test_a_file_becomes_the_same_blob_as_its_bytes(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"a film")
+    name = store.put_file(path)
+    assert store.put_blob(b"a film") == name == store.put_file(path)
+    assert store.blob(name).read_bytes() == b"a film" and store.blob(name).stat().st_mode & 0o222 == 0
+    damage(store.blob(name))
+    assert store.put_file(path) == name
+    assert store.blob(name).read_bytes() == b"a film"
+
+
 def test_verify_finds_and_repair_heals_or_puts_aside(store: Store, tmp_path: Path) -> None:
     second = Recipe("track", 1, {}, {}, {})
     healed, lost = store.build(RECIPE, fill), store.build(second, fill)
