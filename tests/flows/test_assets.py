@@ -88,7 +88,7 @@ def test_a_name_that_is_none_ends_with_2(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     code, message, _ = ended(capsys, "add", "mediapipe", str(WHOLE["mediapipe"](tmp_path)[0]), "--name", name)
-    assert code == 2 and f"'{name}' can't be a name in assets" in message
+    assert code == 2 and f"'{name}' can't be the name of an asset" in message
 
 
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
