@@ -136,8 +136,9 @@ def run(place: Place) -> tuple[int, float]:
 
 
 def workers_of(driver: int) -> list[int]:
-    """The worker processes of a driver."""
-    children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+    """The worker processes of a driver, whichever of its threads started them."""
+    lists = [path.read_text() for path in Path(f"/proc/{driver}/task").glob("*/children")]
+    children = " ".join(lists).split()
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
