@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from flows.runner import run_stage
-from tasks.evaluate import evaluate_item
+from tasks.evaluate import evaluate_item, perceptual_asset
 from tasks.generate import PREDICTIONS_FILE, prediction_items
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ def evaluate(run: StageRun) -> None:
         run.settings["generate"], run.settings["train"].image_size, run.data("train"), dataset, tracked
     )
     predictions = [found.path / PREDICTIONS_FILE for found in run.build(items, "sets of pictures")]
-    item = evaluate_item(run.settings["evaluate"], dataset, tracked, predictions, run.data("fit"))
+    config = run.settings["evaluate"]
+    weights = perceptual_asset(config, run.settings.assets, run.store.root)
+    item = evaluate_item(config, dataset, tracked, predictions, run.data("fit"), weights)
     (measured,) = run.build([item], "tables of metrics")
     output = run.data("evaluate")
     with run.published("evaluate") as folder:

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headforge.metrics.evaluate import VERSION, EvaluateConfig, evaluate
+from headforge.metrics.perceptual import BUILTIN, PerceptualDistance
+from headforge.priors.assets import Asset, read_asset
 from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.lpips import load_lpips
 from headforge.progress import Progress
 from headforge.settings import params_of
 from headforge.store.files import sha256_file
 from headforge.store.objects import Recipe
 from headforge.store.tables import read_predictions, write_predictions
+from tasks.assets import named_asset
 from tasks.digests import dataset_digest, folder_digest
 from tasks.items import CPU_RUNTIME, Item
 
 PREDICTIONS_FILE = "predictions.parquet"
 
 
+def perceptual_asset(config: EvaluateConfig, assets: Mapping[str, str], store: Path) -> Asset | None:
+    """The weights that `config.perceptual` needs, by the section `assets` of params.yaml; None if it needs none.
+
+    Raises ConfigError with the command that adds them.
+    """
+    name = config.perceptual
+    return None if name == "none" or name in BUILTIN else named_asset(name, name, assets, store)
+
+
 def evaluate_item(
-    config: EvaluateConfig, dataset: Path, tracked: Path, predictions: Sequence[Path], avatars: Path
+    config: EvaluateConfig,
+    dataset: Path,
+    tracked: Path,
+    predictions: Sequence[Path],
+    avatars: Path,
+    weights: Asset | None = None,
 ) -> Item:
-    """All numbers, from one or more files of predictions."""
+    """All numbers, from one or more files of predictions; `weights` as `perceptual_asset` gives them."""
     inputs = {
         "dataset": dataset_digest(dataset, head=False),
         "tracked": folder_digest(tracked),
         "avatars": folder_digest(avatars),
     } | {f"predictions {number}": sha256_file(path) for number, path in enumerate(predictions)}
+    folder = None
+    if weights is not None:
+        inputs["perceptual"], folder = weights.sha256, weights.folder
     recipe = Recipe("evaluate", VERSION, params_of(config), inputs, CPU_RUNTIME)
-    return Item("metrics", recipe, make_metrics, (config, dataset, tracked, tuple(predictions), avatars))
+    return Item("metrics", recipe, make_metrics, (config, dataset, tracked, tuple(predictions), avatars, folder))
 
 
 def make_metrics(
@@ -37,11 +58,20 @@ def make_metrics(
     tracked: Path,
     predictions: Sequence[Path],
     avatars: Path,
+    weights: Path | None,
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Runs in a worker. Leaves the predictions it measured beside the numbers."""
+    """Runs in a worker. `weights` is the folder of an asset. Leaves the predictions it measured beside the numbers."""
     joined = folder / "details" / "predictions.parquet"
     joined.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(joined, [prediction for part in predictions for prediction in read_predictions(part)])
-    evaluate(config, dataset, tracked, joined, avatars, DlibFaces(), folder)
+    distance = perceptual_distance(config, weights)
+    evaluate(config, dataset, tracked, joined, avatars, DlibFaces(), folder, distance)
+
+
+def perceptual_distance(config: EvaluateConfig, weights: Path | None) -> PerceptualDistance | None:
+    """What `config.perceptual` names; `weights` is the folder of its asset, if it needs one."""
+    if weights is not None:
+        return load_lpips(read_asset(weights))
+    return BUILTIN[config.perceptual]() if config.perceptual in BUILTIN else None

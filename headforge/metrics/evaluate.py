@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ import torch
 from headforge.errors import ConfigError, DataError
 from headforge.metrics.identity import FaceEmbedder, identity_distance
 from headforge.metrics.image import l1, psnr, ssim
+from headforge.metrics.perceptual import BUILTIN, PerceptualDistance, perceptual_protocol
 from headforge.metrics.protocol import Protocol
+from headforge.settings import ADDED
 from headforge.store.files import write_json
 from headforge.store.images import area_resize, read_photo
 from headforge.store.shards import Dataset
@@ -27,6 +29,7 @@ from headforge.types import Prediction
 VERSION = 1
 REGIONS = {"": "none", "foreground_": "truth>0.5"}
 """Prefix of a metric's name to the mask of its protocol."""
+PERCEPTUAL = ("none", *BUILTIN, "lpips-alex", "lpips-vgg")
 SHORT_HAIR = ("bald", "short")
 """Values of the attribute "hair" that `avatar.psnr_db` is a mean over."""
 IDENTITY_PROTOCOL = Protocol(
@@ -41,8 +44,16 @@ class EvaluateConfig:
 
     min_foreground_share: float = 0.01
     """Views whose foreground covers less of the picture have no foreground metrics."""
+    perceptual: str = field(default="none", metadata=ADDED)
+    """A further metric, of perceived difference over the whole picture: "none", "mini" (fixed filters, not comparable
+    with LPIPS), "lpips-alex" or "lpips-vgg" (asset of that name)."""
 
     def __post_init__(self) -> None:
+        if self.perceptual not in PERCEPTUAL:
+            allowed = ", ".join(PERCEPTUAL)
+            raise ConfigError("evaluate.perceptual", self.perceptual,
+                              f"evaluate.perceptual is {self.perceptual!r}, it must be one of {allowed}.",
+                              f"set evaluate.perceptual to one of {allowed}.")  # fmt: skip
         if not 0 < self.min_foreground_share < 1:
             raise ConfigError(
                 "evaluate.min_foreground_share", self.min_foreground_share,
@@ -71,20 +82,24 @@ def evaluate(
     avatars: Path,
     faces: FaceEmbedder | None,
     output: Path,
+    perceptual: PerceptualDistance | None = None,
 ) -> dict[str, object]:
     """Measure a run and write `output`/metrics.json and `output`/details; returns what metrics.json holds.
 
     `predictions` is a table of pictures of held-out views; each folder in `avatars` with a predictions.parquet adds
     its own, each with a frontal.png is compared with the portrait of its name in `tracked`/portraits. Parts that are
     missing give null. "avatar" is about avatars fitted and posed with exact parameters, so that it measures the
-    fitting and not the tracker; "avatar_tracked" is the same with tracked ones. Raises DataError if a picture is of a
+    fitting and not the tracker; "avatar_tracked" is the same with tracked ones. `perceptual` is what
+    `config.perceptual` names. Raises DataError if a picture is of a
     view the dataset doesn't have.
     """
     data = Dataset(dataset)
     pictures = read_predictions(predictions) if predictions.is_file() else []
-    measured = measure_predictions(config, data, pictures, "held-out views, reference shown")
+    measured = measure_predictions(config, data, pictures, "held-out views, reference shown", perceptual)
     of_avatars = [p for path in sorted(avatars.glob("*/predictions.parquet")) for p in read_predictions(path)]
-    measured_avatars = measure_predictions(config, data, of_avatars, "held-out views and expressions of fitted people")
+    measured_avatars = measure_predictions(
+        config, data, of_avatars, "held-out views and expressions of fitted people", perceptual
+    )
     portraits = measure_portraits(tracked, avatars, faces)
     hair = {p.subject_id: "" for p in of_avatars}
     for subject_id in hair:
@@ -104,7 +119,11 @@ def evaluate(
 
 
 def measure_predictions(
-    config: EvaluateConfig, data: Dataset, predictions: Sequence[Prediction], pairs: str
+    config: EvaluateConfig,
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    pairs: str,
+    perceptual: PerceptualDistance | None = None,
 ) -> list[Measured]:
     """PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged down to its size."""
     by_subject: dict[str, list[Prediction]] = defaultdict(list)
@@ -124,7 +143,10 @@ def measure_predictions(
             truth, size = truths[p.view], p.image.shape[:2]
             image = area_resize(truth.image.astype(np.float64) / 255, size)
             mask = area_resize(truth.mask.astype(np.float64) / 255, size) > 0.5
-            rows += _measure(config, p, image, mask, Protocol("", "headforge", resolution_px=size[0], pairs=pairs))
+            base = Protocol("", "headforge", resolution_px=size[0], pairs=pairs)
+            rows += _measure(config, p, image, mask, base)
+            if perceptual is not None:
+                rows.append(_perceived(perceptual, p, image, base))
     return rows
 
 
@@ -143,6 +165,12 @@ def _measure(
             if math.isfinite(value):
                 protocol = Protocol(**{**base.as_json(), "metric": metric, "mask": region})  # pyright: ignore[reportArgumentType]
                 yield Measured(p.subject_id, p.view, p.method, prefix + name, value, protocol)
+
+
+def _perceived(distance: PerceptualDistance, p: Prediction, truth: np.ndarray, base: Protocol) -> Measured:
+    a, b = (torch.from_numpy(image).permute(2, 0, 1)[None].float() for image in (p.image / np.float32(255), truth))
+    value = float(distance(a, b))
+    return Measured(p.subject_id, p.view, p.method, distance.metric, value, perceptual_protocol(distance, base))
 
 
 def identity_means(rows: Iterable[Measured], method: str, metric: str) -> dict[str, float]:

@@ -83,7 +83,7 @@ def comparison_tables(rows: Sequence[MetricRow], caption: str) -> tuple[Table, .
 
 UNITS = {"_db": "dB", "_px": "px", "_deg": "\N{DEGREE SIGN}", "_mm": "mm", "_pct": "%"}
 """Unit by the suffix of a metric's name."""
-ACRONYMS = {"psnr": "PSNR", "ssim": "SSIM", "l1": "L1", "rms": "RMS"}
+ACRONYMS = {"psnr": "PSNR", "ssim": "SSIM", "l1": "L1", "rms": "RMS", "lpips": "LPIPS"}
 
 
 def rejects_table(items: Sequence[Mapping[str, object]], caption: str) -> Table:

@@ -10,6 +10,7 @@ import pytest
 
 from headforge.errors import ConfigError, DataError
 from headforge.metrics.evaluate import IDENTITY_PROTOCOL, EvaluateConfig, evaluate
+from headforge.metrics.perceptual import PerceptualDistance, PerceptualMini
 from headforge.store.files import sha256_file
 from headforge.store.images import area_resize, encode_png
 from headforge.store.shards import write_dataset_json, write_shard
@@ -50,10 +51,10 @@ def db(offset: float) -> float:
 class Run:
     root: Path
 
-    def evaluate(self, faces: FakeFaces | None = None) -> dict:
+    def evaluate(self, faces: FakeFaces | None = None, perceptual: PerceptualDistance | None = None) -> dict:
         return evaluate(
             EvaluateConfig(), self.root / "synthetic", self.root / "tracked", self.root / "predictions.parquet",
-            self.root / "avatars", faces, self.root / "metrics",
+            self.root / "avatars", faces, self.root / "metrics", perceptual,
         )  # fmt: skip
 
 
@@ -194,3 +195,19 @@ def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError) as raised:
         EvaluateConfig(min_foreground_share=0.0)
     assert raised.value.key == "evaluate.min_foreground_share"
+
+
+def test_a_perceptual_metric_adds_rows_under_its_own_protocol_and_changes_no_other(run: Run) -> None:
+    plain = run.evaluate()
+    before = pq.read_table(run.root / "metrics/details/rows.parquet").to_pylist()
+    assert run.evaluate(perceptual=PerceptualMini()) == plain
+    rows = pq.read_table(run.root / "metrics/details/rows.parquet").to_pylist()
+    added = [row for row in rows if row["metric"] == "perceptual_mini"]
+    assert [row for row in rows if row["metric"] != "perceptual_mini"] == before
+    assert len(added) == sum(row["metric"] == "psnr_db" for row in rows)
+    protocols = json.loads((run.root / "metrics/details/protocols.json").read_text())
+    assert {(protocols[r["protocol"]]["metric"], protocols[r["protocol"]]["mask"]) for r in added} == {
+        ("perceptual_mini", "none")
+    }
+    table = json.loads((run.root / "metrics/details/table.json").read_text())
+    assert any(entry["metric"] == "perceptual_mini" for entry in table)
