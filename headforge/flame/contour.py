@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from headforge.flame.landmarks import (
@@ -25,6 +27,18 @@ _INSET = 0.004
 Embedding = tuple[np.ndarray, np.ndarray]
 
 
+@dataclass(frozen=True)
+class _Surface:
+    """What may make the outline."""
+
+    vertices: np.ndarray
+    """[V, 3], of the whole head."""
+    faces: np.ndarray
+    """[C, 3] the candidates."""
+    edges: np.ndarray
+    """[E, 2] theirs, each once."""
+
+
 def dynamic_contour(
     vertices: np.ndarray, faces: np.ndarray, candidates: np.ndarray, jaw_line: Embedding
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +50,10 @@ def dynamic_contour(
     the right one).
     """
     local = faces[candidates]
-    rows = [_row(vertices, local, jaw_line, faces, bin_yaw_deg(k)) for k in range(N_CONTOUR_BINS)]
+    edges = np.unique(np.sort(local[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
+    surface = _Surface(vertices, local, edges)
+    points = np.einsum("nk,nkc->nc", jaw_line[1], vertices[faces[jaw_line[0]]])
+    rows = [_row(surface, jaw_line, points, bin_yaw_deg(k)) for k in range(N_CONTOUR_BINS)]
     picked = np.stack([row[0] for row in rows])
     weights = np.stack([row[1] for row in rows])
     is_local = np.stack([row[2] for row in rows])
@@ -44,22 +61,20 @@ def dynamic_contour(
 
 
 def _row(
-    vertices: np.ndarray, local: np.ndarray, jaw_line: Embedding, faces: np.ndarray, yaw_deg: float
+    surface: _Surface, jaw_line: Embedding, points: np.ndarray, yaw_deg: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One row: triangles [17], barycentrics and which of the triangles are rows of `local`."""
+    """One row: triangles [17], barycentrics and which of the triangles are rows of the candidates."""
     picked, weights = jaw_line[0].copy(), jaw_line[1].copy()
     is_local = np.zeros(N_JAW_LINE, bool)
     if yaw_deg:
         far = np.arange(CHIN) if yaw_deg > 0 else np.arange(N_JAW_LINE - 1, CHIN, -1)
-        points = np.einsum("nk,nkc->nc", weights, vertices[faces[picked]])
-        picked[far], weights[far] = _far_side(vertices, local, points, far, yaw_deg)
+        picked[far], weights[far] = _far_side(surface, points, far, yaw_deg)
         is_local[far] = True
     return picked, weights, is_local
 
 
-def _far_side(
-    vertices: np.ndarray, local: np.ndarray, points: np.ndarray, far: np.ndarray, yaw_deg: float
-) -> Embedding:
+def _far_side(surface: _Surface, points: np.ndarray, far: np.ndarray, yaw_deg: float) -> Embedding:
+    vertices, edges = surface.vertices, surface.edges
     turn = np.array(_turn(yaw_deg))
     width = np.linalg.norm(points[-1] - points[0])
     centre = np.array([0.0, points[[2, 14], 1].mean(), points[[2, 14], 2].mean()])
@@ -71,7 +86,6 @@ def _far_side(
     # The chin turns with the head and the rays beside it do too, the one to the ear doesn't (measured with dlib on
     # renderings of ICT-FaceKit's model: at 30 degrees 0.0, 0.2, 0.3, 0.5, 0.5, 0.6, 0.6, 0.9 of the chin's turn).
     angles = angles + swing * share
-    edges = np.unique(np.sort(local[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
     hit, along = outline_points(vertices, edges, yaw_deg, centre, angles)
     outline = vertices[edges[hit, 0]] + along[:, None] * (vertices[edges[hit, 1]] - vertices[edges[hit, 0]])
     turned = (vertices - centre) @ turn
@@ -79,7 +93,7 @@ def _far_side(
     target = ((outline - centre) @ turn)[:, :2] + _INSET * width * inwards
     jaw = ((points[far] - centre) @ turn)[:, :2]
     amount = (_smooth(abs(yaw_deg) / FULL_TURN_DEG) * _FOLLOWS_OUTLINE)[:, None]
-    return _seen_at(turned, local, jaw + amount * (target - jaw))
+    return _seen_at(turned, surface.faces, jaw + amount * (target - jaw))
 
 
 def _seen_at(turned: np.ndarray, local: np.ndarray, places: np.ndarray) -> Embedding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,11 @@ def _text(path: Path) -> bytes:
 
 def _numbers(path: Path, lines: list[bytes], n_columns: int, what: str) -> np.ndarray:
     try:
-        flat = np.array(b" ".join(lines).split(), dtype=np.float64)
-    except ValueError as error:
-        raise InputError(path, f"the {what} of '{path}' are not all numbers: {error}.", _HELP) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # how numpy says that it stopped at what is no number
+            flat = np.fromstring(b" ".join(lines), dtype=np.float64, sep=" ")
+    except (ValueError, DeprecationWarning) as error:
+        raise InputError(path, f"the {what} of '{path}' are not all numbers.", _HELP) from error
     if len(flat) != n_columns * len(lines) or not np.isfinite(flat).all():
         raise InputError(path, f"'{path}' has {len(lines)} {what} with {len(flat)} numbers.", _HELP)
     return flat.reshape(-1, n_columns)
