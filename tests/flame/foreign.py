@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import sys
+import tempfile
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,10 @@ import torch
 
 from headforge.flame.builtin import builtin_head
 from headforge.flame.flame_files import FlameFiles
+from headforge.flame.ict import read_ict
 from headforge.flame.ict_layout import Chart, IctLayout, Part
 from headforge.flame.model import HeadModel, pose_head
+from headforge.flame.official import read_flame
 from headforge.geometry.meshes import interpolate_on_faces
 
 N_SHAPE, N_EXPR = 3, 2
@@ -98,6 +102,21 @@ def _write_obj(path: Path, head: HeadModel) -> None:
     both = torch.stack([head.faces, head.uv_faces], dim=-1).roll(1, dims=1).flip(0) + 1
     lines += ["f " + " ".join(f"{v}/{vt}" for v, vt in face) for face in both.tolist()]
     path.write_text("\n".join(["mtllib head.mtl", *lines]) + "\n")
+
+
+@functools.cache
+def flame_like_head() -> HeadModel:
+    """What `read_flame` makes of `write_flame`'s files."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_flame(write_flame(Path(folder)), n_shape=N_SHAPE)
+
+
+@functools.cache
+def ict_like_head() -> HeadModel:
+    """What `read_ict` makes of `write_ict`'s folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        fake = write_ict(Path(folder))
+        return read_ict(fake.folder, fake.layout)
 
 
 @dataclass(frozen=True)

@@ -12,28 +12,23 @@ from scipy.ndimage import distance_transform_edt
 
 from headforge.flame.builtin import builtin_head
 from headforge.flame.contour import contour_turns_our_way, dynamic_contour, mirrored_rows
-from headforge.flame.ict import read_ict
 from headforge.flame.landmark_sets import landmark_embedding
 from headforge.flame.landmarks import bin_yaw_deg, contour_bin
 from headforge.flame.model import HeadModel
-from headforge.flame.official import read_flame
 from headforge.geometry.cameras import orbit_camera, project
 from headforge.geometry.meshes import interpolate_on_faces
 from headforge.render.mesh import rasterize
-from tests.flame.foreign import N_SHAPE, write_flame, write_ict
+from tests.flame.foreign import flame_like_head, ict_like_head
 
 SIZE = 256
 
 
-@pytest.fixture(scope="module", params=["builtin", "ict", "flame", "flame mirrored"])
-def head(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> HeadModel:
-    if request.param == "builtin":
-        return builtin_head()
-    folder = tmp_path_factory.mktemp("model")
-    if request.param == "ict":
-        fake = write_ict(folder)
-        return read_ict(fake.folder, fake.layout)
-    return read_flame(write_flame(folder, mirror_contour=request.param == "flame mirrored"), n_shape=N_SHAPE)
+HEADS = {"builtin": builtin_head, "ict": ict_like_head, "flame": flame_like_head}
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def head(request: pytest.FixtureRequest) -> HeadModel:
+    return HEADS[request.param]()
 
 
 def pixels_inside_the_outline(head: HeadModel, yaw_deg: float, as_if_deg: float) -> np.ndarray:
