@@ -26,7 +26,7 @@ def skin_regions(vertices: np.ndarray, skin: np.ndarray, points: np.ndarray) -> 
     behind = z < ear_z
     at_ear_height = (y > points[[48, 54], 1].mean()) & (y < points[[36, 45], 1].mean() + 0.07 * unit)
     # In front the ear's root, farther back only what stands out from the skull.
-    out = width * (0.93 + 0.14 * np.clip((ear_z - z) / (0.35 * unit), 0, 1))
+    out = width * (0.93 + 0.14 * np.clip((ear_z - z - 0.3 * unit) / (0.2 * unit), 0, 1))
     ear = behind & at_ear_height & (np.abs(x) > out) & (z > ear_z - 0.65 * unit) & ~neck
     hairline = _hairline(points, unit)
     scalp = ~neck & ~ear & (y > hairline(z))
