@@ -10,7 +10,8 @@ c = (1, shape, expression), R the jaw's rotation and f = vec(R - I) its pose fea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,6 +47,30 @@ class LandmarkBasis:
     def n_expr(self) -> int:
         """Expression coefficients per view that are solved for."""
         return self.expr_map.shape[1]
+
+    def in_order(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A and B as [3, L, n_expr + n_shape], without their constants, the expression before the shape."""
+        split = 1 + self.n_shape
+        plain, carried = (
+            torch.cat([maps[..., split:], maps[..., 1:split]], dim=-1).transpose(0, 1).to(dtype).contiguous()
+            for maps in (self.plain, self.carried)
+        )
+        return plain, carried
+
+    @cached_property
+    def in_order_float32(self) -> tuple[Tensor, Tensor]:
+        """`in_order` in float32, made once."""
+        return self.in_order(torch.float32)
+
+    def points(self, rows: Tensor) -> LandmarkBasis:
+        """The basis of some of the points."""
+        return replace(
+            self,
+            plain=self.plain[rows],
+            carried=self.carried[rows],
+            plain_pose=self.plain_pose[rows],
+            carried_pose=self.carried_pose[rows],
+        )
 
     def reduced(self, tolerance: float = 1e-6) -> LandmarkBasis:
         """The same basis in the coordinates that move the points at all.

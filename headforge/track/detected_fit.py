@@ -17,9 +17,11 @@ from headforge.geometry.meshes import face_normals, interpolate_on_faces
 from headforge.render.visibility import visible_points
 from headforge.track.basis import LandmarkBasis
 from headforge.track.fitted import fitted_params
-from headforge.track.jaw_line import N_JAW_LINE, landmark_weights, outline_basis
-from headforge.track.problem import FitSettings, FitState, Problem, view_yaws_deg
+from headforge.track.jaw_line import landmark_weights, outline_of
+from headforge.track.outline import N_JAW_LINE, Outline
+from headforge.track.problem import Problem, view_yaws_deg
 from headforge.track.solver import Advance, Fit, advance_freely, fit_subject
+from headforge.track.state import FitSettings, FitState
 from headforge.types import Camera, HeadParams
 
 REDUCE_ABOVE = 204
@@ -43,9 +45,11 @@ def reduced_if_large(basis: LandmarkBasis) -> LandmarkBasis:
 
 def detected_problem(head: HeadModel, points: Tensor, weights: Tensor, settings: FitSettings) -> Problem:
     """Landmarks `points` [V, 68, 2] in pixels from the principal point with confidences `weights` [V, 68]."""
-    basis, outline = outline_basis(head)
-    trusted = weights * landmark_weights(head, 0.0)
-    return Problem(reduced_if_large(basis), points, trusted, settings, outline)
+    basis, outline = outline_of(head)
+    if outline is not None:
+        outline = Outline(reduced_if_large(outline.basis))
+        basis, _ = outline.layout(torch.zeros(1))
+    return Problem(reduced_if_large(basis), points, weights * landmark_weights(head, 0.0), settings, outline)
 
 
 def fit_detected(

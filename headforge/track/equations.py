@@ -9,7 +9,10 @@ from torch import Tensor
 
 from headforge.geometry.rotations import skew
 from headforge.track.basis import LandmarkBasis
-from headforge.track.problem import MIN_DEPTH_M, N_JAW, N_POSE, FitState, Geometry, Kernel, Problem, prior_terms
+from headforge.track.outline import N_FEATURES, N_JAW_LINE
+from headforge.track.prior import prior_terms
+from headforge.track.problem import MIN_DEPTH_M, N_JAW, N_POSE, Geometry, Kernel, Problem
+from headforge.track.state import FitState
 
 
 @dataclass(frozen=True)
@@ -152,19 +155,12 @@ def moment_blocks(
     small = torch.cat([columns.pose, columns.focal[..., None], error[..., None]], dim=-1)
     weighted = small * scale
     products = (weighted.flatten(1, 2).transpose(1, 2) @ small.flatten(1, 2)).double()
-    derivative = moment_derivative(basis, state, geometry).to(dtype)
-    flat = derivative.flatten(0, 1)
-    to_points = (weighted[:, :, :, :, None] * columns.head[:, :, :, None]).sum(1).transpose(1, 2)
-    if rows is None:
-        mixed = (to_points.flatten(2).flatten(0, 1) @ flat).double().unflatten(0, (-1, 8))
-        spread = columns.head.permute(2, 0, 1, 3).flatten(1, 2)
-        metric = (columns.head * scale).permute(2, 3, 0, 1).flatten(2) @ spread
-    else:
-        mixed = (to_points.flatten(2) @ derivative[rows].flatten(1, 2)).double()
-        by_view = (columns.head * scale).permute(0, 2, 3, 1) @ columns.head.transpose(1, 2)
-        metric = derivative.new_zeros(len(derivative), 3, 3)
-        metric.index_add_(0, rows.flatten(), by_view.flatten(0, 1))
-    inner = (flat.T @ (metric @ derivative).flatten(0, 1)).double()
+    derivative = moment_derivative(basis, state, geometry, dtype)
+    head = columns.head.transpose(2, 3).contiguous()
+    mixed = _times_points(_outer(weighted.transpose(2, 3).contiguous(), head), derivative, rows).double()
+    metric = _sum_over_views(_outer(head * scale.transpose(2, 3), head), derivative.shape[1], rows)
+    weighed = torch.stack([(metric[axis, ..., None] * derivative).sum(0) for axis in range(3)])
+    inner = (derivative.flatten(0, 1).T @ weighed.flatten(0, 1)).double()
     row = N_JAW + basis.n_expr
     shared = inner.new_zeros(len(inner) + 1, len(inner) + 1)
     kept = [i for i in range(len(shared)) if i != row]
@@ -181,16 +177,43 @@ def moment_blocks(
     )
 
 
-def moment_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry) -> Tensor:
-    """Derivative [P, 3, 3 + E + S] of the points of a single moment by jaw, expression, shape."""
-    coefficients = basis.plain[..., 1:] + geometry.jaw_change[0] @ basis.carried[..., 1:]
-    jaw = jaw_derivative(basis, state, geometry)[0]
-    n_shape = basis.n_shape
-    return torch.cat([jaw, coefficients[..., n_shape:], coefficients[..., :n_shape]], dim=-1)
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """[V, I, J, L] products of [V, 2, I, L] and [V, 2, J, L], summed over the two coordinates of the picture."""
+    return a[:, 0, :, None] * b[:, 0, None] + a[:, 1, :, None] * b[:, 1, None]
+
+
+def _times_points(values: Tensor, derivative: Tensor, rows: Tensor | None) -> Tensor:
+    """[V, I, C] of values [V, I, 3, L] and derivatives [3, P, C], each view's points taken from its `rows`."""
+    if rows is None:
+        return values.flatten(2) @ derivative.flatten(0, 1)
+    features = values[..., N_JAW_LINE:].flatten(2) @ derivative[:, :N_FEATURES].flatten(0, 1)
+    jaw_line = values[..., :N_JAW_LINE].transpose(2, 3).flatten(2)
+    return features + jaw_line @ derivative.transpose(0, 1)[rows[:, :N_JAW_LINE]].flatten(1, 2)
+
+
+def _sum_over_views(values: Tensor, n_points: int, rows: Tensor | None) -> Tensor:
+    """[3, 3, P] of values [V, 3, 3, L], added up over the views that see each of the P points."""
+    if rows is None:
+        return values.sum(0)
+    total = values.new_zeros(3, 3, n_points)
+    total[..., :N_FEATURES] = values[..., N_JAW_LINE:].sum(0)
+    jaw_line = values[..., :N_JAW_LINE].permute(1, 2, 0, 3).flatten(2)
+    return total.index_add_(2, rows[:, :N_JAW_LINE].flatten(), jaw_line)
+
+
+def moment_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry, dtype: torch.dtype) -> Tensor:
+    """Derivative [3, P, 3 + E + S] of the points of a single moment by jaw, expression, shape."""
+    if dtype == torch.float32:
+        plain, carried = basis.in_order_float32
+    else:
+        plain, carried = basis.in_order(dtype)
+    turned = (geometry.jaw_change[0].to(dtype) @ carried.flatten(1)).unflatten(1, carried.shape[1:])
+    jaw = jaw_derivative(basis, state, geometry)[0].to(dtype).transpose(0, 1)
+    return torch.cat([jaw, plain + turned], dim=-1)
 
 
 def _with_priors(problem: Problem, state: FitState, system: NormalSystem) -> NormalSystem:
-    focal, shape, expr, jaw = prior_terms(problem, state)
+    focal, shape, expr, jaw = prior_terms(problem.basis, problem.settings, state)
     local, shared = system.local.clone(), system.shared.clone()
     local_gradient, shared_gradient = system.local_gradient.clone(), system.shared_gradient.clone()
     row = len(shared) - 1 - problem.basis.n_shape

@@ -9,16 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from headforge.flame.landmarks import MAX_CONTOUR_YAW_DEG, N_CONTOUR_BINS, bin_yaw_deg, contour_bin
+from headforge.flame.landmarks import contour_bin
 from headforge.flame.model import HeadModel
 from headforge.track.basis import LandmarkBasis, landmark_basis
-from headforge.track.problem import Outline
+from headforge.track.outline import N_JAW_LINE, Outline
 
-N_JAW_LINE = 17
-N_FEATURES = 51
-BIN_DEG = 3
-"""Between the yaws whose jaw lines are told apart: an outline's point moves along the line of sight, so that within 1.5
-degrees its picture hardly moves."""
 JAW_LINE_WEIGHT = 0.25
 BROW_WEIGHT = 0.4
 EYE_WEIGHT = 1.5
@@ -51,22 +46,11 @@ def landmark_weights(head: HeadModel, yaw_deg: float) -> Tensor:
     return weights
 
 
-def outline_basis(head: HeadModel) -> tuple[LandmarkBasis, Outline | None]:
-    """The basis of the 68 landmarks with the jaw lines of all yaws, and which of its points a view's landmarks are.
-
-    The 51 features come first, then 17 points for each yaw. A head without a dynamic contour has the 68 landmarks in
-    order and no outline.
-    """
+def outline_of(head: HeadModel) -> tuple[LandmarkBasis, Outline | None]:
+    """The basis of the 68 landmarks seen from the front, and the jaw lines of all yaws if the head knows them."""
+    basis = landmark_basis(head)
     if len(head.contour_faces) == 0:
-        return landmark_basis(head), None
-    yaws = range(-MAX_CONTOUR_YAW_DEG, MAX_CONTOUR_YAW_DEG + 1, BIN_DEG)
-    bins = [contour_bin(yaw) for yaw in yaws]
-    faces = torch.cat([head.landmark_faces[N_JAW_LINE:], head.contour_faces[bins].flatten()])
-    places = torch.cat([head.landmark_barycentrics[N_JAW_LINE:], head.contour_barycentrics[bins].flatten(0, 1)])
-    features = torch.arange(N_FEATURES)
-    rows = []
-    for index in range(N_CONTOUR_BINS):
-        nearest = min(range(len(yaws)), key=lambda i: (abs(yaws[i] - bin_yaw_deg(index)), i))
-        jaw_line = N_FEATURES + N_JAW_LINE * nearest + torch.arange(N_JAW_LINE)
-        rows.append(torch.cat([jaw_line, features]))
-    return landmark_basis(head, faces, places), Outline(torch.stack(rows))
+        return basis, None
+    faces = torch.cat([head.landmark_faces[N_JAW_LINE:], head.contour_faces.flatten()])
+    places = torch.cat([head.landmark_barycentrics[N_JAW_LINE:], head.contour_barycentrics.flatten(0, 1)])
+    return basis, Outline(landmark_basis(head, faces, places))

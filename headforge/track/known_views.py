@@ -18,8 +18,9 @@ from headforge.track.basis import landmark_basis
 from headforge.track.detected_fit import DetectedFit, detected_problem, fit_detected, reduced_if_large
 from headforge.track.fitted import fitted_params
 from headforge.track.placement import AdvanceTied, Rig, initial_placement, placement_of
-from headforge.track.problem import FitSettings, FitState, Problem
+from headforge.track.problem import Problem
 from headforge.track.solver import Fit, fit_subject, initial_state
+from headforge.track.state import FitSettings, FitState
 from headforge.track.views import ViewLandmarks, rejected_track
 from headforge.types import Camera, Track
 

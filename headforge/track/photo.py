@@ -23,7 +23,7 @@ from headforge.track.observe import DetectedFace, FaceDetector
 from headforge.track.overlay import draw_overlay
 from headforge.track.photo_fit import PhotoFit, fit_photo_landmarks
 from headforge.track.photo_matte import matte_prior
-from headforge.track.problem import FitSettings
+from headforge.track.state import FitSettings
 from headforge.track.track import TrackConfig
 from headforge.types import Camera, HeadParams, Track
 

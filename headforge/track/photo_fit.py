@@ -13,8 +13,9 @@ from headforge.flame.model import HeadModel
 from headforge.track.basis import LandmarkBasis, landmark_basis
 from headforge.track.crop import outer_eye_distance
 from headforge.track.jaw_line import contour_embedding, landmark_weights
-from headforge.track.problem import FitSettings, Problem
+from headforge.track.problem import Problem
 from headforge.track.solver import Fit, fit_subject
+from headforge.track.state import FitSettings
 
 N_CONTOUR_ROUNDS = 4
 

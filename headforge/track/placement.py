@@ -18,7 +18,8 @@ from torch import Tensor
 
 from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.track.equations import NormalSystem, solve_step
-from headforge.track.problem import N_POSE, FitState
+from headforge.track.problem import N_POSE
+from headforge.track.state import FitState
 from headforge.types import Camera
 
 N_PLACE = 7

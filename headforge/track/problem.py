@@ -8,75 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from headforge.flame.landmarks import MAX_CONTOUR_YAW_DEG
 from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.track.basis import LandmarkBasis
-from headforge.track.initialise import MEDIAN_TO_SIGMA, visible_median
+from headforge.track.initialise import MEDIAN_TO_SIGMA
+from headforge.track.outline import N_JAW_LINE, Outline
+from headforge.track.prior import prior_value
+from headforge.track.state import FitSettings, FitState
 
 N_POSE = 6
 N_JAW = 3
 MIN_DEPTH_M = 0.05
 """A candidate that brings a landmark nearer to the camera than this is refused."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How one subject is fitted; the stage's settings are turned into this."""
-
-    sigma_px: float
-    """Standard deviation of a landmark's error, per coordinate."""
-    focal_px: float
-    """The known focal length, or the start of the search."""
-    focal_known: bool = False
-    focal_sigma_log: float = 0.5
-    """Prior width of log(focal / start); unused if the focal length is known."""
-    shape_sigma: float = 1.0
-    """Prior width of the shape coefficients, themselves in standard deviations."""
-    expr_sigma: float = 1.0
-    jaw_mean_rad: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    jaw_sigma_rad: tuple[float, float, float] = (0.15, 0.03, 0.03)
-    """Prior of the jaw's axis-angle vector; x opens the mouth."""
-    one_moment: bool = False
-    """All views show the same expression and jaw: cameras around a person, not frames of a video."""
-    coefficient_limit: float = math.inf
-    """Beyond this many standard deviations a coefficient is pulled back by a stiff spring and finally clipped."""
-    outlier_sigmas: float = 4.5
-    """A point farther off than this many robust standard deviations counts as an outlier in the last iterations."""
-    n_iterations: int = 14
-    n_annealing: int = 4
-    """Iterations with the Geman-McClure kernel before the truncated square takes over."""
-    jacobian_dtype: torch.dtype = torch.float32
-
-
-@dataclass(frozen=True)
-class FitState:
-    """The unknowns of one subject with V views, float64."""
-
-    log_focal: Tensor
-    """[] log of the focal length in pixels."""
-    shape: Tensor
-    """[S] coefficients of the basis."""
-    expr: Tensor
-    """[V, E]; [1, E] for views of one moment."""
-    jaw: Tensor
-    """[V, 3] axis-angle; [1, 3] for views of one moment."""
-    rotation: Tensor
-    """[V, 3, 3] world to camera."""
-    translation: Tensor
-    """[V, 3] metres."""
-
-
-@dataclass(frozen=True)
-class Outline:
-    """Which points of a basis are the landmarks of a view, by the yaw that it is taken from."""
-
-    rows: Tensor
-    """[79, L] by `contour_bin`."""
-
-    def rows_at(self, yaw_deg: Tensor) -> Tensor:
-        """[V, L] for the azimuths [V]."""
-        angle = yaw_deg.clamp(-MAX_CONTOUR_YAW_DEG, MAX_CONTOUR_YAW_DEG).round().long()
-        return self.rows[torch.where(angle < 0, MAX_CONTOUR_YAW_DEG - angle, angle)]
 
 
 @dataclass(frozen=True)
@@ -93,7 +35,7 @@ class Problem:
     outline: Outline | None = None
     """How the jaw line follows the turned head; None if the landmarks are fixed points of the head."""
     rows: Tensor | None = None
-    """[V, L] each view's points among the P; None if the L are the P, in order. Set by `following`."""
+    """[V, L] each view's points among the P; None if the L are the P, in order. Set, with the basis, by `following`."""
 
     @property
     def n_local(self) -> int:
@@ -102,7 +44,33 @@ class Problem:
 
     def following(self, state: FitState) -> Problem:
         """The same problem with the jaw lines as the state's cameras see them."""
-        return self if self.outline is None else replace(self, rows=self.outline.rows_at(view_yaws_deg(state)))
+        return self if self.outline is None else self._laid_out(self.outline, view_yaws_deg(state))
+
+    def settled(self, state: FitState) -> Problem:
+        """As `following`, but of a view's yaw and those a degree beside it, the one whose jaw line fits best.
+
+        Jaw lines change by steps of a degree, and a yaw is found to a fraction of one: rounding alone takes the wrong
+        step now and then.
+        """
+        if self.outline is None:
+            return self
+        yaws = view_yaws_deg(state)
+        beside = torch.stack([yaws, yaws - 1, yaws + 1])
+        whole = replace(self, basis=self.outline.basis)
+        points = landmark_points(whole.basis, state)[0]
+        costs = []
+        for rows in self.outline.rows(beside)[..., :N_JAW_LINE]:
+            own = replace(whole, rows=rows).own_points(points)
+            residuals = _projected(state, own @ state.rotation.transpose(1, 2)) - self.points[:, :N_JAW_LINE]
+            squares = residuals.square().sum(-1) / self.settings.sigma_px**2
+            kept = squares.clamp_max(self.settings.outlier_sigmas**2)
+            costs.append((self.weights[:, :N_JAW_LINE] * kept).sum(-1))
+        best = torch.stack(costs).argmin(0)
+        return self._laid_out(self.outline, beside.gather(0, best[None])[0])
+
+    def _laid_out(self, outline: Outline, yaw_deg: Tensor) -> Problem:
+        basis, rows = outline.layout(yaw_deg)
+        return replace(self, basis=basis, rows=rows)
 
     def own_points(self, values: Tensor) -> Tensor:
         """Each view's [V, L, ...] of values [M, P, ...] for M moments; without `rows` just [M, L, ...]."""
@@ -157,6 +125,9 @@ def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tens
     feature = jaw_change.flatten(1)
 
     def evaluate(maps: Tensor, pose: Tensor) -> Tensor:
+        if len(state.expr) < len(state.rotation):
+            coefficients = torch.cat([state.shape.new_ones(1), state.shape, state.expr[0]])
+            return (maps @ coefficients + pose @ feature[0])[None]
         shared = maps[..., 0] + maps[..., 1 : 1 + n_shape] @ state.shape
         moved = state.expr @ maps[..., 1 + n_shape :].flatten(0, 1).T + feature @ pose.flatten(0, 1).T
         return shared + moved.unflatten(-1, (-1, 3))
@@ -171,6 +142,12 @@ def view_yaws_deg(state: FitState) -> Tensor:
     return torch.rad2deg(torch.atan2(centre[:, 0], centre[:, 2]))
 
 
+def _projected(state: FitState, rotated: Tensor) -> Tensor:
+    """Pixels [V, L, 2] from the principal point of points in camera axes before the translation."""
+    local = rotated + state.translation[:, None]
+    return state.log_focal.exp() * local[..., :2] / local[..., 2:].clamp_min(MIN_DEPTH_M)
+
+
 def project_state(problem: Problem, state: FitState) -> tuple[Tensor, Geometry]:
     """Residuals [V, L, 2] in pixels (predicted minus observed) and the geometry behind them."""
     points, carried, jaw_change = landmark_points(problem.basis, state)
@@ -183,61 +160,19 @@ def project_state(problem: Problem, state: FitState) -> tuple[Tensor, Geometry]:
 def choose_kernel(problem: Problem, residuals: Tensor, truncated: bool) -> Kernel:
     """The kernel whose scale follows the median residual, never tighter than the stated noise."""
     squares = residuals.square().sum(-1) / problem.settings.sigma_px**2
-    median = visible_median(squares.flatten(), problem.weights.flatten())
+    median = _median(squares[problem.weights > 0])
     spread = (median.sqrt() * MEDIAN_TO_SIGMA).clamp_min(1.0)
     factor = problem.settings.outlier_sigmas if truncated else 3.0
     return Kernel((factor * spread).square(), truncated)
+
+
+def _median(values: Tensor) -> Tensor:
+    """The lower median of [N]; infinite without values."""
+    return values.kthvalue((len(values) + 1) // 2).values if len(values) else values.new_tensor(math.inf)
 
 
 def total_cost(problem: Problem, state: FitState, residuals: Tensor, kernel: Kernel) -> Tensor:
     """Robust data term plus priors, dimensionless."""
     squares = residuals.square().sum(-1) / problem.settings.sigma_px**2
     data = (problem.weights * kernel.rho(squares)).sum()
-    return data + sum(term.value for term in prior_terms(problem, state))
-
-
-@dataclass(frozen=True)
-class PriorTerm:
-    """A quadratic model of one block's prior: value, gradient / 2 and Hessian / 2 (diagonal or full)."""
-
-    value: Tensor
-    gradient: Tensor
-    hessian: Tensor
-
-
-def prior_terms(problem: Problem, state: FitState) -> tuple[PriorTerm, PriorTerm, PriorTerm, PriorTerm]:
-    """Priors of log focal [], shape [S], expression [V, E] and jaw [V, 3]."""
-    settings, basis = problem.settings, problem.basis
-    stiffness = 0.0 if settings.focal_known else settings.focal_sigma_log**-2
-    offset = state.log_focal - math.log(settings.focal_px)
-    focal = PriorTerm(stiffness * offset.square(), stiffness * offset, torch.tensor(stiffness, dtype=torch.float64))
-    shape = _coefficient_prior(state.shape[None], basis.shape_map, settings.shape_sigma, settings)
-    expr = _coefficient_prior(state.expr, basis.expr_map, settings.expr_sigma, settings)
-    jaw_offset = state.jaw - state.jaw.new_tensor(settings.jaw_mean_rad)
-    jaw_stiffness = state.jaw.new_tensor(settings.jaw_sigma_rad) ** -2
-    jaw = PriorTerm(
-        (jaw_stiffness * jaw_offset.square()).sum(),
-        jaw_stiffness * jaw_offset,
-        torch.diag(jaw_stiffness).expand(len(state.jaw), 3, 3),
-    )
-    return focal, PriorTerm(shape.value, shape.gradient[0], shape.hessian[0]), expr, jaw
-
-
-LIMIT_STIFFNESS = 1e3
-LIMIT_MARGIN = 0.1
-
-
-def _coefficient_prior(reduced: Tensor, to_full: Tensor, sigma: float, settings: FitSettings) -> PriorTerm:
-    """Isotropic Gaussian on [N, C] coefficients plus springs on the full ones that pass the limit."""
-    identity = torch.eye(reduced.shape[1], dtype=reduced.dtype)
-    value = reduced.square().sum() / sigma**2
-    gradient = reduced / sigma**2
-    hessian = (identity / sigma**2).expand(len(reduced), -1, -1)
-    if math.isfinite(settings.coefficient_limit):
-        full = reduced @ to_full.T
-        excess = (full.abs() - (settings.coefficient_limit - LIMIT_MARGIN)).clamp_min(0) * full.sign()
-        value = value + LIMIT_STIFFNESS * excess.square().sum()
-        gradient = gradient + LIMIT_STIFFNESS * excess @ to_full
-        active = LIMIT_STIFFNESS * (excess != 0).to(full.dtype)
-        hessian = hessian + to_full.T @ (active[..., None] * to_full)
-    return PriorTerm(value, gradient, hessian)
+    return data + prior_value(problem.basis, problem.settings, state)

@@ -28,7 +28,6 @@ from headforge.track.problem import (
     MIN_DEPTH_M,
     N_JAW,
     N_POSE,
-    FitState,
     Geometry,
     Kernel,
     Problem,
@@ -36,8 +35,9 @@ from headforge.track.problem import (
     project_state,
     total_cost,
 )
+from headforge.track.state import FitState
 
-OUTLINE_ITERATIONS = (1, 2, 4)
+OUTLINE_ITERATIONS = (1, 3)
 """Iterations before which jaw lines that follow the outline are laid out anew; then the yaws are settled."""
 
 
@@ -48,8 +48,6 @@ class Fit:
     state: FitState
     residuals: Tensor
     """[V, L, 2] pixels, predicted minus observed; also for hidden points."""
-    rows: Tensor | None
-    """[V, L] the views' points in the basis; None if the landmarks are its points in order."""
     inliers: Tensor
     """[V, L] bool: visible points within the outlier threshold."""
     cost: float
@@ -79,14 +77,15 @@ def fit_subject(problem: Problem, initial: FitState | None = None, advance: Adva
     for iteration in range(settings.n_iterations):
         truncated = iteration >= settings.n_annealing
         if problem.outline is not None and iteration in OUTLINE_ITERATIONS:
-            problem = problem.following(seen.state)
+            is_last = iteration == OUTLINE_ITERATIONS[-1]
+            problem = problem.settled(seen.state) if is_last else problem.following(seen.state)
             seen = Projected(seen.state, *project_state(problem, seen.state))
         kernel = choose_kernel(problem, seen.residuals, truncated)
         cost = total_cost(problem, seen.state, seen.residuals, kernel)
         system = normal_equations(problem, seen.state, seen.residuals, seen.geometry, kernel)
         seen, damping, new_cost = _damped_step(problem, seen, partial(advance, system), kernel, float(cost), damping)
         n_done = iteration + 1
-        if truncated and previous - new_cost < 1e-7 * new_cost + 1e-9:
+        if truncated and previous - new_cost < settings.tolerance * new_cost + 1e-9:
             break
         previous = new_cost if truncated else math.inf
     state = _clip(problem, seen.state)
@@ -94,13 +93,13 @@ def fit_subject(problem: Problem, initial: FitState | None = None, advance: Adva
     kernel = choose_kernel(problem, residuals, truncated=True)
     squares = residuals.square().sum(-1) / settings.sigma_px**2
     inliers = (problem.weights > 0) & (squares <= kernel.scale_sq)
-    return Fit(state, residuals, problem.rows, inliers, float(total_cost(problem, state, residuals, kernel)), n_done)
+    return Fit(state, residuals, inliers, float(total_cost(problem, state, residuals, kernel)), n_done)
 
 
 def initial_state(problem: Problem) -> FitState:
     """Mean shape, no expression, cameras by weak perspective."""
     basis, settings = problem.basis, problem.settings
-    still = basis.plain[..., 0] if problem.outline is None else basis.plain[problem.outline.rows[0], :, 0]
+    still = basis.plain[..., 0] if problem.outline is None else problem.outline.front()
     rotation, translation = weak_perspective(still, problem.weights, problem.points, settings.focal_px)
     n_moments = 1 if settings.one_moment else len(problem.points)
     return FitState(

@@ -20,9 +20,9 @@ from headforge.track.crop import OUTER_EYES
 from headforge.track.detected_fit import reduced_if_large
 from headforge.track.known_views import KnownGates, fit_known_views
 from headforge.track.observe import FaceDetector, NoiseSettings, detect_views, observe_views
-from headforge.track.problem import FitSettings
 from headforge.track.quality import compare_tracks, count_views
 from headforge.track.solver import Fit
+from headforge.track.state import FitSettings
 from headforge.track.views import Gates, ViewLandmarks, fit_views
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Track
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.track.equations import NormalSystem
-from headforge.track.problem import FitState
+from headforge.track.state import FitState
 from headforge.types import HeadParams
 
 

@@ -14,8 +14,9 @@ from headforge.geometry.cameras import pinhole_matrix
 from headforge.track.basis import LandmarkBasis
 from headforge.track.detected_fit import detected_problem, fit_detected
 from headforge.track.fitted import fitted_camera, fitted_params
-from headforge.track.problem import FitSettings, Problem
+from headforge.track.problem import Problem
 from headforge.track.solver import Fit, fit_subject
+from headforge.track.state import FitSettings
 from headforge.types import Camera, Track
 
 

@@ -8,7 +8,8 @@ import torch
 
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.track.basis import landmark_basis
-from headforge.track.problem import FitState, landmark_points
+from headforge.track.problem import landmark_points
+from headforge.track.state import FitState
 from tests.heads import tiny_head
 
 

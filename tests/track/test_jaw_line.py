@@ -15,9 +15,10 @@ from headforge.geometry.meshes import interpolate_on_faces
 from headforge.track.basis import landmark_basis
 from headforge.track.detected_fit import detected_problem, fit_detected
 from headforge.track.equations import normal_equations
-from headforge.track.jaw_line import contour_embedding, landmark_weights, outline_basis
-from headforge.track.problem import FitSettings, Kernel, Problem, project_state, view_yaws_deg
+from headforge.track.jaw_line import contour_embedding, landmark_weights, outline_of
+from headforge.track.problem import Kernel, Problem, project_state, view_yaws_deg
 from headforge.track.solver import initial_state
+from headforge.track.state import FitSettings
 from headforge.types import Camera, HeadParams
 
 SIZE = 256
@@ -38,19 +39,20 @@ def marked(params: HeadParams, camera: Camera, yaws: tuple[float, ...]) -> Tenso
 
 def test_every_yaw_has_its_own_jaw_line_and_the_same_features() -> None:
     head = builtin_head()
-    basis, outline = outline_basis(head)
+    _, outline = outline_of(head)
     assert outline is not None
-    rows = outline.rows_at(torch.tensor([-80.0, -21.2, -0.4, 0.4, 21.2, 80.0]))
-    features = landmark_basis(head).plain[17:]
+    basis, rows = outline.layout(torch.tensor([-80.0, -21.2, -0.4, 0.4, 21.2, 80.0]))
+    assert len(basis.plain) == 51 + 5 * 17
     for found, yaw in zip(rows, (-39, -21, 0, 0, 21, 39), strict=True):
-        assert torch.equal(basis.plain[found[17:]], features)
-        faces, barycentrics = contour_embedding(head, yaw)
-        assert torch.equal(basis.plain[found[:17]], landmark_basis(head, faces, barycentrics).plain[:17])
+        expected = landmark_basis(head, *contour_embedding(head, yaw))
+        for name in ("plain", "carried", "plain_pose", "carried_pose"):
+            assert torch.equal(getattr(basis, name)[found], getattr(expected, name))
+    torch.testing.assert_close(outline.front(), landmark_basis(head).plain[..., 0])
 
 
 def test_a_head_without_a_contour_keeps_its_landmarks_and_distrusts_the_far_side() -> None:
     plain = dataclasses.replace(builtin_head(), contour_faces=builtin_head().contour_faces[:0])
-    basis, outline = outline_basis(plain)
+    basis, outline = outline_of(plain)
     assert outline is None
     assert torch.equal(basis.plain, landmark_basis(plain).plain)
     far = landmark_weights(plain, 30.0)
@@ -60,23 +62,21 @@ def test_a_head_without_a_contour_keeps_its_landmarks_and_distrusts_the_far_side
 @pytest.mark.parametrize("one_moment", [True, False])
 def test_equations_of_own_points_equal_those_of_points_side_by_side(one_moment: bool) -> None:
     head = builtin_head()
-    basis, outline = outline_basis(head)
+    basis, outline = outline_of(head)
     assert outline is not None
     settings = FitSettings(sigma_px=1.0, focal_px=600, one_moment=one_moment, jacobian_dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     points = 40 * torch.randn(5, 68, 2, generator=generator, dtype=torch.float64)
     weights = torch.rand(5, 68, generator=generator, dtype=torch.float64)
-    state = initial_state(Problem(basis, points, weights, settings, outline))
+    problem = Problem(basis, points, weights, settings, outline)
+    state = initial_state(problem)
     state = dataclasses.replace(state, jaw=state.jaw + 0.1, expr=state.expr + 0.2, shape=state.shape + 0.3)
-    own = dataclasses.replace(
-        Problem(basis, points, weights, settings, outline), rows=outline.rows_at(torch.tensor(YAWS))
-    )
-    assert own.rows is not None
-    wide_points = torch.zeros(5, len(basis.plain), 2, dtype=torch.float64).scatter(
-        1, own.rows[..., None].expand(-1, -1, 2), points
-    )
-    wide_weights = torch.zeros(5, len(basis.plain), dtype=torch.float64).scatter(1, own.rows, weights)
-    wide = Problem(basis, wide_points, wide_weights, settings)
+    layout, rows = outline.layout(torch.tensor(YAWS))
+    own = dataclasses.replace(problem, basis=layout, rows=rows)
+    wide_points = torch.zeros(5, len(layout.plain), 2, dtype=torch.float64)
+    wide_points.scatter_(1, rows[..., None].expand(-1, -1, 2), points)
+    wide_weights = torch.zeros(5, len(layout.plain), dtype=torch.float64).scatter(1, rows, weights)
+    wide = Problem(layout, wide_points, wide_weights, settings)
     kernel = Kernel(torch.tensor(9.0, dtype=torch.float64), truncated=False)
     ours, twin = (normal_equations(p, state, *project_state(p, state), kernel) for p in (own, wide))
     for name in ("local", "cross", "shared", "local_gradient", "shared_gradient"):

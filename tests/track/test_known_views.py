@@ -16,7 +16,7 @@ from headforge.geometry.meshes import interpolate_on_faces
 from headforge.geometry.rotations import axis_angle_to_matrix
 from headforge.track.jaw_line import contour_embedding
 from headforge.track.known_views import KnownFit, KnownGates, fit_known_views, ray_points
-from headforge.track.problem import FitSettings
+from headforge.track.state import FitSettings
 from headforge.track.views import ViewLandmarks
 from headforge.types import Camera, HeadParams
 from tests.heads import tiny_head

@@ -23,7 +23,9 @@ from headforge.track.placement import (
     pose_ties,
     tie_views,
 )
-from headforge.track.problem import FitSettings, FitState, Kernel, Problem, prior_terms, project_state
+from headforge.track.prior import prior_value
+from headforge.track.problem import Kernel, Problem, project_state
+from headforge.track.state import FitSettings, FitState
 from headforge.track.twin import dense_system
 from tests.heads import tiny_head
 from tests.track.scenes import make_scene
@@ -92,7 +94,7 @@ def test_the_tied_system_is_the_derivative_of_the_cost(one_moment: bool) -> None
     columns = scaled.flatten(0, 2)
     expected = columns.T @ (root * residuals).flatten()
     prior = torch.autograd.functional.jacobian(
-        lambda s: sum(term.value for term in prior_terms(problem, stepped(case, s))), zero
+        lambda s: prior_value(problem.basis, problem.settings, stepped(case, s)), zero
     )
     focal = len(gradient) - 1 - problem.basis.n_shape
     kept = torch.tensor([i for i in range(len(gradient)) if i != focal])

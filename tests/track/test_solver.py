@@ -20,16 +20,9 @@ from headforge.track.equations import (
     solve_step,
 )
 from headforge.track.initialise import weak_perspective
-from headforge.track.problem import (
-    FitSettings,
-    FitState,
-    Kernel,
-    Problem,
-    choose_kernel,
-    project_state,
-    total_cost,
-)
+from headforge.track.problem import Kernel, Problem, choose_kernel, project_state, total_cost
 from headforge.track.solver import Fit, fit_subject
+from headforge.track.state import FitSettings, FitState
 from headforge.track.twin import dense_step, dense_system, moved, project_with_head
 from tests.heads import tiny_head
 from tests.track.scenes import Scene, make_scene

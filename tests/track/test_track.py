@@ -18,7 +18,7 @@ from headforge.store.shards import write_shard
 from headforge.store.tables import read_tracks
 from headforge.track.basis import landmark_basis
 from headforge.track.observe import NoiseSettings, observe_views, visible_landmarks
-from headforge.track.problem import FitSettings
+from headforge.track.state import FitSettings
 from headforge.track.track import TrackConfig, summarize_tracks, track_shard
 from headforge.track.views import Gates, ViewLandmarks, fit_views
 from headforge.types import HeadParams, Sample
