@@ -21,13 +21,23 @@ PROBED_SIDE_PX = 1280
 
 
 def take_portraits(photos: Sequence[Path], face: int | None = None) -> dict[str, str]:
-    """SHA-256 of each photo by name. Raises InputError for a file that is no photo, and if no photo shows a face.
+    """SHA-256 of each photo by name. Raises InputError for a file that is not there, and if no photo shows a face.
 
-    A photo without a face among others with one is taken: the stage `track` records it as rejected. With `face` every
-    photo must show a face of that number.
+    A file that is no photo, or a photo without a face, is taken if another photo shows one: the stage `track` records
+    it as rejected. With `face` every photo must show a face of that number.
     """
     faces = DlibFaces()
-    found = [(path, faces.detect_landmarks(read_photo(path))) for path in photos]
+    found: list[tuple[Path, Sequence[DetectedFace]]] = []
+    unreadable: list[InputError] = []
+    for path in photos:
+        try:
+            found.append((path, faces.detect_landmarks(read_photo(path))))
+        except InputError as error:
+            if not path.is_file():
+                raise
+            unreadable.append(error)
+    if unreadable and not any(seen for _, seen in found):
+        raise unreadable[0]
     if not any(seen for _, seen in found):
         names = ", ".join(str(path) for path in photos)
         what = "no face was found in it" if len(photos) == 1 else "no face was found in any of them"

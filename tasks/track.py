@@ -101,13 +101,12 @@ def make_tracks(config: TrackConfig, shard: Path, head: Path, folder: Path, prog
 def make_portrait(
     config: TrackConfig, name: str, picture: str, store: Path, head: Path, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker. A photo without a usable face is recorded as rejected."""
-    photo = load_picture(picture, store)
+    """Runs in a worker. A file that is no photo, or a photo without a usable face, is recorded as rejected."""
     try:
+        photo = load_picture(picture, store)
         track_photo(config, photo, name, load_head(head), DlibFaces(), folder, face_of(picture))
-    except Rejected as error:
-        progress.item_rejected(name, error.reason)
-        write_rejection(folder, name, error.gate, error.reason, error.help)
+    except (Rejected, InputError) as error:
+        _reject(error, name, folder, progress)
 
 
 def make_video(
@@ -117,13 +116,16 @@ def make_video(
     film = stored_file(content_of(video), store, "video")
     try:
         track_video(config, film, name, load_head(head), DlibFaces(), folder, progress, face_of(video))
-    except Rejected as error:
-        progress.item_rejected(name, error.reason)
-        write_rejection(folder, name, error.gate, error.reason, error.help)
-    except InputError as error:  # a file that was a film when it was given holds something that no decoder takes
-        reason = error.message.replace(error.path, name)
-        progress.item_rejected(name, reason)
-        write_rejection(folder, name, "video", reason, error.help)
+    except (Rejected, InputError) as error:
+        _reject(error, name, folder, progress)
+
+
+def _reject(error: Rejected | InputError, name: str, folder: Path, progress: Progress) -> None:
+    """Record an item's rejection; the file's place in the store means nothing to a person."""
+    gate = error.gate if isinstance(error, Rejected) else "file"
+    reason = error.reason if isinstance(error, Rejected) else error.message.replace(error.path, "the file")
+    progress.item_rejected(name, reason)
+    write_rejection(folder, name, gate, reason, error.help)
 
 
 def _face_param(picture: str) -> dict[str, int]:

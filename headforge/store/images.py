@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,15 @@ PNG_LEVEL = 6
 PNG_STRATEGY = 3
 """zlib's Z_RLE: a quarter of the default strategy's time for files 1 % (plain) to 6 % (textured heads) larger."""
 MIN_PHOTO_SIDE_PX = 64
-MAX_PHOTO_PIXELS = 250_000_000
+MAX_PHOTO_PIXELS = 160_000_000
+"""Larger ones are refused before a pixel is decoded: this many take 0.6 GB."""
+MAX_PHOTO_SIDE_PX = 8192
+"""Photos with a longer side are averaged down by a whole factor while they are read."""
+PICTURE_ERRORS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError,
+                  struct.error, zlib.error, OverflowError, MemoryError)  # fmt: skip
+"""What Pillow raises over damaged files, format by format."""
+ORIENTATION = 0x0112
+"""EXIF's tag."""
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -96,23 +107,49 @@ def read_photo(path: Path, min_side_px: int = MIN_PHOTO_SIDE_PX) -> np.ndarray:
     """A person's photo as upright sRGB [H, W, 3] uint8.
 
     Turns it as its EXIF says, converts an embedded colour profile to sRGB, puts transparent pixels over white, turns
-    gray, palette, CMYK and 16-bit pictures into 8-bit RGB. Raises InputError if it is missing, a folder, not a
-    picture, damaged, or too small.
+    gray, palette, CMYK and 16-bit pictures into 8-bit RGB, and brings a longer side than `MAX_PHOTO_SIDE_PX` below it.
+    Raises InputError if it is missing, a folder, not a picture, damaged, too small or too large.
     """
     if path.is_dir():
         raise InputError(path, f"{path} is a folder, not a photo.", "give one file, or the folder with --portraits.")
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", "check the path of the photo.")
     try:
-        with Image.open(path) as image:
+        with _unwarned(), Image.open(path) as image:
             _check_photo_size(path, image.width, image.height, min_side_px)
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(_made_smaller(image))
             pixels = np.array(_to_srgb(upright))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "far") from error
+    except PICTURE_ERRORS as error:
         raise InputError(
             path, f"{path} can't be read as a picture ({error}).", "save it as JPEG, PNG or WebP and give that file."
         ) from error
     return pixels
+
+
+def _made_smaller(image: Image.Image) -> Image.Image:
+    """A large picture averaged down by a whole factor; JPEG is decoded at a smaller size to begin with."""
+    factor = -(-max(image.size) // MAX_PHOTO_SIDE_PX)
+    if factor == 1:
+        return image
+    longer = max(image.size)
+    image.draft(None, (image.width // factor, image.height // factor))
+    image.load()  # TIFF is turned by it, so the tag is read afterwards
+    orientation = image.getexif().get(ORIENTATION, 1)
+    plain = image if image.mode in ("L", "RGB", "RGBA", "CMYK") else _to_srgb(image)
+    small = plain.reduce(max(1, factor * max(plain.size) // longer))
+    small.getexif()[ORIENTATION] = orientation
+    return small
+
+
+@contextlib.contextmanager
+def _unwarned() -> Iterator[None]:
+    """Pillow warns of large pictures, whose size is checked here, and of damaged tags, which say nothing of pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -120,10 +157,10 @@ def read_mask(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", "check the path of the mask.")
     try:
-        with Image.open(path) as image:
+        with _unwarned(), Image.open(path) as image:
             _check_photo_size(path, image.width, image.height, 1)
             return np.array(ImageOps.exif_transpose(image).convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*PICTURE_ERRORS, Image.DecompressionBombError) as error:
         raise InputError(
             path, f"{path} can't be read as a picture ({error}).", "save it as an 8-bit gray PNG and give that file."
         ) from error
@@ -137,11 +174,12 @@ def _check_photo_size(path: Path, width: int, height: int, min_side_px: int) -> 
             "give a larger picture of the head.",
         )
     if width * height > MAX_PHOTO_PIXELS:
-        raise InputError(
-            path,
-            f"{path} has {width * height / 1e6:.0f} megapixels, more than {MAX_PHOTO_PIXELS / 1e6:.0f}.",
-            "scale it down first.",
-        )
+        raise _too_large(path, f"{width * height / 1e6:.0f} megapixels,")
+
+
+def _too_large(path: Path, found: str) -> InputError:
+    return InputError(path, f"{path} has {found} more than {MAX_PHOTO_PIXELS / 1e6:.0f} megapixels.",
+                      "scale it down first.")  # fmt: skip
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

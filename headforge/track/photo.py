@@ -86,8 +86,12 @@ def fit_photo(
     """The fit of one face; raises Rejected if there is none or if it makes no sense."""
     face = choose_face(faces.detect_landmarks(photo), name, face_index)
     points = np.asarray(face.landmarks, dtype=np.float64)
-    if not np.isfinite(points).all() or outer_eye_distance(points) < MIN_EYE_DISTANCE_PX:
-        distance = outer_eye_distance(points)
+    n_bad = int((~np.isfinite(points).all(-1)).sum())
+    if n_bad:
+        raise Rejected(name, "landmarks", f"{n_bad} of {len(points)} landmarks are not finite numbers.",
+                       "mend the landmarks, or let a detector find them.", float(n_bad))  # fmt: skip
+    distance = outer_eye_distance(points)
+    if distance < MIN_EYE_DISTANCE_PX:
         raise Rejected(
             name, "face_size", f"the face is too small: {distance:.0f} px between the outer eye corners.",
             f"use a photo in which they are at least {MIN_EYE_DISTANCE_PX:.0f} px apart.", distance,

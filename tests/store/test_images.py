@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +112,73 @@ def test_twenty_megapixels_are_fine(tmp_path: Path) -> None:
     assert read_photo(path).shape == (3648, 5472, 3)
 
 
+def large_gray_png(path: Path, width: int, height: int) -> Path:
+    """Black, written without holding it: rows are packed one by one."""
+    packer, rows = zlib.compressobj(1), bytearray()
+    for _ in range(height):
+        rows += packer.compress(bytes(width + 1))
+    rows += packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", bytes(rows)), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+              for name, data in chunks]  # fmt: skip
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    return path
+
+
+def test_twelve_thousand_pixels_a_side_are_read_smaller(tmp_path: Path) -> None:
+    found = read_photo(large_gray_png(tmp_path / "a.png", 12000, 12000))
+    assert found.shape == (6000, 6000, 3) and not found.any()
+
+
+def test_large_photos_are_averaged_down_and_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headforge.store.images.MAX_PHOTO_SIDE_PX", 64)
+    mean = area_resize(PHOTO, (40, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.png", "a.tif", "a.webp"):
+        path = save(
+            tmp_path / name, Image.fromarray(PHOTO), exif=exif, **({"lossless": True} if "webp" in name else {})
+        )
+        np.testing.assert_allclose(read_photo(path).astype(int), np.rot90(mean, -1), atol=1)
+    jpeg = read_photo(save(tmp_path / "a.jpg", Image.fromarray(PHOTO), exif=exif, quality=95))
+    assert jpeg.shape == (60, 40, 3)
+    np.testing.assert_allclose(jpeg.mean((0, 1)), PHOTO.mean((0, 1)), atol=3)
+    palette = save(tmp_path / "p.png", Image.fromarray(PHOTO[..., 0]).convert("P"))
+    np.testing.assert_allclose(read_photo(palette)[..., 0].astype(int), mean[..., 0], atol=1)
+
+
+@pytest.mark.parametrize("size", [(13000, 13000), (60000, 60000)])
+def test_pictures_that_would_fill_the_memory_are_refused_unread(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = large_gray_png(tmp_path / "a.png", 8, 8)
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", *size)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="160 megapixels") as raised:
+        read_photo(path)
+    assert "scale it down" in raised.value.help
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "gif", "bmp"])
+def test_damaged_files_never_give_anything_else_than_pixels_or_an_input_error(tmp_path: Path, kind: str) -> None:
+    generator = np.random.default_rng(0)
+    path = save(tmp_path / f"a.{kind}", Image.fromarray(PHOTO), format=kind)
+    whole = path.read_bytes()
+    for _ in range(60):
+        data = np.frombuffer(whole, np.uint8)[: generator.integers(1, len(whole) + 1)].copy()
+        places = generator.integers(0, min(len(data), 400), generator.integers(1, 6))
+        data[places] = generator.integers(0, 256, len(places))
+        path.write_bytes(data.tobytes())
+        try:
+            assert read_photo(path).shape[2] == 3
+        except InputError:
+            continue
+
+
 def test_what_is_not_a_usable_photo_says_why(tmp_path: Path) -> None:
+    cut_jpeg = save(tmp_path / "cut.jpg", Image.fromarray(PHOTO))
+    cut_jpeg.write_bytes(cut_jpeg.read_bytes()[:2000])
     text = tmp_path / "text.jpg"
     text.write_text("this is no picture")
     cut = tmp_path / "cut.png"
@@ -121,6 +189,7 @@ def test_what_is_not_a_usable_photo_says_why(tmp_path: Path) -> None:
         (tmp_path / "none.png", "does not exist"),
         (text, "can't be read"),
         (cut, "can't be read"),
+        (cut_jpeg, "truncated"),
         (small, "63 x 200 px"),
     ):
         with pytest.raises(InputError, match=message) as raised:

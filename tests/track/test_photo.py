@@ -129,6 +129,17 @@ def test_a_face_that_is_too_small_or_does_not_exist_is_rejected(tmp_path: Path) 
     assert error.value.gate == "face_index"
 
 
+def test_landmarks_that_are_not_finite_are_rejected(tmp_path: Path) -> None:
+    portrait = painted_portrait(0.0)
+    points = portrait.face.landmarks.copy()
+    points[[3, 40], 1] = np.nan
+    with pytest.raises(Rejected, match="2 of 68 landmarks are not finite") as error:
+        track_photo(
+            TrackConfig(), portrait.photo, "x", builtin_head(), Faces([Face((0, 0, 1, 1), points, 1)]), tmp_path
+        )
+    assert error.value.gate == "landmarks"
+
+
 def test_crops_map_points_as_they_map_pixels() -> None:
     photo = np.zeros((90, 120, 3), np.uint8)
     photo[40:44, 60:64] = 255
