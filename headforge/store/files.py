@@ -95,12 +95,13 @@ def storage_errors(path: Path, only: Collection[int] | None = None) -> Iterator[
         raise StoreError(place, f"{place}: {error.strerror or error}.", _ADVICE[error.errno]) from error
 
 
+_ANOTHER = "set HEADFORGE_HOME (the store) or name another folder (an output, a project)"
 _ADVICE = {
-    errno.ENOSPC: "free some space or set HEADFORGE_HOME to another disk.",
-    errno.EDQUOT: "your quota is used up: free some space or set HEADFORGE_HOME to another disk.",
-    errno.EROFS: "the file system is read-only: set HEADFORGE_HOME, or work in a project, on one that is not.",
-    errno.EACCES: "make the folder writable for this user (chmod, chown) or set HEADFORGE_HOME to one that is.",
-    errno.EPERM: "make the folder writable for this user (chmod, chown) or set HEADFORGE_HOME to one that is.",
+    errno.ENOSPC: f"free some space there, or use another disk: {_ANOTHER}.",
+    errno.EDQUOT: f"your quota is used up: free some space there, or use another disk: {_ANOTHER}.",
+    errno.EROFS: f"the file system is read-only, use another: {_ANOTHER}.",
+    errno.EACCES: f"make the folder writable for this user (chmod, chown), or use another: {_ANOTHER}.",
+    errno.EPERM: f"make the folder writable for this user (chmod, chown), or use another: {_ANOTHER}.",
     errno.ENOTDIR: "a file stands where a folder is needed: move it away.",
     errno.EISDIR: "a folder stands where a file is needed: move it away.",
     errno.ENOLCK: "the file system has no file locks: set HEADFORGE_HOME to a local disk.",

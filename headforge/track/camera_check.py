@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from headforge.errors import InputError
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.camera_check import CONVENTIONS, FINE, ConventionCheck, check_camera_convention
-from headforge.geometry.cameras import project
+from headforge.geometry.cameras import project, transform_points
 from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 from headforge.store.shards import Dataset
@@ -112,7 +112,7 @@ def draw_check(seen: Sequence[tuple[Sample, np.ndarray]], check: ConventionCheck
             one = Camera(sample.camera.K.double(), sample.camera.viewmat.double(), sample.camera.width,
                          sample.camera.height)  # fmt: skip
             if check.verdict != FINE:
-                _dots(pen, project(one, check.points)[0].numpy() * scale, STATED_RGB)
+                _dots(pen, _through_the_lens(one, check.points) * scale, STATED_RGB)
             right = CONVENTIONS[check.verdict].apply(one)
             _dots(pen, project(right, check.points)[0].numpy() * scale, RIGHT_RGB)
         _dots(pen, points * scale, DETECTED_RGB, 1.0)
@@ -120,6 +120,12 @@ def draw_check(seen: Sequence[tuple[Sample, np.ndarray]], check: ConventionCheck
         canvas.paste(image)
         tiles.append(np.asarray(canvas))
     return np.concatenate(tiles, axis=1)
+
+
+def _through_the_lens(camera: Camera, points: torch.Tensor) -> np.ndarray:
+    """[N, 2] pixels, also of points behind the camera, where a picture would show them were it transparent."""
+    homogeneous = transform_points(camera.viewmat, points) @ camera.K.T
+    return (homogeneous[:, :2] / homogeneous[:, 2:]).numpy()
 
 
 def _dots(pen: ImageDraw.ImageDraw, points: np.ndarray, colour: tuple[int, int, int], radius: float = 2.0) -> None:
