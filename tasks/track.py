@@ -26,6 +26,12 @@ from tasks.portraits import load_picture, picture_digest, stored_file
 VIDEO_LABEL = "video "
 """Before the name of a video, which a portrait may have too."""
 
+DATASET_ONLY = (
+    "camera", "landmarks", "min_face_views", "photometric", "photometric_texture_steps", "photometric_joint_steps",
+    "photometric_size",
+)  # fmt: skip
+"""Settings that no photo's track depends on."""
+
 
 def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
     """One item per shard of the dataset in the folder `dataset`."""
@@ -57,7 +63,7 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
             recipe=Recipe(
                 "track_photo",
                 VERSION,
-                params_of(config, ("camera", "landmarks", "min_face_views")) | {"name": name} | _face_param(picture),
+                params_of(config, DATASET_ONLY) | {"name": name} | _face_param(picture),
                 {"photo": picture_digest(picture), "head": head_digest},
                 CPU_RUNTIME,
             ),

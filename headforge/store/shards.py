@@ -147,12 +147,15 @@ def read_shard_views(path: Path) -> Views:
         return decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
 
 
-def read_shard_pictures(path: Path) -> Iterator[list[np.ndarray]]:
-    """The pictures [H, W, 3] uint8 of one subject after the other, decoded as they are asked for, in stored order."""
+def read_shard_pictures(path: Path, column: str = "image") -> Iterator[list[np.ndarray]]:
+    """The pictures [H, W, 3] uint8 of one subject after the other, decoded as they are asked for, in stored order.
+
+    With the column "mask" its masks [H, W].
+    """
     with open_parquet(path) as file:
         for group in range(file.num_row_groups):
-            table = read_rows(path, file, group, ("image",))
-            yield [decode_image(data) for data in picture_column(table, "image").to_pylist()]
+            table = read_rows(path, file, group, (column,))
+            yield [decode_image(data) for data in picture_column(table, column).to_pylist()]
 
 
 def _decode_samples(table: pa.Table) -> list[Sample]:

@@ -20,6 +20,8 @@ from headforge.track.crop import OUTER_EYES
 from headforge.track.detected_fit import reduced_if_large
 from headforge.track.known_views import KnownGates, fit_known_views
 from headforge.track.observe import FaceDetector, NoiseSettings, detect_views, observe_views
+from headforge.track.photometric import PhotometricSettings
+from headforge.track.photometric_tracks import SubjectPictures, refine_tracks
 from headforge.track.quality import compare_tracks, count_views
 from headforge.track.solver import Fit
 from headforge.track.state import FitSettings
@@ -110,9 +112,17 @@ def stage_basis(head: HeadModel) -> LandmarkBasis:
 
 
 def track_subject(
-    config: TrackConfig, subject: SubjectViews, head: HeadModel, basis: LandmarkBasis, found: SubjectLandmarks
+    config: TrackConfig,
+    subject: SubjectViews,
+    head: HeadModel,
+    basis: LandmarkBasis,
+    found: SubjectLandmarks,
+    pictures: SubjectPictures | None = None,
 ) -> tuple[list[Track], dict[str, float]]:
-    """The tracks of one subject from its landmarks, and how they compare with the exact values if there are any."""
+    """The tracks of one subject from its landmarks, and how they compare with the exact values if there are any.
+
+    `pictures` refine them where `config.photometric` asks for it.
+    """
     seen, simulated = found.seen, found.outliers is not None
     settings = fit_settings(config, subject, found)
     max_residual_px = config.max_residual * seen.width
@@ -124,10 +134,24 @@ def track_subject(
         gates = Gates(config.min_landmarks, max_residual_px)
         tracks, fit = fit_views(head, basis, seen, settings, gates, follow_outline=not simulated)
         rows = ((seen.weights > 0).sum(-1) >= config.min_landmarks).nonzero()[:, 0].tolist()
+    if config.photometric and pictures is not None:
+        tracks = refine_tracks(head, tracks, seen, pictures, photometric_settings(config), max_residual_px)
     if fit is None or not subject.has_params or not any(track.status == "ok" for track in tracks):
         return tracks, count_views(tracks)
     measured = compare_tracks(head, tracks, subject.camera, subject.params)
     return tracks, measured | (noise_measures(config, found, fit, rows) if simulated else {})
+
+
+def photometric_settings(config: TrackConfig) -> PhotometricSettings:
+    """The refinement's settings for a dataset: heads that stand still in the light."""
+    return PhotometricSettings(
+        n_texture_steps=config.photometric_texture_steps,
+        n_joint_steps=config.photometric_joint_steps,
+        render_size=config.photometric_size,
+        is_focal_known=config.focal_known,
+        is_camera_known=config.camera == "known",
+        seed=config.seed,
+    )
 
 
 def fit_settings(config: TrackConfig, subject: SubjectViews, found: SubjectLandmarks) -> FitSettings:

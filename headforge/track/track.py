@@ -16,6 +16,7 @@ from headforge.settings import ADDED
 from headforge.store.shards import read_shard_pictures
 from headforge.store.tables import write_tracks
 from headforge.track.observe import FaceDetector
+from headforge.track.photometric_tracks import SubjectPictures
 from headforge.track.quality import summarize_quality
 from headforge.track.subject import observe_subject, read_subjects, stage_basis, track_subject
 from headforge.types import Track
@@ -76,6 +77,14 @@ class TrackConfig:
     the extra photos)."""
     min_face_views: int = field(default=3, metadata=ADDED)
     """With known cameras, a subject whose face is seen in fewer views is rejected."""
+    photometric: bool = field(default=False, metadata=ADDED)
+    """Refine a subject's tracks by its pictures (texture, light, silhouette) after the landmarks."""
+    photometric_texture_steps: int = field(default=40, metadata=ADDED)
+    """Steps of that for texture and light alone; VHAP takes 500."""
+    photometric_joint_steps: int = field(default=120, metadata=ADDED)
+    """Then steps for everything together; VHAP takes 500."""
+    photometric_size: int = field(default=128, metadata=ADDED)
+    """Height in pixels to which the pictures are averaged down for that."""
 
     def __post_init__(self) -> None:
         positive = ("initial_fov_deg", "focal_sigma_log", "shape_sigma", "expr_sigma", "jaw_sigma_rad", "n_iterations",
@@ -92,6 +101,10 @@ class TrackConfig:
         _require("camera", self.camera, self.camera in CAMERAS, "one of " + ", ".join(CAMERAS))
         _require("landmarks", self.landmarks, self.landmarks in LANDMARKS, "one of " + ", ".join(LANDMARKS))
         _require("min_face_views", self.min_face_views, self.min_face_views >= 2, "a count of at least 2")
+        for name in ("photometric_texture_steps", "photometric_joint_steps"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "a count of at least 0")
+        _require("photometric_size", self.photometric_size, 32 <= self.photometric_size <= 1024,
+                 "a size from 32 to 1024 px")  # fmt: skip
         _require("photo_size", self.photo_size, 64 <= self.photo_size <= 2048, "a size from 64 to 2048 px")
 
 
@@ -116,13 +129,15 @@ def track_shard(
     """
     subjects = read_subjects(shard)
     basis = stage_basis(head)
-    pictures = read_shard_pictures(shard) if faces is not None else repeat(())
+    needed = faces is not None or config.photometric
+    pictures = read_shard_pictures(shard) if needed else repeat(())
+    masks = read_shard_pictures(shard, "mask") if config.photometric else repeat(())
     progress.start(len(subjects), "subject")
     tracks: list[Track] = []
     quality: dict[str, dict[str, float]] = {}
-    for subject, images in zip(subjects, pictures, strict=False):
+    for subject, images, alphas in zip(subjects, pictures, masks, strict=False):
         seen = observe_subject(config, subject, head, images, faces)
-        found, measured = track_subject(config, subject, head, basis, seen)
+        found, measured = track_subject(config, subject, head, basis, seen, SubjectPictures(images, alphas))
         for track in found:
             if track.status != "ok":
                 progress.item_rejected(f"{track.subject_id}/{track.view}", track.reason)
