@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from flows import checks
 from flows.checks import BAD, INFO, LIMIT, OK, Finding
-from flows.project import ProjectError, find_root, home, quiet_environment
+from flows.project import ProjectError, find_root, home, quiet_environment, store_root
 from headforge.errors import HeadforgeError
 
 SCHEDULE_TIMEOUT_S = 60.0
@@ -64,14 +65,20 @@ def _dataset_space(root: Path) -> Iterator[Finding]:
     from flows.params import load_settings  # torch comes with it
     from flows.plan import has_reflinks
     from headforge.progress import SILENT
-    from tasks.synthesize import make_shard
+    from tasks.generators import generator_asset
+    from tasks.synthesize import shard_item
 
     try:
-        config = load_settings(root)["synthesize"]
+        settings = load_settings(root)
+        config = settings["synthesize"]
         reflinks = has_reflinks(root)
+        asset = generator_asset(config, settings.assets, store_root())
+        n_drawn = 1 if config.is_trained else config.views_per_subject  # a trained generator takes seconds for a view
+        item = shard_item(dataclasses.replace(config, views_per_subject=n_drawn), range(1), asset)
         with tempfile.TemporaryDirectory(dir=home()) as folder:
-            make_shard(config, range(1), Path(folder), SILENT)
+            item.function(*item.args, Path(folder), SILENT)
             per_subject = sum(path.stat().st_size for path in Path(folder).iterdir())
+        per_subject = per_subject * config.views_per_subject // n_drawn
     except HeadforgeError as error:
         yield Finding("settings", BAD, error.message, error.help)
         return

@@ -19,8 +19,10 @@ import psutil
 from flows.outcome import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED
 from flows.project import quiet_environment
 from headforge.errors import HeadforgeError
+from headforge.priors.assets import Asset
 from headforge.store.objects import Store
 from headforge.synth.synthesize import SynthesizeConfig, assemble_dataset
+from tasks.generators import generator_asset
 from tasks.items import Item
 from tasks.synthesize import shard_item
 from tasks.timing import read_times, timed_item
@@ -31,23 +33,28 @@ if TYPE_CHECKING:
 MEASURED_FILE = "measured.json"
 
 
-def missing_shards(config: SynthesizeConfig, store: Store, n_shards: int) -> list[range]:
+def missing_shards(config: SynthesizeConfig, store: Store, n_shards: int, asset: Asset | None = None) -> list[range]:
     """The subjects of the first shards that the store lacks; beyond the dataset's end if it lacks too few."""
     step = min(config.subjects_per_shard, config.n_subjects)
     found: list[range] = []
     start = 0
     while len(found) < n_shards:
         subjects = range(start, start + step)
-        if not store.object_path(shard_item(config, subjects).recipe.key).is_dir():
+        if not store.object_path(shard_item(config, subjects, asset).recipe.key).is_dir():
             found.append(subjects)
         start += step
     return found
 
 
-def timed_shards(config: SynthesizeConfig, shards: Sequence[range], times: Path) -> list[Item]:
+def timed_shards(
+    config: SynthesizeConfig, shards: Sequence[range], times: Path, asset: Asset | None = None
+) -> list[Item]:
     """Their items; one view of one subject makes a worker warm."""
     little = dataclasses.replace(config, views_per_subject=1)
-    return [timed_item(shard_item(config, s), (little, range(s.start, s.start + 1)), times) for s in shards]
+    weights = () if asset is None else (asset.folder,)
+    return [
+        timed_item(shard_item(config, s, asset), (little, range(s.start, s.start + 1), *weights), times) for s in shards
+    ]
 
 
 def measure(run: StageRun, n_shards: int) -> None:
@@ -56,9 +63,10 @@ def measure(run: StageRun, n_shards: int) -> None:
     config = run.settings["synthesize"]
     times = run.root / "times"
     times.mkdir()
-    shards = missing_shards(config, run.store, n_shards)
+    asset = generator_asset(config, run.settings.assets, run.store.root)
+    shards = missing_shards(config, run.store, n_shards, asset)
     handed_out_s, cpu_s = time.time(), time.process_time()
-    found = run.build(timed_shards(config, shards, times), "shards")
+    found = run.build(timed_shards(config, shards, times, asset), "shards")
     build_cpu_s = time.process_time() - cpu_s
     folders = [thing.path for thing in found]
     measured = {

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.project import store_root
+from flows.params import load_settings
+from flows.project import find_root, store_root
 from headforge.errors import DataError
 from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 from headforge.store.manifest import Manifest, read_manifest
 from headforge.store.objects import Store
 from headforge.store.shards import Dataset
-from headforge.synth.remake import Comparison, compare_views, remake_view
+from headforge.synth.generated import HeadGenerator
+from headforge.synth.remake import Comparison, compare_views, dataset_config, remake_view
 from headforge.synth.synthesize import VERSION
 from tasks.environment import made_with
+from tasks.generators import generator_asset, load_generator
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,21 @@ class Remade:
 def remake(folder: Path, subject: int, view: int, out: Path | None = None) -> Remade:
     """Make a view of a dataset again and compare it; writes the remade picture to `out` as PNG if asked."""
     dataset = Dataset(folder)
-    remade = remake_view(dataset, subject, view)
+    remade = remake_view(dataset, subject, view, _generator(dataset))
     comparison = compare_views(remade, dataset.sample(remade.subject_id, view))
     if out is not None:
         write_bytes(out, encode_png(remade.image))
     manifest = _manifest_of(dataset, remade.subject_id)
     return Remade(comparison, None if manifest is None else _others(manifest))
+
+
+def _generator(dataset: Dataset) -> HeadGenerator | None:
+    """The trained generator that a dataset was drawn with; its weights are those that the project here names."""
+    config = dataset_config(dataset)
+    if not config.is_trained:
+        return None
+    asset = generator_asset(config, load_settings(find_root(Path.cwd())).assets, store_root())
+    return None if asset is None else load_generator(config, asset.folder)
 
 
 def _others(manifest: Manifest) -> dict[str, tuple[str, str]] | None:

@@ -36,6 +36,7 @@ from headforge.store.manifest import walk_files
 from headforge.store.objects import Made, Note, Store
 from headforge.store.publish import clone_or_copy
 from tasks.engine import CrashedError, EngineConfig
+from tasks.generators import generator_asset
 from tasks.items import Item, make_files
 from tasks.named_inputs import content_of
 from tasks.profiles import make_engine
@@ -65,7 +66,8 @@ def repair(start: Path) -> list[Finding]:
 def _make_shards_again(root: Path, found: Sequence[Finding], progress: VerifyProgress) -> list[Finding]:
     """Make damaged shards again, each from its own recipe: no other shard is touched, whatever params.yaml says now."""
     settings = load_settings(root)
-    current = {item.recipe.key: item for item in shard_items(settings["synthesize"])}
+    asset = generator_asset(settings["synthesize"], settings.assets, store_root())
+    current = {item.recipe.key: item for item in shard_items(settings["synthesize"], asset)}
     items: dict[str, Item] = {}
     for finding in found:
         if finding.place == STORE and not finding.good:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from flows.outcome import Rejection
 from flows.rejects import REJECTS_FILE
 from flows.runner import run_stage
 from headforge.store.files import write_json
+from headforge.store.tables import read_tracks
 from headforge.track.track import summarize_tracks
+from headforge.types import Track
 from tasks.items import rejection
 from tasks.track import VIDEO_LABEL, portrait_items, shard_items, video_items
 
 if TYPE_CHECKING:
     from flows.stage_run import StageRun
+
+
+UNTRACKED_HELP = "look at its pictures: headforge inspect data/synthetic."
 
 
 def track(run: StageRun) -> None:
@@ -33,10 +40,29 @@ def track(run: StageRun) -> None:
                 kind = "portraits" if number < len(portraits) else "videos"
                 run.publish(item, thing, folder / kind / item.label.removeprefix(VIDEO_LABEL))
         (folder / "portraits").mkdir(exist_ok=True)
+<<<<<<< HEAD
         write_json(folder / REJECTS_FILE, [dict(reason) for thing in made if (reason := rejection(thing))])
+=======
+        write_json(folder / REJECTS_FILE, [dict(reason) for photo in photos if (reason := rejection(photo))])
+    if config.landmarks == "detected":
+        lost = untracked(read_tracks(run.data("track")).values())
+        run.rejected += [Rejection(subject, reason, UNTRACKED_HELP) for subject, reason in lost.items()]
+>>>>>>> 58f340d (headforge synthesize --generator spherehead|panohead: weights by the asset's name, licences in dataset.json, lost subjects exit 1)
     run.metrics |= {name: float(value) for name, value in summary.items()}
     tracked = run.data("track")
     run.figures += sorted([*tracked.glob("portraits/*/overlay.png"), *tracked.glob("videos/*/strip.png")])
+
+
+def untracked(tracks: Iterable[Track]) -> dict[str, str]:
+    """Subjects none of whose views could be tracked, and why: the reason of the first."""
+    reasons: dict[str, str] = {}
+    good: set[str] = set()
+    for track in tracks:
+        if track.status == "ok":
+            good.add(track.subject_id)
+        else:
+            reasons.setdefault(track.subject_id, track.reason)
+    return {subject: reason for subject, reason in reasons.items() if subject not in good}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from headforge.errors import ConfigError
 from headforge.flame.builtin import MODEL_ID, builtin_head
 from headforge.flame.builtin import VERSION as HEAD_VERSION
 from headforge.flame.files import HEAD_FILE, save_head
+from headforge.priors.assets import Asset
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.report.config import DATASET_PAGE_VERSION
@@ -21,6 +22,7 @@ from headforge.synth.gates import Detector
 from headforge.synth.identities import Embedder
 from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
 from tasks.digests import folder_digest
+from tasks.generators import load_generator
 from tasks.items import CPU_RUNTIME, Item
 
 LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")
@@ -28,27 +30,34 @@ LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")
 grown dataset keeps its shards."""
 
 
-def shard_items(config: SynthesizeConfig) -> list[Item]:
-    """One item per shard of the dataset."""
-    return [shard_item(config, subjects) for subjects in shard_subjects(config)]
+def shard_items(config: SynthesizeConfig, asset: Asset | None = None) -> list[Item]:
+    """One item per shard of the dataset; `asset` as in `shard_item`."""
+    return [shard_item(config, subjects, asset) for subjects in shard_subjects(config)]
 
 
-def shard_item(config: SynthesizeConfig, subjects: range) -> Item:
-    """The item of one shard."""
+def shard_item(config: SynthesizeConfig, subjects: range, asset: Asset | None = None) -> Item:
+    """The item of one shard; `asset` holds the weights of a trained generator, if `config` names one."""
     params = params_of(config, without=LAYOUT) | {"subjects": [subjects.start, subjects.stop]}
     inputs = DlibFaces().weights_sha256 if "dlib" in (config.gate_detector, config.identity) else {}
+    drawn = {} if asset is None else {"generator": asset.sha256}
+    needs_gpu = config.is_trained and config.generator_device == "cuda"
+    runtime = {**CPU_RUNTIME, "device": config.generator_device} if needs_gpu else CPU_RUNTIME
     return Item(
         label=f"subjects {subjects.start}-{subjects.stop - 1}",
-        recipe=Recipe("synthesize", VERSION, params, inputs, CPU_RUNTIME),
-        function=make_shard,
-        args=(config, subjects),
+        recipe=Recipe("synthesize", VERSION, params, {**inputs, **drawn}, runtime),
+        function=make_shard if asset is None else make_generated_shard,
+        args=(config, subjects) if asset is None else (config, subjects, asset.folder),
         n_parts=len(subjects),
         part="subject",
+        needs_gpu=needs_gpu,
     )
 
 
 def item_of(manifest: Manifest) -> Item | None:
-    """The item that made an object; None if it is no shard or if this code, here, would make another one."""
+    """The item that made an object; None if it is no shard or if this code, here, would make another one.
+
+    Also None for the shards of a trained generator: its weights are the project's to name.
+    """
     params = dict(cast(Mapping[str, object], manifest.recipe["params"]))
     subjects = cast(Sequence[int], params.pop("subjects", ()))
     if manifest.recipe["stage"] != "synthesize" or len(subjects) != 2:
@@ -56,6 +65,8 @@ def item_of(manifest: Manifest) -> Item | None:
     try:
         config = SynthesizeConfig(**{name: _as_tuple(value) for name, value in params.items()})
     except (TypeError, ConfigError):  # settings of another version of the code
+        return None
+    if config.is_trained:
         return None
     item = shard_item(config, range(*subjects))
     return item if item.recipe.key == manifest.key else None
@@ -69,6 +80,15 @@ def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress
     """Runs in a worker."""
     detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
     synthesize_shard(config, subjects, folder, progress, detector, embedder)
+
+
+def make_generated_shard(
+    config: SynthesizeConfig, subjects: range, asset: Path, folder: Path, progress: Progress
+) -> None:
+    """Runs in a worker; `asset` is the folder of the generator's weights."""
+    detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
+    generator = load_generator(config, asset)
+    synthesize_shard(config, subjects, folder, progress, detector, embedder, generator)
 
 
 def head_item() -> Item:

@@ -32,11 +32,6 @@ SYNTHETIC = "synthetic"
 class HeadGenerator(Protocol):
     """Draws people by number; a person is a function of (seed, subject), a picture of (seed, subject, view)."""
 
-    @property
-    def licences(self) -> Mapping[str, str]:
-        """Of what the pictures are made with, by the name of the source."""
-        ...
-
     def latent(self, seed: int, subject: int) -> np.ndarray:
         """[D] the person's code, standard normal."""
         ...

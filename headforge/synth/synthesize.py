@@ -159,8 +159,6 @@ class SynthesizeConfig:
     """Share of the people who wear glasses if there are glasses at all."""
     generator_asset: str = field(default="", metadata=ADDED)
     """Name of the asset that holds a trained generator's weights; by default the generator's own name."""
-    generator_repo: str = field(default="", metadata=ADDED)
-    """Folder of a clone of the official code that draws in place of headforge's own: it is run."""
     generator_psi: float = field(default=0.7, metadata=ADDED)
     """Truncation of a trained generator: 0 is its average person, 1 all of its variety and its failures."""
     generator_unit_m: float = field(default=0.417, metadata=ADDED)

@@ -61,7 +61,7 @@ def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) ->
     squares = residuals.square().sum(-1) / settings.sigma_px**2
     inliers = (problem.weights > 0) & (squares <= kernel.scale_sq)
     cost = film_cost(problem, chain, state, residuals, kernel)
-    return Fit(state, residuals, problem.rows, inliers, cost, n_done)
+    return Fit(state, residuals, inliers, cost, n_done)
 
 
 def _clipped(problem: Problem, state: FitState) -> FitState:

@@ -7,7 +7,6 @@ want the official numbers bit for bit. The weights come from the converted asset
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,15 +114,6 @@ def official_class(checkout: Path) -> Any:
         raise MissingExtraError(error.name or "?", "photos", f"the official code in {checkout}") from error
     finally:
         sys.path.remove(str(folder))
-
-
-def checkout_digest(checkout: Path) -> str:
-    """SHA-256 of names and contents of a checkout's Python files in the packages that are imported."""
-    digest = hashlib.sha256()
-    for path in sorted(path for name in PACKAGES for path in (checkout / name).rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(checkout).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

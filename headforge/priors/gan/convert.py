@@ -27,10 +27,6 @@ PERSISTENT = {("torch_utils.persistence", "_reconstruct_persistent_obj"): as_per
 DICTS = {("dnnlib.util", "EasyDict"): as_dict}
 PREFIXES = ("torch.nn.modules.", "training.", "torch_utils.", "dnnlib.")
 """Classes of which only the attributes are looked at."""
-LICENCES: Mapping[str, str] = dict.fromkeys(
-    KINDS, "what comes from EG3D: NVIDIA Source Code License (non-commercial); the rest: CC BY 4.0"
-)
-"""Of the weights, and so of every picture made with them: for research only."""
 MAX_NAMED = 5
 
 

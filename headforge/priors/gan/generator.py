@@ -14,7 +14,6 @@ from headforge.errors import ConfigError
 from headforge.geometry.seeding import item_seed
 from headforge.priors.gan.cameras import UNIT_M, frontal_label, gan_camera, in_metres
 from headforge.priors.gan.checkout import OfficialGan
-from headforge.priors.gan.convert import LICENCES
 from headforge.priors.gan.model import GanViews, HeadGan
 from headforge.priors.gan.renderer import Jitter, draw_jitter
 from headforge.store.images import area_resize
@@ -44,12 +43,6 @@ class GanPeople:
     def __init__(self, model: HeadGan | OfficialGan, settings: DrawSettings, device: str = "cpu") -> None:
         self.model = model.to(device)
         self.settings, self.device = settings, torch.device(device)
-
-    @property
-    def licences(self) -> Mapping[str, str]:
-        """The licence of the weights by the generator's name."""
-        kind = self.model.settings.kind
-        return {kind: LICENCES[kind]}
 
     def latent(self, seed: int, subject: int) -> np.ndarray:
         """[z_dim] float32, standard normal."""

@@ -61,7 +61,3 @@ def test_quantising_maps_the_ends_and_clips() -> None:
     levels, covered = quantised(image, mask, 4)
     assert levels[0, 0].tolist() == [0, 128, 255]
     assert bool((covered == 255).all()) and levels.shape == (4, 4, 3)
-
-
-def test_licences_say_research_only(people: GanPeople) -> None:
-    assert "non-commercial" in people.licences["spherehead"]
