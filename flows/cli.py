@@ -90,20 +90,15 @@ def _run(wanted: argparse.Namespace) -> Summary:
     if wanted.command in COMMANDS:
         return COMMANDS[wanted.command].run(wanted)
     stages = {} if wanted.command == "run" else {"stages": (wanted.command,)}
-<<<<<<< HEAD
     portraits, videos = (tuple(getattr(wanted, name, None) or ()) for name in ("portrait", "video"))
     face = getattr(wanted, "face", None)
     if face is not None and not (portraits or videos):
         raise ConfigError("--face", face, "--face picks a face of a photo or video, and none was given.",
                           "give one with --portrait or --video.")  # fmt: skip
-    request = Request(**stages, preset=wanted.preset, assignments=tuple(wanted.set), portraits=portraits,
-                      videos=videos, face=face)  # fmt: skip
-=======
-    portraits = tuple(getattr(wanted, "portrait", None) or ())
     generator = getattr(wanted, "generator", None)
     assignments = (*wanted.set, *(() if generator is None else (f"synthesize.generator={generator}",)))
-    request = Request(**stages, preset=wanted.preset, assignments=assignments, portraits=portraits)
->>>>>>> 58f340d (headforge synthesize --generator spherehead|panohead: weights by the asset's name, licences in dataset.json, lost subjects exit 1)
+    request = Request(**stages, preset=wanted.preset, assignments=assignments, portraits=portraits,
+                      videos=videos, face=face)  # fmt: skip
     return run_request(request, Path.cwd())
 
 
@@ -117,17 +112,12 @@ def _parser() -> Parser:
     _add_settings(run)
     for stage in STAGES:
         text = f"{stage.purpose[0].upper()}{stage.purpose[1:]}: {stage.output.as_posix()}."
-<<<<<<< HEAD
         stage_parser = commands.add_parser(stage.name, help=stage.purpose, description=text)
+        if stage.name == "synthesize":
+            stage_parser.add_argument("--generator", metavar="NAME", help=GENERATOR_HELP)
         if stage.name == "track":
             _add_inputs(stage_parser)
         _add_settings(stage_parser)
-=======
-        parser_of_stage = commands.add_parser(stage.name, help=stage.purpose, description=text)
-        if stage.name == "synthesize":
-            parser_of_stage.add_argument("--generator", metavar="NAME", help=GENERATOR_HELP)
-        _add_settings(parser_of_stage)
->>>>>>> 58f340d (headforge synthesize --generator spherehead|panohead: weights by the asset's name, licences in dataset.json, lost subjects exit 1)
     for command in COMMANDS.values():
         command.add_parser(commands)
     return parser

@@ -40,14 +40,10 @@ def track(run: StageRun) -> None:
                 kind = "portraits" if number < len(portraits) else "videos"
                 run.publish(item, thing, folder / kind / item.label.removeprefix(VIDEO_LABEL))
         (folder / "portraits").mkdir(exist_ok=True)
-<<<<<<< HEAD
         write_json(folder / REJECTS_FILE, [dict(reason) for thing in made if (reason := rejection(thing))])
-=======
-        write_json(folder / REJECTS_FILE, [dict(reason) for photo in photos if (reason := rejection(photo))])
     if config.landmarks == "detected":
         lost = untracked(read_tracks(run.data("track")).values())
         run.rejected += [Rejection(subject, reason, UNTRACKED_HELP) for subject, reason in lost.items()]
->>>>>>> 58f340d (headforge synthesize --generator spherehead|panohead: weights by the asset's name, licences in dataset.json, lost subjects exit 1)
     run.metrics |= {name: float(value) for name, value in summary.items()}
     tracked = run.data("track")
     run.figures += sorted([*tracked.glob("portraits/*/overlay.png"), *tracked.glob("videos/*/strip.png")])
