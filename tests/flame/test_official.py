@@ -71,6 +71,17 @@ def test_every_array_arrives(model: HeadModel) -> None:
     }
 
 
+def test_teeth_are_appended_to_flames_own_topology(
+    files: FlameFiles, model: HeadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headforge.flame.official.TEETH_TOPOLOGY", model.n_vertices)
+    with_teeth = read_flame(files, n_shape=N_SHAPE)
+    assert (with_teeth.n_vertices, len(with_teeth.faces)) == (model.n_vertices + 120, len(model.faces) + 168)
+    assert with_teeth.model_id == model.model_id, "the same parameters pose both"
+    assert len(with_teeth.eyelids) == with_teeth.n_vertices
+    assert read_flame(files, n_shape=N_SHAPE, with_teeth=False).n_vertices == model.n_vertices
+
+
 def test_texture_comes_from_the_template_whatever_its_order(model: HeadModel) -> None:
     source = builtin_head()
     torch.testing.assert_close(model.uvs[model.uv_faces], source.uvs[source.uv_faces], atol=1e-6, rtol=0)
