@@ -30,7 +30,6 @@ from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import orbit_camera, project
 from headforge.render.mesh import interpolate, rasterize
 from headforge.render.shading import pixel_normals
-from headforge.track.basis import landmark_basis
 from headforge.types import Camera, HeadParams
 
 COLORS = {
@@ -128,7 +127,7 @@ def measure(head: HeadModel) -> dict[str, object]:
     opened = landmark_points(head, pose_head(head, rest.replace(jaw=torch.tensor([[JAW_RAD, 0.0, 0.0]]))), 70)[0]
     gaze = rest.replace(eyes=torch.tensor([[0.0, GAZE_RAD, 0.0] * 2]))
     turned = landmark_points(head, pose_head(head, gaze), 70)[0]
-    fit = solve_all(head, landmark_basis(head), STUDIO, 4)
+    fit = solve_all(head, STUDIO, 4)
     return {
         "digest": head_digest(head), "n_vertices": head.n_vertices, "n_faces": len(head.faces),
         "n_shape": head.n_shape, "n_expr": head.n_expr,
