@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def sort_flame_files(paths: Sequence[Path]) -> FlameFiles:
     return FlameFiles(**{place: several[0] for place, several in found.items()})
 
 
-def _prefer(found: dict[str, list[Path]], place: str, is_better) -> None:
+def _prefer(found: dict[str, list[Path]], place: str, is_better: Callable[[Path], bool]) -> None:
+    """Of the files for a place keep the better ones, if there are any."""
     better = [file for file in found.get(place, []) if is_better(file)]
     if better:
         found[place] = better

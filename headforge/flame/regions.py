@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-_JAW_LINE, _BROWS, _OUTER_LIPS = slice(0, 17), slice(17, 27), slice(48, 60)
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+_BROWS, _OUTER_LIPS = slice(17, 27), slice(48, 60)
 _LIP_MARGIN = 1.15
 """The outer lip landmarks' outline is widened by this factor: they lie on the lips' rim."""
 _BELOW_JAW = 0.11
@@ -44,7 +48,7 @@ def skin_regions(vertices: np.ndarray, skin: np.ndarray, points: np.ndarray) -> 
     return {name: skin[mask] for name, mask in masks.items()}
 
 
-def _neck_line(points: np.ndarray, unit: float):
+def _neck_line(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.ndarray]:
     """Height under which the skin is neck, as a function of z: from the nape along the jaw to under the chin."""
     chin, angle = points[8], points[[3, 13]].mean(0)
     nape = np.array([points[[48, 54], 1].mean(), angle[2] - 1.4 * unit])
@@ -53,7 +57,7 @@ def _neck_line(points: np.ndarray, unit: float):
     return lambda depth: np.interp(depth, z, y)
 
 
-def _hairline(points: np.ndarray, unit: float):
+def _hairline(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.ndarray]:
     """Height over which the skin is scalp, as a function of z: over the forehead, down the temple to the ears.
 
     The forehead is as high over the brows as the base of the nose lies under them.
@@ -97,9 +101,6 @@ def eyeball_components(vertices: np.ndarray, faces: np.ndarray, points: np.ndarr
 
     A part counts when its box contains the middle of an eye's six landmarks within half that eye's width.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(vertices),) * 2)
     n_parts, label = connected_components(graph, directed=False)
