@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -168,7 +169,9 @@ def _storage(holder: Holder) -> torch.TypedStorage:
     if not isinstance(data, bytes):
         raise ValueError("a tensor's storage without bytes")
     try:
-        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols, where bytes are damaged
+            storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"a tensor's storage that is none: {str(error).splitlines()[0]}") from error
     if not isinstance(storage, torch.TypedStorage):
