@@ -157,7 +157,7 @@ def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
     return out
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _interpolate_cells(small, i, j, a, b, wide, out):
     """Bilinear: rows `i` [R] and columns `j` [R] of `small`, weights a and b [R], float32 throughout.
 
@@ -206,7 +206,7 @@ def tint(color: np.ndarray, factor: tuple[float, float, float], weight: np.ndarr
         color *= 1 + weight[..., None] * change
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _blend(color, other, weight):
     """`blend` where there is anything to do, in the same float32 operations."""
     for i in range(weight.shape[0]):
@@ -217,7 +217,7 @@ def _blend(color, other, weight):
                     color[i, j, c] += w * (other[c] - color[i, j, c])
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _tint(color, change, weight):
     """`tint` where there is anything to do, in the same float32 operations."""
     one = np.float32(1)

@@ -77,7 +77,7 @@ def light_shares(
     return out[:, :3], out[:, 3]
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _fill(points, grid):
     """Add each hair's length in metres to the voxels it passes."""
     for s in range(points.shape[0]):
@@ -92,7 +92,7 @@ def _fill(points, grid):
                 grid[i, j, m] += np.sqrt(length)
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _gather_light(points, normals, directions, weights, depth, axes, hair, out):
     size = depth.shape[1]
     scale = size / 2 / _MAP_RADIUS_M
@@ -158,7 +158,7 @@ def occupied_voxels(hair: Strands) -> tuple[np.ndarray, np.ndarray]:
     return numbers, ((used + 0.5) * VOXEL_M + GRID_LOW_M).astype(np.float32)
 
 
-@kernel()
+@kernel(error_model="numpy")
 def spread_to_hairs(points, numbers, values, out):
     """Interpolate `values` [n, C] of the voxels that hold hair to the points [S, K, 3] into `out` [S, K, C]."""
     n_values = values.shape[1]

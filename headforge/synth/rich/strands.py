@@ -65,7 +65,7 @@ def grow_guides(grid: np.ndarray, roots: np.ndarray, normals: np.ndarray, growth
     return out
 
 
-@kernel()
+@kernel(error_model="numpy")
 def sample_grid(grid, x, y, z, out):
     """Trilinear sample of a `head_grid` at a place in mm into `out` [4]: distance and gradient."""
     nx, ny, nz = grid.shape[0], grid.shape[1], grid.shape[2]
@@ -82,7 +82,7 @@ def sample_grid(grid, x, y, z, out):
         out[n] = low * (1 - a) + high * a
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _grow(grid, roots, normals, flow, steps, goal, is_tied, tail_mm, out):
     here = np.zeros(4)
     d = np.zeros(3)
@@ -188,7 +188,7 @@ def grow_hairs(
     return out
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _follow(guides, near, weights, roots, own, phases, amounts, out):
     n_points = out.shape[1]
     clump, curl_radius, curl_length, frizz = amounts[0], amounts[1], amounts[2], amounts[3]

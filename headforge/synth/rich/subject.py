@@ -198,7 +198,7 @@ def _light_hair(strands: Strands, light: Light, poly: np.ndarray, occluders: Occ
     return LitHair(strands, diffuse, np.ascontiguousarray(at_points[..., 3]))
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _diffuse(points, tone, shares, poly, out):
     """Matte colour of hairs: light falls on the side that faces away from the head, less of it at the roots."""
     n_points = points.shape[1]
@@ -245,7 +245,7 @@ def _light_whiskers(
     return np.ascontiguousarray(diffuse, np.float32), np.ascontiguousarray(key, np.float32)
 
 
-@kernel()
+@kernel(error_model="numpy")
 def vertex_normals_into(vertices, faces, out):
     """Area-weighted unit normals of `vertices` [V, 3] into `out` [V, 3]; the twin is `meshes.vertex_normals`."""
     out[:] = 0

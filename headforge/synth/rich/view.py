@@ -11,7 +11,6 @@ from headforge.flame.builtin import builtin_head
 from headforge.flame.builtin_field import EYE_CENTRE
 from headforge.flame.builtin_surface import lid_edges, lip_middle
 from headforge.flame.model import pose_head
-from headforge.geometry.meshes import similarity_alignment
 from headforge.render.mesh import nearest_faces
 from headforge.synth.rich.backgrounds import draw_background
 from headforge.synth.rich.bust import bust_topology, bust_vertices
@@ -100,9 +99,21 @@ def _rigid(rest: np.ndarray, posed: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Rotation [3, 3] and shift [3] that take points to where they are posed; exactly none if none moved."""
     if np.abs(rest - posed).max() < 1e-6:
         return np.eye(3), np.zeros(3)
-    _, turn, _ = similarity_alignment(torch.from_numpy(rest).double(), torch.from_numpy(posed).double())
-    rotation = turn.numpy()
+    _, rotation, _ = align(rest, posed)
     return rotation, posed.mean(0) - rotation @ rest.mean(0)
+
+
+def align(rest: np.ndarray, posed: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """`geometry.meshes.similarity_alignment` of points [N, 3] in NumPy, whose small calls cost less than torch's."""
+    rest, posed = rest.astype(float), posed.astype(float)
+    middle, moved = rest.mean(0), posed.mean(0)
+    a, b = rest - middle, posed - moved
+    u, singular, vh = np.linalg.svd(b.T @ a / len(rest))
+    if np.linalg.det(u) * np.linalg.det(vh) < 0:
+        u[:, -1], singular[-1] = -u[:, -1], -singular[-1]
+    rotation = u @ vh
+    scale = singular.sum() / (a * a).sum(-1).mean()
+    return scale, rotation, moved - scale * rotation @ middle
 
 
 def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,10 +166,9 @@ def _eyes(posed: _Posed) -> tuple[np.ndarray, np.ndarray]:
     eyes, lids = np.zeros((2, 12)), np.zeros((2, 2 * N_LID_POINTS, 2))
     for eye, (name, sign) in enumerate((("left_eyeball", 1.0), ("right_eyeball", -1.0))):
         ids = head.regions[name].numpy()
-        rest = head.v_template[ids].double()
-        scale, turn, shift = similarity_alignment(rest, torch.from_numpy(posed.vertices[ids]).double())
-        centre = (scale * turn @ torch.tensor(EYE_CENTRE * [sign, 1, 1]) * 1e-3 + shift).numpy()
-        eyes[eye, :3], eyes[eye, 3:] = centre, turn.numpy().T.ravel()
+        scale, turn, shift = align(head.v_template.numpy()[ids], posed.vertices[ids])
+        centre = scale * turn @ (EYE_CENTRE * [sign, 1, 1]) * 1e-3 + shift
+        eyes[eye, :3], eyes[eye, 3:] = centre, turn.T.ravel()
         for part, edges in enumerate(lid_edges()):
             edge = edges[eye] if eye == 0 else edges[eye][::-1]
             d = (posed.vertices[edge] - centre) @ posed.turn

@@ -41,7 +41,7 @@ class Whiskers:
         return out
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _pose(vertices, triangles, faces, weights, local, out):
     e, u, n = np.zeros(3), np.zeros(3), np.zeros(3)
     for s in range(len(faces)):
@@ -53,7 +53,7 @@ def _pose(vertices, triangles, faces, weights, local, out):
                 out[s, k, i] = root + local[s, k, 0] * e[i] + local[s, k, 1] * u[i] + local[s, k, 2] * n[i]
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _frame(vertices, triangles, f, e, u, n):
     """Orthonormal axes of triangle `f`: its first edge, across it, its outward normal."""
     a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
@@ -93,7 +93,7 @@ def build_whiskers(traits: Traits, seed: int, vertices: np.ndarray, normals: np.
     )
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _unpose(vertices, triangles, faces, weights, points, local):
     e, u, n = np.zeros(3), np.zeros(3), np.zeros(3)
     for s in range(len(faces)):

@@ -12,7 +12,7 @@ import torch
 
 from headforge.flame.builtin import builtin_head
 from headforge.flame.builtin_surface import skin_grid
-from headforge.geometry.meshes import vertex_normals
+from headforge.geometry.meshes import similarity_alignment, vertex_normals
 from headforge.render.mesh import nearest_face_ids, nearest_faces
 from headforge.render.shading import sh_irradiance
 from headforge.synth.lighting import sample_light, sphere_directions
@@ -242,3 +242,13 @@ def test_triangles_that_turn_clockwise_where_v_points_down() -> None:
     xy = np.array([[0, 0], [4, 0], [0, 3], [4, 3]], np.float32)
     faces = np.array([[0, 1, 2], [0, 2, 1], [3, 1, 2], [0, 0, 1]])
     assert view._facing(xy, faces).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("mirrored", [1.0, -1.0])
+def test_alignment_against_the_twin(mirrored: float) -> None:
+    rng = np.random.default_rng(0)
+    rest = rng.normal(size=(50, 3))
+    posed = 1.3 * rest[:, [1, 2, 0]] * [mirrored, 1, 1] + [0.1, 0.2, 0.3] + 0.05 * rng.normal(size=(50, 3))
+    expected = similarity_alignment(torch.from_numpy(rest), torch.from_numpy(posed))
+    for value, wanted in zip(view.align(rest, posed), expected, strict=True):
+        assert np.abs(value - wanted.numpy()).max() < 1e-12
