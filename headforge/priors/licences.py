@@ -85,6 +85,14 @@ LEDGER: Mapping[str, Licence] = {
     "photo": Licence(
         "a photo that you gave", UNKNOWN, UNKNOWN, "ask who took it, and who is in it", "you"
     ),
+    "face-alignment": Licence(
+        "BSD 3-Clause code, weights trained on 300-W-LP (face-alignment's 2DFAN4)", CONDITIONS, NO,
+        "trained on pictures that exclude commercial use", "https://github.com/1adrianb/face-alignment",
+    ),
+    "rembg-u2net": Licence(
+        "MIT code (rembg), Apache 2.0 weights (U2-Net)", YES, YES, "other models of rembg have terms of their own",
+        "https://github.com/danielgatis/rembg",
+    ),
     "ibug-300w": Licence(
         "iBUG 300-W (dlib's 68-point model)", CONDITIONS, NO, "trained on pictures that exclude commercial use",
         "https://github.com/davisking/dlib-models",
