@@ -109,7 +109,7 @@ def _apply(root: Path, request: Request) -> None:
 
         portraits = take_portraits(request.portraits, request.face) if request.portraits else None
         videos = take_videos(request.videos, request.face) if request.videos else None
-    _, changes = change_params(root, request.preset, request.assignments, portraits, videos)
+    _, changes = change_params(root, request.preset, request.assignments, portraits, videos=videos)
     for change in changes:
         print(f"params.yaml: {change}")
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from flows import driver
 from flows.intake import take_portraits, take_videos
 from flows.needs import Needs, State
 from flows.params import change_params, load_settings
@@ -83,3 +84,12 @@ def test_a_face_that_a_photo_does_not_show_is_refused_with_a_list(tmp_path: Path
     assert "face 5 was asked for" in error.value.message and "0 of" in error.value.message
     assert "from 0 to" in error.value.help
     assert face_of(take_portraits([path], face=0)["astronaut"]) == 0
+
+
+def test_videos_on_the_command_line_end_up_among_the_videos(
+    project: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver._apply(project, driver.Request(videos=(film,)))
+    settings = load_settings(project)
+    assert list(settings.videos) == ["my-talk"] and dict(settings.assets) == {}
+    assert dict(settings.portraits) == {"astronaut": "builtin:astronaut"}
