@@ -87,6 +87,11 @@ class Convention:
         return sum((self.is_inverted, self.axes != plain, self.world_axes != plain, self.intrinsics != "pixels"))
 
     @property
+    def is_turned_only(self) -> bool:
+        """Whether the world lies otherwise than headforge's and nothing else is wrong."""
+        return self.n_changes == 1 and self.world_axes != (1, 1, 1)
+
+    @property
     def fix(self) -> str:
         """What to do about it, one sentence."""
         return _fix(self)

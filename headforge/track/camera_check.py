@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from headforge.errors import InputError
+from headforge.errors import DataError, InputError
 from headforge.flame.model import HeadModel, landmarks, pose_head
-from headforge.geometry.camera_check import CONVENTIONS, FINE, ConventionCheck, check_camera_convention
+from headforge.geometry.camera_check import CONVENTIONS, FINE, UNCLEAR, ConventionCheck, check_camera_convention
 from headforge.geometry.cameras import project, transform_points
 from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 from headforge.store.shards import Dataset
 from headforge.track.observe import FaceDetector
+from headforge.track.views import ViewLandmarks
 from headforge.types import Camera, Sample
 
 T = TypeVar("T")
@@ -66,6 +67,22 @@ def check_dataset_cameras(
             write_bytes(picture, encode_png(report.picture))
         return report
     raise InputError(dataset.folder, reason, "check the cameras yourself: headforge view, or a few projected points.")
+
+
+def require_known_convention(head: HeadModel, camera: Camera, seen: ViewLandmarks) -> bool:
+    """Whether the cameras [V] of one subject could be checked against its landmarks.
+
+    Raises DataError if they are clearly in another convention than headforge's; the world may be any.
+    """
+    mean_head = landmarks(head, pose_head(head, head.neutral((1,))))[0]
+    try:
+        check = check_camera_convention(camera, seen.points, seen.weights > 0, mean_head=mean_head)
+    except InputError:
+        return False
+    if check.verdict not in (FINE, UNCLEAR) and not CONVENTIONS[check.verdict].is_turned_only:
+        raise DataError(seen.subject_id, f"{seen.subject_id}: {check.message}",
+                        "import the pictures again with --cameras NAME, or let the cameras be estimated.")  # fmt: skip
+    return True
 
 
 def _groups(dataset: Dataset) -> Iterator[list[Sample]]:

@@ -15,6 +15,7 @@ from headforge.progress import SILENT, Progress
 from headforge.settings import ADDED
 from headforge.store.shards import read_shard_pictures
 from headforge.store.tables import write_tracks
+from headforge.track.camera_check import require_known_convention
 from headforge.track.observe import FaceDetector
 from headforge.track.photometric_tracks import SubjectPictures
 from headforge.track.quality import summarize_quality
@@ -126,6 +127,8 @@ def track_shard(
 
     `faces` finds the landmarks if they are to be detected. Writes `output`/part.parquet (one row per view) and
     `output`/quality.json (one entry per subject). A subject's rows don't depend on the other subjects of the shard.
+    Known cameras are checked against the first subject's landmarks that allow it: DataError if they are in another
+    convention.
     """
     subjects = read_subjects(shard)
     basis = stage_basis(head)
@@ -135,8 +138,10 @@ def track_shard(
     progress.start(len(subjects), "subject")
     tracks: list[Track] = []
     quality: dict[str, dict[str, float]] = {}
+    is_checked = config.camera != "known"
     for subject, images, alphas in zip(subjects, pictures, masks, strict=False):
         seen = observe_subject(config, subject, head, images, faces)
+        is_checked = is_checked or require_known_convention(head, subject.camera, seen.seen)
         found, measured = track_subject(config, subject, head, basis, seen, SubjectPictures(images, alphas))
         for track in found:
             if track.status != "ok":

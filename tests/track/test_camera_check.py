@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from headforge.errors import InputError
+from headforge.errors import DataError, InputError
 from headforge.flame.model import landmarks, pose_head
 from headforge.geometry.cameras import orbit_camera, project
 from headforge.store.images import decode_image
 from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from headforge.track.camera_check import RIGHT_RGB, STATED_RGB, check_dataset_cameras
+from headforge.track.track import TrackConfig, track_shard
 from headforge.types import Camera, HeadParams, Sample
 from tests.heads import tiny_head
 from tests.store.rows import sample
@@ -107,3 +108,16 @@ def test_no_faces_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no face was found"):
         check_dataset_cameras(stored(tmp_path, rows), HEAD, KnownFaces({}), tmp_path / "check.png")
     assert not (tmp_path / "check.png").exists()
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_tracking_with_known_cameras_stops_at_the_first_subject(tmp_path: Path, is_wrong: bool) -> None:
+    rows, faces = people(1, 6, is_wrong)
+    write_shard(tmp_path / "in.parquet", rows)
+    config = TrackConfig(camera="known", landmarks="detected")
+    if is_wrong:
+        with pytest.raises(DataError, match="another convention, opengl_axes"):
+            track_shard(config, tmp_path / "in.parquet", HEAD, tmp_path / "out", faces=faces)
+        assert not (tmp_path / "out").exists()
+    else:
+        track_shard(config, tmp_path / "in.parquet", HEAD, tmp_path / "out", faces=faces)
