@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +15,20 @@ from headforge.errors import InputError
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
+    from headforge.store.exchange.export import Exported
 
 FORMATS = ("webdataset", "huggingface", "eg3d", "nerfstudio", "colmap", "gaussianavatars")
 """Named here too, so that `--help` needs neither torch nor pyarrow; a test compares."""
+FILM_TRACKS = "tracks.parquet"
+"""In the folder of a tracked film."""
 
 EXAMPLES = """examples:
   headforge export data/synthetic --to webdataset heads-wds
   headforge export data/synthetic --to huggingface heads-hf
   headforge export data/synthetic --to nerfstudio person --subject 000042
   headforge export data/synthetic --to gaussianavatars heads-ga --tracks data/tracked
+  headforge export data/tracked/videos/talk --to gaussianavatars talk --video talk.mp4 \\
+    --head data/synthetic/head_model.safetensors
 
 OUT appears whole or not at all, with provenance.json: licences, settings, whether the pictures are synthetic."""
 
@@ -37,11 +44,24 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--tracks", type=Path, metavar="DIR",
                         help="write these tracks' cameras and head parameters, not the dataset's own")  # fmt: skip
+    parser.add_argument("--video", type=Path, metavar="FILM",
+                        help="the film, where DATASET is the folder of a film's tracks")  # fmt: skip
+    parser.add_argument("--head", type=Path, metavar="FILE", help="head model (safetensors) of a film's tracks")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of a film")
     parser.add_argument("--subject", action="append", default=[], metavar="ID", help="only this person; repeatable")
 
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Write the folder and say what is in it."""
+    made = _film(wanted) if (wanted.dataset / FILM_TRACKS).is_file() else _dataset(wanted)
+    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people, {made.n_bytes / 1e6:.1f} MB.")
+    if made.n_left_out:
+        print(f"{made.n_left_out} pictures without a usable track were left out.")
+    details = {"n_subjects": made.n_subjects, "n_views": made.n_views, "n_bytes": made.n_bytes}
+    return Summary(details={"output": str(made.folder), "n_left_out": made.n_left_out, **details})
+
+
+def _dataset(wanted: argparse.Namespace) -> Exported:
     from flows.commands.heads import read_head  # torch and pyarrow come with these
     from headforge.store.exchange.export import export_dataset
     from headforge.store.shards import Dataset
@@ -52,14 +72,38 @@ def run(wanted: argparse.Namespace) -> Summary:
     head, landmarks = read_head(dataset.head) if has_head else (None, None)
     tracks = None if wanted.tracks is None else read_tracks(require_folder(wanted.tracks))
     with CommandProgress("export") as progress:
-        made = export_dataset(
+        return export_dataset(
             dataset, wanted.to, wanted.output, wanted.subject, progress, tracks=tracks, head=head, landmarks=landmarks
         )
-    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people, {made.n_bytes / 1e6:.1f} MB.")
-    if made.n_left_out:
-        print(f"{made.n_left_out} pictures without a usable track were left out.")
-    details = {"n_subjects": made.n_subjects, "n_views": made.n_views, "n_bytes": made.n_bytes}
-    return Summary(details={"output": str(made.folder), "n_left_out": made.n_left_out, **details})
+
+
+def _film(wanted: argparse.Namespace) -> Exported:
+    """The tracks of a film with its frames."""
+    import headforge
+    from flows.commands.heads import head_facts, landmark_finder  # torch and pyarrow come with these
+    from headforge.flame.files import load_head
+    from headforge.store.exchange.export import export_views
+    from headforge.store.tables import read_tracks
+    from headforge.store.video import open_video
+    from headforge.track.film_views import FilmSource, spool_film
+
+    if wanted.video is None or wanted.head is None:
+        raise InputError(wanted.dataset, f"{wanted.dataset} holds a film's tracks, not its frames and head model.",
+                         "give them: --video FILM --head data/synthetic/head_model.safetensors.")  # fmt: skip
+    tracks = list(read_tracks(wanted.dataset / FILM_TRACKS).values())
+    head = load_head(wanted.head)
+    size = max(tracks[0].camera.width, tracks[0].camera.height)
+    source = FilmSource(open_video(wanted.video, size), tracks)
+    about = {
+        "headforge_version": headforge.__version__, "generator": "video", "head_models": [head.model_id],
+        "licences": {tracks[0].subject_id: wanted.licence}, "params": {}, "synthetic_media": False,
+        "cameras_and_head_parameters": "tracked",
+    }  # fmt: skip
+    with CommandProgress("export") as progress, tempfile.TemporaryDirectory() as spool:
+        views = spool_film(source, head, Path(spool), progress)
+        made = export_views(views, about, wanted.to, wanted.output, head=head_facts(head),
+                            landmarks=landmark_finder(head))  # fmt: skip
+    return replace(made, n_left_out=len(tracks) - len(views))
 
 
 def require_folder(path: Path) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 import headforge
 from headforge.errors import ConfigError, DataError, InputError
 from headforge.progress import SILENT, Progress
@@ -72,9 +74,7 @@ def export_dataset(
     `landmarks` its landmarks, which become the points of "colmap". Raises ConfigError for an unknown format, InputError
     for an unknown subject or an `output` that holds something, DataError for a damaged shard.
     """
-    if to not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise ConfigError("to", to, f"there is no export format '{to}'.", f"choose one of {known}.")
+    _require_format(to)
     chosen = _chosen(dataset, subject_ids)
     about = provenance(dataset)
     counts: dict[str, int] = {}
@@ -98,18 +98,51 @@ def export_dataset(
             progress.item_done(require_plain_name(subject_id))
 
     with new_folder(output) as folder:
-        _writer(to, dataset, head, landmarks)(subjects(), about, folder)
+        writer = _writer(to, read_static_offsets(dataset.folder), head, landmarks)
+        writer(subjects(), about, folder)
         if not n_views:
             raise InputError(output, f"none of the {n_left_out} views has a usable track.", TRACKS_HELP)
-        made = {"format": to, "n_subjects_by_split": counts, "n_views": n_views, **_about_tracks(tracks, n_left_out)}
-        write_json(folder / PROVENANCE, {**about, **made, **_about_head(to, head)})
-    n_bytes = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    return Exported(output, sum(counts.values()), n_views, n_bytes, n_left_out)
+        made = {"n_subjects_by_split": counts, "n_views": n_views, **_about_tracks(tracks, n_left_out)}
+        write_json(folder / PROVENANCE, {**about, "format": to, **made, **_about_head(to, head)})
+    return Exported(output, sum(counts.values()), n_views, _size(output), n_left_out)
 
 
-def _writer(to: str, dataset: Dataset, head: HeadFacts | None, landmarks: LandmarkFinder | None) -> Writer:
+def export_views(
+    views: list[StoredView],
+    about: Mapping[str, object],
+    to: str,
+    output: Path,
+    *,
+    head: HeadFacts | None = None,
+    landmarks: LandmarkFinder | None = None,
+) -> Exported:
+    """As `export_dataset`, of one subject's views that are no dataset's, such as a tracked film's.
+
+    `about` is written to `provenance.json` and needs `licences` and `synthetic_media`.
+    """
+    _require_format(to)
+    if not views:
+        raise InputError(output, "there is no view to export.", TRACKS_HELP)
+    with new_folder(output) as folder:
+        _writer(to, {}, head, landmarks)(iter([views]), about, folder)
+        made = {"n_subjects_by_split": {views[0]["split"]: 1}, "n_views": len(views)}
+        write_json(folder / PROVENANCE, {**about, "format": to, **made, **_about_head(to, head)})
+    return Exported(output, 1, len(views), _size(output))
+
+
+def _require_format(to: str) -> None:
+    if to not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ConfigError("to", to, f"there is no export format '{to}'.", f"choose one of {known}.")
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _writer(to: str, offsets: Mapping[str, Tensor], head: HeadFacts | None, landmarks: LandmarkFinder | None) -> Writer:
     if to == "gaussianavatars":
-        return partial(write_gaussianavatars, head=head, offsets=read_static_offsets(dataset.folder))
+        return partial(write_gaussianavatars, head=head, offsets=offsets)
     return partial(write_colmap, landmarks=landmarks) if to == "colmap" else FORMATS[to]
 
 

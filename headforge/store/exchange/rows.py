@@ -111,9 +111,8 @@ class RowsWriter:
         schema = versioned_schema(SCHEMA_VERSION, [pa.field("file", pa.string()), *fields])
         if self._writer is None:
             self._writer = parquet_writer(self._path, schema, keys=("file", "subject_id", "view", "split"))
-        rows = [{**row, "file": file} for row, file in zip(views, files, strict=True)]
-        columns = {name: [row[name] for row in rows] for name in schema.names}
-        self._writer.write_table(pa.table(columns, schema=schema), row_group_size=len(rows))
+        columns = {name: files if name == "file" else [row[name] for row in views] for name in schema.names}
+        self._writer.write_table(pa.table(columns, schema=schema), row_group_size=len(views))
 
 
 class RowsTable:
