@@ -90,7 +90,11 @@ def _run(wanted: argparse.Namespace) -> Summary:
     if wanted.command in COMMANDS:
         return COMMANDS[wanted.command].run(wanted)
     stages = {} if wanted.command == "run" else {"stages": (wanted.command,)}
-    portraits, videos = (tuple(getattr(wanted, name, None) or ()) for name in ("portrait", "video"))
+    names = ("portrait", "video", "landmarks")
+    portraits, videos, landmarks = (tuple(getattr(wanted, name, None) or ()) for name in names)
+    if len(landmarks) > len(videos):
+        message = "--landmarks belongs to a --video, and there are fewer of those."
+        raise ConfigError("--landmarks", len(landmarks), message, "give one for each video, in the same order.")
     face = getattr(wanted, "face", None)
     if face is not None and not (portraits or videos):
         raise ConfigError("--face", face, "--face picks a face of a photo or video, and none was given.",
@@ -98,7 +102,7 @@ def _run(wanted: argparse.Namespace) -> Summary:
     generator = getattr(wanted, "generator", None)
     assignments = (*wanted.set, *(() if generator is None else (f"synthesize.generator={generator}",)))
     request = Request(**stages, preset=wanted.preset, assignments=assignments, portraits=portraits,
-                      videos=videos, face=face)  # fmt: skip
+                      videos=videos, landmarks=landmarks, face=face)  # fmt: skip
     return run_request(request, Path.cwd())
 
 
@@ -130,6 +134,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--video", action="append", type=Path, metavar="FILE",
                         help="track the person in this video, not those in params.yaml; repeatable")  # fmt: skip
+    parser.add_argument("--landmarks", action="append", type=Path, metavar="FILE",
+                        help="landmarks (.npz, .csv) of the video, in place of a detector's; repeatable")  # fmt: skip
     parser.add_argument("--face", type=int, metavar="N",
                         help="which face of the photo or video is meant, 0 being the largest")  # fmt: skip
 

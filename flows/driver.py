@@ -31,6 +31,8 @@ class Request:
     assignments: tuple[str, ...] = ()
     portraits: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
+    landmarks: tuple[Path, ...] = ()
+    """Files of landmarks, one for each of the first videos."""
     face: int | None = None
     """Number of the face in each of them; the largest by default."""
 
@@ -103,13 +105,14 @@ def _apply(root: Path, request: Request) -> None:
         return
     from flows.params import change_params  # the settings classes come with it, and torch with them
 
-    portraits = videos = None
+    portraits = videos = landmarks = None
     if request.portraits or request.videos:
-        from flows.intake import take_portraits, take_videos  # dlib comes with it
+        from flows.intake import take_landmarks, take_portraits, take_videos  # dlib comes with it
 
         portraits = take_portraits(request.portraits, request.face) if request.portraits else None
         videos = take_videos(request.videos, request.face) if request.videos else None
-    _, changes = change_params(root, request.preset, request.assignments, portraits, videos=videos)
+        landmarks = take_landmarks(request.landmarks, videos) if videos is not None else None
+    _, changes = change_params(root, request.preset, request.assignments, portraits, videos=videos, landmarks=landmarks)
     for change in changes:
         print(f"params.yaml: {change}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.project import store_root
@@ -55,6 +55,15 @@ def take_videos(videos: Sequence[Path], face: int | None = None) -> dict[str, st
     for path in videos:
         open_video(path, PROBED_SIDE_PX)
     return _stored(videos, face)
+
+
+def take_landmarks(files: Sequence[Path], videos: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each landmark file by the name of its video, in the order of both; their content is read later."""
+    for path in files:
+        if not path.is_file():
+            raise InputError(path, f"{path} does not exist.", "check the path of the landmarks.")
+    store = Store(store_root())
+    return {name: store.put_file(path) for name, path in zip(videos, files, strict=False)}
 
 
 def _no_such_face(path: Path, face: int, seen: Sequence[DetectedFace]) -> InputError:

@@ -42,6 +42,7 @@ def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
         },
         "portraits": dict(settings.portraits),
         **({"videos": dict(settings.videos)} if settings.videos else {}),
+        **({"landmarks": dict(settings.landmarks)} if settings.landmarks else {}),
         "code versions": dict(CODE_VERSIONS),
         "packages": {name: package_version(name) for name in PACKAGES},
         "inputs": locked_outputs(root, ("synthesize", "track", "train", "fit", "evaluate")),

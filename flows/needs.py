@@ -76,7 +76,7 @@ class Needs:
     def add(self, state: State) -> None:
         """Take a state in."""
         self.states[canonical_json([_plain(state.sections), dict(state.versions)])] = state
-        for section in ("portraits", "videos"):
+        for section in ("portraits", "videos", "landmarks"):
             self.blobs |= {content_of(str(named)) for named in (state.sections.get(section) or {}).values()}
         self.assets |= {str(source) for source in (state.sections.get("assets") or {}).values()}
 

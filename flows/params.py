@@ -32,6 +32,8 @@ ASSETS = "assets"
 ASSETS_HELP = "Weights of other projects, by name: the SHA-256 that 'headforge assets add' says."
 VIDEOS = "videos"
 VIDEOS_HELP = "Videos of a person to track, by name: a video's SHA-256 in the store."
+LANDMARKS = "landmarks"
+LANDMARKS_HELP = "Landmarks to take in place of detected ones, by the name of the video: a file's SHA-256 in the store."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -48,6 +50,8 @@ class Settings:
     """SHA-256 of the source of an asset in the store, by name."""
     videos: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the film, with @N for another face than the largest; by name."""
+    landmarks: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of a file of landmarks, by the name of the video."""
 
     def __getitem__(self, section: str) -> Any:
         """The dataclass of one section."""
@@ -78,14 +82,15 @@ def change_params(
     portraits: Mapping[str, str] | None = None,
     assets: Mapping[str, str] | None = None,
     videos: Mapping[str, str] | None = None,
+    landmarks: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change]]:
-    """Apply a preset, then `section.key=value` assignments, then portraits and videos in place of those that are there,
-    then assets beside those that are there; write params.yaml if all of it is valid.
+    """Apply a preset, then `section.key=value` assignments, then portraits, videos and landmarks in place of those that
+    are there, then assets beside those that are there; write params.yaml if all of it is valid.
 
     Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
     the file alone if anything is wrong.
     """
-    named = {PORTRAITS: portraits, VIDEOS: videos}
+    named = {PORTRAITS: portraits, VIDEOS: videos, LANDMARKS: landmarks}
     settings, changes, text = _changed(root, preset, assignments, named, assets)
     if changes:
         write_bytes(root / PARAMS_FILE, text.encode())
@@ -101,14 +106,19 @@ def validate(document: Mapping[str, Any], source: str) -> Settings:
     """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
     if not isinstance(document, Mapping):
         raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
-    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS)
+    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS, LANDMARKS)
     for name in document:
         if name not in known:
             raise _unknown(str(name), "section", known, source)
     sections = {name: _section(name, document.get(name) or {}, source) for name in SECTIONS}
     portraits = _named_inputs(document, PORTRAITS, "portrait", "PHOTO", BUILTIN_PORTRAITS, source)
     videos = _named_inputs(document, VIDEOS, "video", "FILE", (), source)
-    return Settings(sections, portraits, _assets(document.get(ASSETS) or {}, source), videos)
+    landmarks = _named_inputs(document, LANDMARKS, "landmarks", "FILE", (), source)
+    for name in landmarks:
+        if name not in videos:
+            raise ConfigError(f"{LANDMARKS}.{name}", name, f"{LANDMARKS}.{name} belongs to no video of that name.",
+                              "give both: --video FILE --landmarks FILE.")  # fmt: skip
+    return Settings(sections, portraits, _assets(document.get(ASSETS) or {}, source), videos, landmarks)
 
 
 def preset_names(root: Path) -> list[str]:
@@ -141,7 +151,8 @@ def render_params() -> str:
             lines.append(f"  {item.name}: {_shown(_default(item))}")
     lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}"]
     lines += ["", f"# {ASSETS_HELP}", f"{ASSETS}: {{}}"]
-    lines += ["", f"# {VIDEOS_HELP}", f"{VIDEOS}: {{}}", ""]
+    lines += ["", f"# {VIDEOS_HELP}", f"{VIDEOS}: {{}}"]
+    lines += ["", f"# {LANDMARKS_HELP}", f"{LANDMARKS}: {{}}", ""]
     return "\n".join(lines)
 
 

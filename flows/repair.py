@@ -46,7 +46,7 @@ CHANGED_OUTS, CHANGED_DEPS, CHANGED_COMMAND = "changed outs", "changed deps", "c
 """What `dvc status` says of a stage."""
 NOT_NEEDED = "put aside; nothing here needs it now, and whatever does makes it again"
 LOST_PHOTO = "put aside; give the photo again with --portrait"
-LOST_VIDEO = "put aside; give the video again with --video"
+LOST_VIDEO = "put aside; give it again with --video, and --landmarks if it had any"
 
 
 def repair(start: Path) -> list[Finding]:
@@ -200,7 +200,9 @@ def _finally(root: Path, finding: Finding, named: Mapping[str, str], refused: Ma
     settings = load_settings(root)
     if finding.place == STORE and finding.key in map(content_of, settings.portraits.values()):
         return dataclasses.replace(finding, outcome=LOST_PHOTO)
-    if finding.place == STORE and finding.key in map(content_of, settings.videos.values()):
+    if finding.place == STORE and finding.key in map(
+        content_of, [*settings.videos.values(), *settings.landmarks.values()]
+    ):
         return dataclasses.replace(finding, outcome=LOST_VIDEO)
     return dataclasses.replace(finding, outcome=finding.outcome if "could not" in finding.outcome else NOT_NEEDED,
                                good="could not" not in finding.outcome)  # fmt: skip

@@ -22,12 +22,12 @@ def load_picture(picture: str, store: Path) -> np.ndarray:
 
 
 def stored_file(sha256: str, store: Path, kind: str) -> Path:
-    """The file of a "portrait" or "video" in the store."""
+    """The file of a "portrait", "video" or "landmark" list in the store."""
     path = Store(store).blob(sha256)
     if not path.is_file():
         raise ConfigError(
             f"{kind}s", sha256, f"the {kind} {sha256[:12]}… that params.yaml names is not in the store {store}.",
-            f"give it again: headforge run --{kind} {'PHOTO' if kind == 'portrait' else 'FILE'}.",
+            f"give it again: headforge run --{'landmarks' if kind == 'landmark' else kind} FILE.",
         )  # fmt: skip
     return path
 

@@ -74,8 +74,10 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
     ]
 
 
-def video_items(config: VideoConfig, dataset: Path, videos: Mapping[str, str], store: Path) -> list[Item]:
-    """One item per video; `videos` holds what params.yaml says of them."""
+def video_items(
+    config: VideoConfig, dataset: Path, videos: Mapping[str, str], landmarks: Mapping[str, str], store: Path
+) -> list[Item]:
+    """One item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if any."""
     if not videos:
         return []
     head = Dataset(dataset).head
@@ -87,11 +89,12 @@ def video_items(config: VideoConfig, dataset: Path, videos: Mapping[str, str], s
                 "track_video",
                 VIDEO_VERSION,
                 params_of(config) | {"name": name, "face": face_of(video)},
-                {"video": content_of(video), "head": head_digest},
+                {"video": content_of(video), "head": head_digest}
+                | ({"landmarks": landmarks[name]} if name in landmarks else {}),
                 CPU_RUNTIME,
             ),
             function=make_video,
-            args=(config, name, video, store, head),
+            args=(config, name, video, landmarks.get(name), store, head),
             part="frame",
         )
         for name, video in sorted(videos.items())
@@ -116,12 +119,14 @@ def make_portrait(
 
 
 def make_video(
-    config: VideoConfig, name: str, video: str, store: Path, head: Path, folder: Path, progress: Progress
-) -> None:
+    config: VideoConfig, name: str, video: str, landmarks: str | None, store: Path, head: Path, folder: Path,
+    progress: Progress,
+) -> None:  # fmt: skip
     """Runs in a worker. A video that can't be tracked is recorded as rejected."""
     film = stored_file(content_of(video), store, "video")
+    given = None if landmarks is None else stored_file(landmarks, store, "landmark")
     try:
-        track_video(config, film, name, load_head(head), DlibFaces(), folder, progress, face_of(video))
+        track_video(config, film, name, load_head(head), DlibFaces(), folder, progress, face_of(video), given)
     except (Rejected, InputError) as error:
         _reject(error, name, folder, progress)
 

@@ -15,7 +15,7 @@ from headforge.store.files import write_json
 from headforge.store.tables import write_tracks
 from headforge.store.video import VideoFile, open_video
 from headforge.track.faces import LARGEST_FACE
-from headforge.track.landmark_files import write_landmarks
+from headforge.track.landmark_files import read_landmarks, write_landmarks
 from headforge.track.video_config import VideoConfig
 from headforge.track.video_detect import DETECTED, FOLLOWED, FaceFollower, FilmLandmarks, detect_film
 from headforge.track.video_fit import FilmFit, fit_landmarks
@@ -35,10 +35,12 @@ def track_video(
     output: Path,
     progress: Progress = SILENT,
     face_index: int = LARGEST_FACE,
+    landmarks: Path | None = None,
 ) -> dict[str, object]:
     """Fit the head model to a film and write what was found into `output`; returns the summary.
 
     `face_index` picks a face of the first frame that shows any, in the detector's order; the largest by default.
+    `landmarks` is a file of landmarks (`read_landmarks`) that are taken in place of detected ones.
     Writes tracks.parquet (one row per frame; view = frame), landmarks.npz (VHAP's layout), video.json, overlay.mp4 and
     strip.png. Frames that fail are rows with a reason and hold what lies between their neighbours. Raises InputError
     for a file that is no film, Rejected if too large a share of the frames fails; then nothing is written.
@@ -47,7 +49,12 @@ def track_video(
     if film.n_frames_estimate > config.max_frames:
         raise _too_long(name, film.n_frames_estimate, config)
     progress.start(film.n_frames_estimate, "frame")
-    seen = detect_film(film.frames(), faces, name, face_index, progress)
+    if landmarks is None:
+        seen = detect_film(film.frames(), faces, name, face_index, progress)
+    else:
+        n_frames = sum(1 for _ in film.frames())
+        seen = read_landmarks(landmarks, n_frames, film.width, film.height)
+        progress.item_done(name, n_frames)
     if len(seen.how) > config.max_frames:
         raise _too_long(name, len(seen.how), config)
     return track_landmarks(config, film, seen, name, head, output)

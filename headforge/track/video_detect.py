@@ -14,7 +14,7 @@ from headforge.track.crop import OUTER_EYES, outer_eye_distance
 from headforge.track.faces import LARGEST_FACE, choose_face
 from headforge.track.observe import DetectedFace, FaceDetector
 
-DETECTED, FOLLOWED, LOST = "detected", "followed", "no face was found"
+DETECTED, FOLLOWED, GIVEN, LOST = "detected", "followed", "given", "no face was found"
 N_KEPT_FRAMES = 25
 """Frames without a face that are kept, to follow the face backwards from where it appears."""
 SAME_FACE_EYES = 1.5
@@ -40,14 +40,14 @@ class FilmLandmarks:
     boxes: np.ndarray
     """[T, 4] left, top, right, bottom; NaN where there is none."""
     how: tuple[str, ...]
-    """Per frame: "detected", "followed", or the reason why there are no landmarks."""
+    """Per frame: "detected", "followed", "given", or the reason why there are no landmarks."""
     width: int
     height: int
 
     @property
     def found(self) -> np.ndarray:
         """[T] bool."""
-        return np.array([how in (DETECTED, FOLLOWED) for how in self.how], dtype=bool)
+        return np.array([how in (DETECTED, FOLLOWED, GIVEN) for how in self.how], dtype=bool)
 
 
 @dataclass(frozen=True)

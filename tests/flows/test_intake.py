@@ -93,3 +93,18 @@ def test_videos_on_the_command_line_end_up_among_the_videos(
     settings = load_settings(project)
     assert list(settings.videos) == ["my-talk"] and dict(settings.assets) == {}
     assert dict(settings.portraits) == {"astronaut": "builtin:astronaut"}
+
+
+def test_landmark_files_belong_to_videos(project: Path, film: Path, tmp_path: Path) -> None:
+    file = tmp_path / "marks.csv"
+    file.write_text("frame,landmark,x,y\n")
+    driver._apply(project, driver.Request(videos=(film,), landmarks=(file,)))
+    settings = load_settings(project)
+    assert list(settings.landmarks) == ["my-talk"]
+    assert Store(store_root()).blob(settings.landmarks["my-talk"]).read_text().startswith("frame,")
+    driver._apply(project, driver.Request(videos=(film,)))
+    assert dict(load_settings(project).landmarks) == {}, "another video has other landmarks"
+    with pytest.raises(ConfigError, match="belongs to no video"):
+        change_params(project, landmarks={"other": "a" * 64})
+    with pytest.raises(InputError):
+        driver._apply(project, driver.Request(videos=(film,), landmarks=(tmp_path / "none.npz",)))

@@ -102,7 +102,7 @@ def test_videos_without_a_face_or_without_frames_are_recorded(store: Store, head
     ):
         folder = tmp_path / name
         folder.mkdir()
-        make_video(VideoConfig(), name, store.put_blob(content), store.root, head, folder, SILENT)
+        make_video(VideoConfig(), name, store.put_blob(content), None, store.root, head, folder, SILENT)
         found = json.loads((folder / "rejected.json").read_text())
         assert (found["item"], found["gate"]) == (name, gate)
         assert found["help"] and str(store.root) not in found["reason"]

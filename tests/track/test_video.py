@@ -122,3 +122,19 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x00" * 100)
     with pytest.raises(InputError):
         track_video(CONFIG, path, "x", tiny_head(), Faces(), tmp_path / "out")
+
+
+def test_given_landmarks_take_the_place_of_a_detector(film: Path, tmp_path: Path) -> None:
+    points = POINTS.copy()
+    points[3], points[7, :9] = np.nan, -1
+    np.savez(tmp_path / "given.npz", landmarks=points)
+    faces = Faces()
+    summary = track_video(
+        CONFIG, film, "someone", tiny_head(), faces, tmp_path / "out", landmarks=tmp_path / "given.npz"
+    )
+    assert faces.calls == 0 and (summary["n_ok"], summary["n_detected"]) == (N_FRAMES - 1, 0)
+    tracks = read_tracks(tmp_path / "out" / "tracks.parquet")
+    assert "no landmarks of this frame" in tracks["someone", 3].reason and tracks["someone", 7].n_landmarks == 59
+    np.savez(tmp_path / "short.npz", landmarks=points[:5])
+    with pytest.raises(InputError, match="5 frames, the video has 12"):
+        track_video(CONFIG, film, "x", tiny_head(), faces, tmp_path / "x", landmarks=tmp_path / "short.npz")
