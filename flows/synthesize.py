@@ -12,6 +12,7 @@ from headforge.store.shards import Dataset
 from headforge.store.tables import read_rejects
 from headforge.synth.synthesize import assemble_dataset
 from tasks.generators import dataset_licences, generator_asset
+from tasks.head_models import head_asset
 from tasks.synthesize import head_item, page_item, shard_items
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def synthesize(run: StageRun) -> None:
     """Make the shards and put them together as data/synthetic."""
     config = run.settings["synthesize"]
     asset = generator_asset(config, run.settings.assets, run.store.root)
+    named = head_asset(config.generator_head, run.settings.assets, run.store.root)
     *shards, head = run.build([*shard_items(config, asset), head_item()], "shards and head models")
     with run.published("synthesize") as folder:
         folders = [shard.path for shard in shards]
-        assemble_dataset(config, folders, folder, head.path / HEAD_FILE, dataset_licences(asset))
+        head_file = (head.path if named is None else named.folder) / HEAD_FILE
+        assemble_dataset(config, folders, folder, head_file, dataset_licences(asset, named))
     (page,) = run.build([page_item(run.data("synthesize"), run.settings["report"].n_contact_subjects)], "pages")
     run.figures.append(page.path / "index.html")
     run.progress.say(f"the page about the dataset is {page.path / 'index.html'}")

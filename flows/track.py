@@ -27,7 +27,9 @@ def track(run: StageRun) -> None:
     config, settings = run.settings["track"], run.settings
     dataset = run.data("synthesize")
     portraits = portrait_items(config, dataset, settings.portraits, run.store.root)
-    films = video_items(settings["video"], dataset, settings.videos, settings.landmarks, run.store.root)
+    films = video_items(
+        settings["video"], dataset, settings.videos, settings.landmarks, settings.assets, run.store.root
+    )
     items = [*portraits, *films]
     unit = "shards, portraits and videos" if films else "shards and portraits"
     found = run.build([*items, *shard_items(config, dataset)], unit)

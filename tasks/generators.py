@@ -48,6 +48,7 @@ def load_generator(config: SynthesizeConfig, folder: Path) -> GanPeople:
     return GanPeople(model, settings, device)
 
 
-def dataset_licences(asset: Asset | None) -> Mapping[str, str]:
-    """What dataset.json says of the licences of a dataset that was drawn with an asset, or with none."""
-    return BUILTIN_LICENCES if asset is None else {name: LEDGER[name].title for name in asset.licences}
+def dataset_licences(*assets: Asset | None) -> Mapping[str, str]:
+    """What dataset.json says of the licences of a dataset that was made with some assets, or with none."""
+    used = {name for asset in assets if asset is not None for name in asset.licences}
+    return {name: LEDGER[name].title for name in sorted(used)} if used else BUILTIN_LICENCES

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headforge.errors import InputError, Rejected
-from headforge.flame.files import load_head
+from headforge.flame.files import HEAD_FILE, load_head
 from headforge.priors.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.settings import params_of
@@ -19,6 +19,7 @@ from headforge.track.video import VERSION as VIDEO_VERSION
 from headforge.track.video import track_video
 from headforge.track.video_config import VideoConfig
 from tasks.digests import shard_digests
+from tasks.head_models import head_asset
 from tasks.items import CPU_RUNTIME, Item, write_rejection
 from tasks.named_inputs import LARGEST_FACE, content_of, face_of
 from tasks.portraits import load_picture, picture_digest, stored_file
@@ -75,12 +76,14 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
 
 
 def video_items(
-    config: VideoConfig, dataset: Path, videos: Mapping[str, str], landmarks: Mapping[str, str], store: Path
-) -> list[Item]:
+    config: VideoConfig, dataset: Path, videos: Mapping[str, str], landmarks: Mapping[str, str],
+    assets: Mapping[str, str], store: Path,
+) -> list[Item]:  # fmt: skip
     """One item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if any."""
     if not videos:
         return []
-    head = Dataset(dataset).head
+    named = head_asset(config.head, assets, store)
+    head = Dataset(dataset).head if named is None else named.folder / HEAD_FILE
     head_digest = sha256_file(head)
     return [
         Item(

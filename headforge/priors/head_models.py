@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headforge.errors import DataError, InputError
-from headforge.flame.files import load_head, save_head
+from headforge.flame.files import HEAD_FILE, load_head, save_head
 from headforge.flame.flame_files import FlameFiles, sort_flame_files
 from headforge.flame.ict import INDEX_FILE, NEUTRAL_FILE, read_ict
 from headforge.flame.model import HeadModel
@@ -16,7 +16,6 @@ from headforge.flame.official import read_flame
 from headforge.pickles import check_downloaded
 from headforge.priors.assets import Asset, Kind, Options, Sources, one_path
 
-HEAD_FILE = "head_model.safetensors"
 FACES_FOLDER = "FaceXModel"
 
 

@@ -159,6 +159,9 @@ class SynthesizeConfig:
     """Share of the people who wear glasses if there are glasses at all."""
     generator_asset: str = field(default="", metadata=ADDED)
     """Name of the asset that holds a trained generator's weights; by default the generator's own name."""
+    generator_head: str = field(default="", metadata=ADDED)
+    """Head model that a trained generator's heads are to be fitted with: the name of an asset of the kind flame or ict;
+    by default the builtin one."""
     generator_psi: float = field(default=0.7, metadata=ADDED)
     """Truncation of a trained generator: 0 is its average person, 1 all of its variety and its failures."""
     generator_unit_m: float = field(default=0.417, metadata=ADDED)
@@ -176,6 +179,8 @@ class SynthesizeConfig:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("generator", self.generator, self.generator in GENERATORS, f"one of {', '.join(GENERATORS)}")
         self._check_generator() if self.is_trained else self._check_appearance()
+        fits = self.is_trained or not self.generator_head
+        _require("generator_head", self.generator_head, fits, "empty: the builtin generator has its own head model")
         _require("image_size", self.image_size, 16 <= self.image_size <= 2048, "between 16 and 2048")
         _require("yaw_max_deg", self.yaw_max_deg, 0 <= self.yaw_max_deg <= 180, "between 0 and 180")
         is_ordered = -85 <= self.pitch_min_deg <= self.pitch_max_deg <= 85

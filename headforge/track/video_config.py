@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headforge.errors import ConfigError
+from headforge.settings import ADDED
 
 REFERENCE_FPS = 25.0
 """The frame rate that the smoothness settings speak of."""
@@ -14,6 +15,8 @@ REFERENCE_FPS = 25.0
 class VideoConfig:
     """Settings of tracking videos, in the stage `track`."""
 
+    head: str = field(default="", metadata=ADDED)
+    """Head model to fit: the name of an asset of the kind flame or ict; by default the dataset's own."""
     max_side: int = 1280
     """Frames with a longer side are scaled down to this many pixels before anything else."""
     max_frames: int = 3000
