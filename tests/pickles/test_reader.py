@@ -274,6 +274,17 @@ def test_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
         read_pickle(written(tmp_path, pickle.dumps(Long())))
 
 
+@pytest.mark.parametrize("shape", [(3,), (5,), (0,), (2, 3)])
+def test_arrays_with_other_than_their_bytes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    class Array:
+        def __reduce__(self) -> tuple[object, ...]:
+            reconstruct, args, state = np.arange(4.0).__reduce__()
+            return reconstruct, args, (state[0], shape, *state[2:])
+
+    with pytest.raises(PickleFormatError):
+        read_pickle(written(tmp_path, pickle.dumps(Array())))
+
+
 def whole_pickle() -> bytes:
     return pickle.dumps({"a": np.arange(100), "b": ["x"] * 10}, 4)
 

@@ -151,6 +151,15 @@ def test_stages_get_an_asset_by_the_name_in_the_settings(tmp_path: Path, store: 
         assert said in raised.value.message and raised.value.help == f"headforge assets add {wanted} PATH --name {name}"
 
 
+def test_the_digest_of_several_files_does_not_depend_on_their_order() -> None:
+    assert (
+        source_digest({"a": "1", "b": "2"})
+        == source_digest({"b": "2", "a": "1"})
+        != source_digest({"a": "2", "b": "1"})
+    )
+    assert source_digest({"file": "1"}) == "1"
+
+
 def test_a_checkout_is_only_for_kinds_that_run_one(tmp_path: Path, store: Store) -> None:
     with pytest.raises(InputError, match="runs no code"):
         add_asset(store, KINDS["mediapipe"], WHOLE["mediapipe"](tmp_path), Options(repo=tmp_path))
