@@ -82,7 +82,7 @@ def _add(wanted: argparse.Namespace) -> Summary:
     from headforge.priors.assets import Options
 
     name = wanted.name or wanted.kind
-    added = add(wanted.kind, wanted.paths, Options(wanted.trust, wanted.repo), name, Path.cwd())
+    added = add(wanted.kind, wanted.paths, Options(wanted.trust.lower(), wanted.repo), name, Path.cwd())
     asset = added.asset
     print(
         f"{asset.kind}: {'converted and kept' if asset.is_new else 'was in the store already'}, sha256 {asset.sha256}"
