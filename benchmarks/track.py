@@ -243,7 +243,7 @@ def adam_seconds_per_subject(
 
 
 def _adam(points_of: Points, scenes: list[Scene], n_iterations: int) -> list[FitState]:
-    basis, rows = points_of.basis, _exact_rows(points_of, scenes)
+    basis, rows = _told_points(points_of, scenes)
     starts = [initial_state(scene.problem) for scene in scenes]
     settings = scenes[0].problem.settings
     n_shape = basis.n_shape
@@ -296,11 +296,14 @@ def _adam(points_of: Points, scenes: list[Scene], n_iterations: int) -> list[Fit
     ]
 
 
-def _exact_rows(points_of: Points, scenes: list[Scene]) -> Tensor:
-    """[B, V, 68] each view's points in the basis, for its exact yaw."""
+def _told_points(points_of: Points, scenes: list[Scene]) -> tuple[LandmarkBasis, Tensor]:
+    """The points that the views need for their exact yaws, and each view's among them [B, V, 68]."""
+    shape = (len(scenes), len(scenes[0].clean))
     if points_of.outline is None:
-        return torch.arange(68).expand(len(scenes), len(scenes[0].clean), 68)
-    return torch.stack([points_of.outline.layout(yaw_pitch_deg(scene.camera)[0])[1] for scene in scenes])
+        return points_of.basis, torch.arange(68).expand(*shape, 68)
+    yaws = torch.cat([yaw_pitch_deg(scene.camera)[0] for scene in scenes])
+    basis, rows = points_of.outline.layout(yaws)
+    return basis, rows.unflatten(0, shape)
 
 
 def main() -> None:

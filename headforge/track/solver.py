@@ -37,8 +37,8 @@ from headforge.track.problem import (
 )
 from headforge.track.state import FitState
 
-OUTLINE_ITERATIONS = (1, 3)
-"""Iterations before which jaw lines that follow the outline are laid out anew; then the yaws are settled."""
+SETTLING_ITERATION = 2
+"""The iteration before which jaw lines that follow the outline are laid out for good; the yaws are known by then."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ def fit_subject(problem: Problem, initial: FitState | None = None, advance: Adva
     damping, previous, n_done = 1e-3, math.inf, 0
     for iteration in range(settings.n_iterations):
         truncated = iteration >= settings.n_annealing
-        if problem.outline is not None and iteration in OUTLINE_ITERATIONS:
-            is_last = iteration == OUTLINE_ITERATIONS[-1]
-            problem = problem.settled(seen.state) if is_last else problem.following(seen.state)
+        if problem.outline is not None and iteration == SETTLING_ITERATION:
+            problem = problem.settled(seen.state)
             seen = Projected(seen.state, *project_state(problem, seen.state))
         kernel = choose_kernel(problem, seen.residuals, truncated)
         cost = total_cost(problem, seen.state, seen.residuals, kernel)

@@ -26,10 +26,12 @@ from headforge.track.problem import (
     project_state,
     total_cost,
 )
-from headforge.track.solver import OUTLINE_ITERATIONS, Fit, Projected, apply_step, initial_state
+from headforge.track.solver import Fit, Projected, apply_step, initial_state
 from headforge.track.video_chain import N_TURN, Chain, ChainTerm, chain_term
 
 MAX_RETRIES = 6
+OUTLINE_ITERATIONS = (1, 2, 4)
+"""Iterations before which jaw lines are laid out anew; then the yaws are settled."""
 
 
 def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) -> Fit:
