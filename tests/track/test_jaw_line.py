@@ -98,3 +98,23 @@ def test_marked_landmarks_give_the_cameras_back(noise_px: float) -> None:
     used = found.fit.inliers.sum(-1)
     # The far side's features are hidden at 38 degrees and are left out.
     assert int(used[2]) == 68 > int(used[0])
+
+
+def test_a_yaw_that_is_a_degree_off_still_gets_the_jaw_line_that_fits() -> None:
+    head = builtin_head()
+    camera = orbit_camera(torch.tensor(YAWS), torch.zeros(5), distance_m=0.9, focal_px=600, width=SIZE, height=SIZE)
+    beside = (-37.0, -21.0, 1.0, 20.0, 37.0)
+    points = marked(head.neutral((1,)), camera, beside) - SIZE / 2
+    basis, outline = outline_of(head)
+    assert outline is not None
+    settings = FitSettings(sigma_px=1.0, focal_px=600, one_moment=True)
+    problem = Problem(basis, points, torch.ones(5, 68, dtype=torch.float64), settings, outline)
+    state = dataclasses.replace(
+        initial_state(problem),
+        rotation=camera.viewmat[:, :3, :3].double(),
+        translation=camera.viewmat[:, :3, 3].double(),
+    )
+    found = problem.settled(state)
+    residuals, _ = project_state(found, state)
+    assert float(residuals.abs().max()) < 1e-3
+    assert float(project_state(problem.following(state), state)[0].abs().max()) > 0.05
