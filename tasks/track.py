@@ -7,7 +7,10 @@ from pathlib import Path
 
 from headforge.errors import InputError, Rejected
 from headforge.flame.files import HEAD_FILE, load_head
+from headforge.priors.assets import Asset
 from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.mediapipe_faces import MediaPipeFaces
+from headforge.priors.mediapipe_task import TASK_FILE
 from headforge.progress import Progress
 from headforge.settings import params_of
 from headforge.store.files import sha256_file
@@ -18,6 +21,7 @@ from headforge.track.track import VERSION, TrackConfig, track_shard
 from headforge.track.video import VERSION as VIDEO_VERSION
 from headforge.track.video import track_video
 from headforge.track.video_config import VideoConfig
+from tasks.assets import named_asset
 from tasks.digests import shard_digests
 from tasks.head_models import head_asset
 from tasks.items import CPU_RUNTIME, Item, write_rejection
@@ -76,12 +80,20 @@ def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, s
 
 
 def video_items(
-    config: VideoConfig, dataset: Path, videos: Mapping[str, str], landmarks: Mapping[str, str],
-    assets: Mapping[str, str], store: Path,
-) -> list[Item]:  # fmt: skip
-    """One item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if any."""
+    config: VideoConfig,
+    dataset: Path,
+    videos: Mapping[str, str],
+    landmarks: Mapping[str, str],
+    assets: Mapping[str, str],
+    store: Path,
+) -> list[Item]:
+    """One item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if any.
+
+    ConfigError if the detector needs an asset that `assets` does not name or the store does not have.
+    """
     if not videos:
         return []
+    detector = None if config.detector == "dlib" else named_asset(config.detector, config.detector, assets, store)
     named = head_asset(config.head, assets, store)
     head = Dataset(dataset).head if named is None else named.folder / HEAD_FILE
     head_digest = sha256_file(head)
@@ -93,11 +105,12 @@ def video_items(
                 VIDEO_VERSION,
                 params_of(config) | {"name": name, "face": face_of(video)},
                 {"video": content_of(video), "head": head_digest}
-                | ({"landmarks": landmarks[name]} if name in landmarks else {}),
+                | ({"landmarks": landmarks[name]} if name in landmarks else {})
+                | ({"detector": detector.sha256} if detector is not None else {}),
                 CPU_RUNTIME,
             ),
             function=make_video,
-            args=(config, name, video, landmarks.get(name), store, head),
+            args=(config, name, video, landmarks.get(name), detector, store, head),
             part="frame",
         )
         for name, video in sorted(videos.items())
@@ -122,14 +135,15 @@ def make_portrait(
 
 
 def make_video(
-    config: VideoConfig, name: str, video: str, landmarks: str | None, store: Path, head: Path, folder: Path,
-    progress: Progress,
+    config: VideoConfig, name: str, video: str, landmarks: str | None, detector: Asset | None, store: Path, head: Path,
+    folder: Path, progress: Progress,
 ) -> None:  # fmt: skip
     """Runs in a worker. A video that can't be tracked is recorded as rejected."""
     film = stored_file(content_of(video), store, "video")
     given = None if landmarks is None else stored_file(landmarks, store, "landmark")
     try:
-        track_video(config, film, name, load_head(head), DlibFaces(), folder, progress, face_of(video), given)
+        faces = DlibFaces() if detector is None else MediaPipeFaces(detector.folder / TASK_FILE)
+        track_video(config, film, name, load_head(head), faces, folder, progress, face_of(video), given)
     except (Rejected, InputError) as error:
         _reject(error, name, folder, progress)
 

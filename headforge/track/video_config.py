@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from headforge.errors import ConfigError
 from headforge.settings import ADDED
 
+DETECTORS = ("dlib", "mediapipe")
 REFERENCE_FPS = 25.0
 """The frame rate that the smoothness settings speak of."""
 
@@ -17,6 +18,8 @@ class VideoConfig:
 
     head: str = field(default="", metadata=ADDED)
     """Head model to fit: the name of an asset of the kind flame or ict; by default the dataset's own."""
+    detector: str = "dlib"
+    """What finds the face: "dlib" (the extra photos), or "mediapipe" (the extra and the asset of that name)."""
     max_side: int = 1280
     """Frames with a longer side are scaled down to this many pixels before anything else."""
     max_frames: int = 3000
@@ -65,6 +68,7 @@ class VideoConfig:
                     "smooth_jaw_deg", "smooth_expr", "max_gap_s", "n_iterations", "max_residual")  # fmt: skip
         for name in positive:
             _require(name, getattr(self, name), getattr(self, name) > 0, "a number above 0")
+        _require("detector", self.detector, self.detector in DETECTORS, f"one of {', '.join(DETECTORS)}")
         _require("head_fov_deg", self.head_fov_deg, self.head_fov_deg < 120, "an angle below 120 degrees")
         _require("max_side", self.max_side, 64 <= self.max_side <= 4096, "a size from 64 to 4096 px")
         _require("overlay_size", self.overlay_size, 64 <= self.overlay_size <= 2048, "a size from 64 to 2048 px")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from headforge.errors import InputError
+from headforge.errors import ConfigError, InputError
 from headforge.flame.builtin import builtin_head
 from headforge.flame.files import save_head
 from headforge.progress import SILENT
@@ -20,7 +20,7 @@ from headforge.store.video import write_video
 from headforge.track.track import TrackConfig
 from headforge.track.video_config import VideoConfig
 from tasks.named_inputs import name_face
-from tasks.track import make_portrait, make_video
+from tasks.track import make_portrait, make_video, video_items
 
 pytest.importorskip("dlib")
 ASTRONAUT = data.astronaut()[:256, 96:352]
@@ -102,7 +102,7 @@ def test_videos_without_a_face_or_without_frames_are_recorded(store: Store, head
     ):
         folder = tmp_path / name
         folder.mkdir()
-        make_video(VideoConfig(), name, store.put_blob(content), None, store.root, head, folder, SILENT)
+        make_video(VideoConfig(), name, store.put_blob(content), None, None, store.root, head, folder, SILENT)
         found = json.loads((folder / "rejected.json").read_text())
         assert (found["item"], found["gate"]) == (name, gate)
         assert found["help"] and str(store.root) not in found["reason"]
@@ -121,3 +121,15 @@ def test_intake_takes_what_is_bad_beside_what_is_good(tmp_path: Path, monkeypatc
         take_portraits(paths[1:])
     with pytest.raises(InputError, match="does not exist"):
         take_portraits([paths[0], tmp_path / "none.jpg"])
+
+
+def test_a_detector_whose_asset_is_not_named_is_a_wrong_setting(store: Store, head: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "head_model.safetensors").write_bytes(head.read_bytes())
+    (tmp_path / "data" / "dataset.json").write_text("{}")
+    arguments = (tmp_path / "data", {"talk": "a" * 64}, {}, {}, store.root)
+    with pytest.raises(ConfigError, match="mediapipe"):
+        video_items(VideoConfig(detector="mediapipe"), *arguments)
+    assert video_items(VideoConfig(detector="mediapipe"), tmp_path, {}, {}, {}, store.root) == []
+    with pytest.raises(ConfigError, match=r"video\.detector"):
+        VideoConfig(detector="eyes")
