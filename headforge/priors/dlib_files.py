@@ -33,9 +33,10 @@ def _find(paths: Sequence[Path], options: Options) -> Sources:
 
 
 def _convert(sources: Sources, folder: Path, options: Options) -> dict[str, Any]:
-    for name, path in sources.items():
+    for path in sources.values():
         if check_downloaded(path).startswith(COMPRESSED):
             raise InputError(path, f"'{path}' is compressed.", HELP)
+    for name, path in sources.items():
         shutil.copyfile(path, folder / name)
     for name, error in DlibFaces(folder).broken_files().items():
         raise InputError(sources[name], f"dlib can't read '{sources[name]}' ({error}).", HELP)

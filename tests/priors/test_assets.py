@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,6 +22,8 @@ from headforge.flame.ict import read_ict
 from headforge.flame.official import read_flame
 from headforge.priors import head_models
 from headforge.priors.assets import Options, add_asset, find_asset, resolve_asset, source_digest, stored_assets
+from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.dlib_files import PUBLISHED
 from headforge.priors.gan.checkout import MARKS
 from headforge.priors.gan.convert import load_gan
 from headforge.priors.head_models import load_head_asset
@@ -209,3 +213,40 @@ def test_dlib_files_are_read_by_dlib(tmp_path: Path, store: Store) -> None:
     (tmp_path / names[0]).unlink()
     with pytest.raises(InputError, match=names[0]):
         add_asset(store, KINDS["dlib"], [tmp_path])
+
+
+@pytest.fixture(scope="module")
+def dlib_models() -> Path:
+    """The folder of the real models, as the package on disk has them."""
+    pytest.importorskip("dlib")
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the models are not installed")
+    return Path(spec.submodule_search_locations[0]) / "models"
+
+
+def test_dlibs_published_files_give_the_same_faces(store: Store, dlib_models: Path) -> None:
+    asset = add_asset(store, KINDS["dlib"], [dlib_models])
+    assert set(asset.facts["as_published"].values()) == {True} and len(asset.sources) == 2
+    picture = pytest.importorskip("skimage.data").astronaut()
+    own, packaged = DlibFaces(asset.folder), DlibFaces()
+    assert own.weights_sha256 == packaged.weights_sha256
+    marks = own.detect_landmarks(picture)[0].landmarks
+    np.testing.assert_array_equal(marks, packaged.detect_landmarks(picture)[0].landmarks)
+    np.testing.assert_array_equal(own.embed(picture, marks), packaged.embed(picture, marks))
+
+
+@pytest.mark.parametrize("how", ["LFS pointer", "404 page", "truncated", "hostile pickle"])
+def test_dlib_files_that_are_none(tmp_path: Path, store: Store, dlib_models: Path, how: str) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in PUBLISHED:
+        (folder / name).symlink_to(dlib_models / name)
+    path = folder / "dlib_face_recognition_resnet_model_v1.dat"
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+    said = spoil(path, how, tmp_path / "victim")
+    with pytest.raises(InputError) as raised:
+        add_asset(store, KINDS["dlib"], [folder])
+    assert said in raised.value.message and not (tmp_path / "victim").exists() and not store.object_paths()
