@@ -98,12 +98,15 @@ def _import(wanted: argparse.Namespace) -> Imported:
 def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejection], str]:
     """What is wrong with the cameras, and the verdict."""
     from headforge.flame.builtin import builtin_head
+    from headforge.flame.files import load_head
     from headforge.priors.dlib_faces import DlibFaces
     from headforge.store.shards import Dataset
     from headforge.track.camera_check import check_dataset_cameras
 
     try:
-        report = check_dataset_cameras(Dataset(folder), builtin_head(), DlibFaces(), folder / CHECK_PICTURE)
+        dataset = Dataset(folder)
+        head = load_head(dataset.head) if dataset.head.is_file() else builtin_head()
+        report = check_dataset_cameras(dataset, head, DlibFaces(), folder / CHECK_PICTURE)
     except HeadforgeError as error:
         print(f"cameras not checked: {error.message}")
         return [], "not checked"

@@ -30,6 +30,8 @@ MIN_SHARE_IN_FRONT = 0.9
 MIN_POINTS = 6
 MIN_PARALLAX_DEG = 3.0
 """From cameras that all see the head from one side nothing can be triangulated."""
+SAME_POSE = 1e-6
+"""Largest difference between elements of camera matrices that are one camera's."""
 NEARLY_AS_GOOD = 1.5
 """Ratio of errors between readings that the landmarks alone don't decide."""
 NOISE_SHARE = 0.01
@@ -257,6 +259,7 @@ def check_camera_convention(
     given = Camera(camera.K.double(), camera.viewmat.double(), camera.width, camera.height)
     if points is None:
         _require_several_views(seen)
+        _require_several_cameras(given)
         seen = seen & (seen.sum(0) >= 2)
     if not bool(seen.any()):
         raise InputError("landmarks", f"no picture shows {MIN_POINTS} landmarks.", "give pictures that show a face.")
@@ -294,6 +297,12 @@ def _require_several_views(seen: Tensor) -> None:
     if n < 2:
         raise InputError("landmarks", f"{n} pictures show {MIN_POINTS} landmarks; triangulation needs two.",
                          "give more pictures of the person, or the landmarks' points in the world.")  # fmt: skip
+
+
+def _require_several_cameras(camera: Camera) -> None:
+    if float((camera.viewmat - camera.viewmat[:1]).abs().max()) < SAME_POSE:
+        raise InputError("landmarks", "the pictures have one camera that stands still: only the head moves.",
+                         "give the landmarks' points in the world, which the head parameters say.")  # fmt: skip
 
 
 def _require_parallax(camera: Camera, points: Tensor) -> None:

@@ -20,7 +20,7 @@ from headforge.store.images import encode_png
 from headforge.store.shards import Dataset
 from headforge.track.observe import FaceDetector
 from headforge.track.views import ViewLandmarks
-from headforge.types import Camera, Sample
+from headforge.types import Camera, HeadParams, Sample
 
 T = TypeVar("T")
 
@@ -51,15 +51,16 @@ def check_dataset_cameras(
 ) -> CameraReport:
     """Check the cameras of the first people whose pictures show enough faces; writes `picture` (PNG) if given.
 
-    Where each person has one picture, pictures of several people are taken for one head's. Raises InputError if too
-    few faces are found to tell.
+    Where head parameters of the model `head` are known, their landmarks are projected; otherwise the detected ones are
+    triangulated. Where each person has one picture, pictures of several people are taken for one head's. Raises
+    InputError if too few faces are found to tell.
     """
     mean_head = landmarks(head, pose_head(head, head.neutral((1,))))[0]
     reason = f"{dataset.folder} holds no picture."
     for samples in _groups(dataset):
         seen = [(sample, points) for sample in samples if (points := _detect(detector, sample)) is not None]
         try:
-            report = _check(seen, mean_head)
+            report = _check(seen, head, mean_head)
         except InputError as error:
             reason = f"the cameras of {dataset.folder} can't be checked: {error.message}"
             continue
@@ -107,31 +108,46 @@ def _detect(detector: FaceDetector, sample: Sample) -> np.ndarray | None:
     return np.asarray(max(faces, key=lambda face: face.box[2] - face.box[0]).landmarks) if faces else None
 
 
-def _check(seen: Sequence[tuple[Sample, np.ndarray]], mean_head: torch.Tensor) -> CameraReport:
+def _check(seen: Sequence[tuple[Sample, np.ndarray]], head: HeadModel, mean_head: torch.Tensor) -> CameraReport:
     if not seen:
         raise InputError("landmarks", "no face was found.", "give pictures that show a face.")
     camera = Camera.stack([sample.camera for sample, _ in seen])
     pixels = torch.from_numpy(np.stack([points for _, points in seen]))
-    check = check_camera_convention(camera, pixels, mean_head=mean_head)
+    known = _known_points(seen, head)
+    check = check_camera_convention(camera, pixels, points=known, mean_head=mean_head)
     names = tuple(dict.fromkeys(sample.subject_id for sample, _ in seen))
-    return CameraReport(names, len(seen), check, draw_check(seen, check))
+    return CameraReport(names, len(seen), check, draw_check(seen, check, known))
 
 
-def draw_check(seen: Sequence[tuple[Sample, np.ndarray]], check: ConventionCheck) -> np.ndarray:
-    """A row of pictures with the landmarks [68, 2] detected in them and where the cameras put them."""
+def _known_points(seen: Sequence[tuple[Sample, np.ndarray]], head: HeadModel) -> torch.Tensor | None:
+    """The landmarks [V, 68, 3] of the head parameters, if all views have parameters of this head model."""
+    if any(sample.params.model_id != head.model_id for sample, _ in seen):
+        return None
+    return landmarks(head, pose_head(head, HeadParams.stack([sample.params for sample, _ in seen])))
+
+
+def draw_check(
+    seen: Sequence[tuple[Sample, np.ndarray]], check: ConventionCheck, known: torch.Tensor | None = None
+) -> np.ndarray:
+    """A row of pictures with the landmarks [68, 2] detected in them and where the cameras put them.
+
+    Those are the `known` points [V, 68, 3] or the triangulated ones.
+    """
     tiles = []
-    for sample, points in _spread(seen, N_SHOWN):
+    for number in _spread(range(len(seen)), N_SHOWN):
+        sample, points = seen[number]
+        placed = check.points if known is None else known[number].double()
         scale = SHOWN_SIDE_PX / max(sample.image.shape[:2])
         image = Image.fromarray(sample.image)
         image = image.resize((round(image.width * scale), round(image.height * scale)))
         pen = ImageDraw.Draw(image)
-        if check.points is not None:
+        if placed is not None and check.verdict != UNCLEAR:
             one = Camera(sample.camera.K.double(), sample.camera.viewmat.double(), sample.camera.width,
                          sample.camera.height)  # fmt: skip
             if check.verdict != FINE:
-                _dots(pen, _through_the_lens(one, check.points) * scale, STATED_RGB)
+                _dots(pen, _through_the_lens(one, placed) * scale, STATED_RGB)
             right = CONVENTIONS[check.verdict].apply(one)
-            _dots(pen, project(right, check.points)[0].numpy() * scale, RIGHT_RGB)
+            _dots(pen, project(right, placed)[0].numpy() * scale, RIGHT_RGB)
         _dots(pen, points * scale, DETECTED_RGB, 1.0)
         canvas = Image.new("RGB", (SHOWN_SIDE_PX, SHOWN_SIDE_PX))
         canvas.paste(image)

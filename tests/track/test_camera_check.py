@@ -97,6 +97,20 @@ def test_the_convention_is_found_with_a_picture_of_it(
     assert (picture == STATED_RGB).all(-1).any() == is_wrong
 
 
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_a_head_that_moves_before_one_camera_is_checked_by_its_parameters(tmp_path: Path, is_wrong: bool) -> None:
+    rows, _ = people(1, 4, is_wrong)
+    still, found, moved = rows[0][0].camera, {}, []
+    for view, row in enumerate(rows[0]):
+        params = HEAD.neutral().replace(rotation=torch.tensor([0.0, 0.15 * view, 0.0]))
+        moved.append(dataclasses.replace(row, camera=still, params=params))
+        right = dataclasses.replace(still, viewmat=OPENGL @ still.viewmat) if is_wrong else still
+        found[0, view] = project(right, landmarks(HEAD, pose_head(HEAD, HeadParams.stack([params])))[0])[0].numpy()
+    report = check_dataset_cameras(stored(tmp_path, [moved]), HEAD, KnownFaces(found))
+    assert report.check.verdict == ("opengl_axes" if is_wrong else "as_stated")
+    assert (report.picture == RIGHT_RGB).all(-1).any()
+
+
 def test_a_person_without_faces_is_passed_over(tmp_path: Path) -> None:
     rows, faces = people(2, 5, False)
     faces = KnownFaces({key: value for key, value in faces._landmarks.items() if key[0] == 1})
