@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from headforge.errors import InputError, ShapeError
 from headforge.priors.gan.cameras import frontal_label, gan_camera
+from headforge.priors.gan.generator import DrawSettings, GanPeople
 from headforge.priors.gan.model import HeadGan
 from headforge.priors.gan.renderer import draw_jitter
 from headforge.priors.gan.settings import KINDS, read_settings
@@ -143,3 +145,18 @@ def test_names_of_weights_are_the_official_ones() -> None:
 def test_settings_that_are_not_supported_are_named(change: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=named):
         read_settings("panohead", small_facts("panohead", **change), "file.pkl")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_card_shows_what_the_processor_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    model = small_gan(kind)
+    people = GanPeople(model, DrawSettings(psi=1.0))
+    angles_deg = dict(enumerate(ANGLES_DEG))
+    here = [image for image, _, _ in people.draw(0, 0, angles_deg, 128)]
+    for half, levels in ((False, 2), (True, 12)):
+        there = GanPeople(model, DrawSettings(psi=1.0, batch=3, half=half), "cuda").draw(0, 0, angles_deg, 128)
+        for mine, (other, _, _) in zip(here, there, strict=True):
+            assert int(np.abs(mine.astype(int) - other.astype(int)).max()) <= levels
+    model.to("cpu")
