@@ -42,17 +42,16 @@ def track(run: StageRun) -> None:
                 kind = "portraits" if number < len(portraits) else "videos"
                 run.publish(item, thing, folder / kind / item.label.removeprefix(VIDEO_LABEL))
         (folder / "portraits").mkdir(exist_ok=True)
-        write_json(folder / REJECTS_FILE, [dict(reason) for thing in made if (reason := rejection(thing))])
-    if config.landmarks == "detected":
-        lost = untracked(read_tracks(run.data("track")).values())
-        run.rejected += [Rejection(subject, reason, UNTRACKED_HELP) for subject, reason in lost.items()]
+        lost = untracked(read_tracks(folder).values()) if config.landmarks == "detected" else []
+        write_json(folder / REJECTS_FILE, [*(dict(why) for thing in made if (why := rejection(thing))), *lost])
+    run.rejected += [Rejection(reject["item"], reject["reason"], reject["help"]) for reject in lost]
     run.metrics |= {name: float(value) for name, value in summary.items()}
     tracked = run.data("track")
     run.figures += sorted([*tracked.glob("portraits/*/overlay.png"), *tracked.glob("videos/*/strip.png")])
 
 
-def untracked(tracks: Iterable[Track]) -> dict[str, str]:
-    """Subjects none of whose views could be tracked, and why: the reason of the first."""
+def untracked(tracks: Iterable[Track]) -> list[dict[str, str]]:
+    """Subjects none of whose views could be tracked, as rejects; the reason is that of the first view."""
     reasons: dict[str, str] = {}
     good: set[str] = set()
     for track in tracks:
@@ -60,7 +59,11 @@ def untracked(tracks: Iterable[Track]) -> dict[str, str]:
             good.add(track.subject_id)
         else:
             reasons.setdefault(track.subject_id, track.reason)
-    return {subject: reason for subject, reason in reasons.items() if subject not in good}
+    return [
+        {"item": subject, "gate": "tracking", "reason": reason, "help": UNTRACKED_HELP}
+        for subject, reason in reasons.items()
+        if subject not in good
+    ]
 
 
 if __name__ == "__main__":

@@ -22,4 +22,5 @@ def test_a_subject_is_lost_when_no_view_is_left() -> None:
         _track("b", 1, "ok"),
         _track("c", 0, "ok"),
     ]
-    assert untracked(tracks) == {"a": "reason 0"}
+    (lost,) = untracked(tracks)
+    assert (lost["item"], lost["gate"], lost["reason"]) == ("a", "tracking", "reason 0") and lost["help"]
