@@ -91,7 +91,7 @@ class DlibFaces:
         width, answers = right - left, []
         for x, y in NUDGES:
             corners = (left + x * width, top + y * width, right + x * width, bottom + y * width)
-            shape = _landmark_model()(image, dlib.rectangle(*(round(edge) for edge in corners)))
+            shape = _landmark_model(self._landmarks)(image, dlib.rectangle(*(round(edge) for edge in corners)))
             answers.append([(p.x, p.y) for p in shape.parts()])
         points = np.array(answers, dtype=np.float64) + 0.5
         spread = float(np.median(np.linalg.norm(points - points.mean(0), axis=-1).mean(0))) / width
