@@ -139,7 +139,7 @@ def make_scene(head: HeadModel, points_of: Points, kind: SceneSettings, seed: in
         one_moment=kind.one_moment,
         expr_sigma=0.5,
         n_annealing=3,
-        tolerance=1e-6,
+        tolerance=1e-5,
     )
     problem = Problem(points_of.basis, points - size / 2, visible.double(), settings, points_of.outline)
     return Scene(problem, camera, params, visible & ~wrong)

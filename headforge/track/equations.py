@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headforge.geometry.rotations import skew
 from headforge.track.basis import LandmarkBasis
+from headforge.track.moment_kernel import moment_sums
 from headforge.track.outline import N_FEATURES, N_JAW_LINE
 from headforge.track.prior import prior_terms
 from headforge.track.problem import MIN_DEPTH_M, N_JAW, N_POSE, Geometry, Kernel, Problem
@@ -116,7 +117,8 @@ def normal_equations(
     """J^T W J and J^T W r with the priors, in blocks."""
     scaled = residuals / problem.settings.sigma_px
     weight = problem.weights * kernel.weight(scaled.square().sum(-1))
-    build = moment_blocks if problem.settings.one_moment else column_blocks
+    of_moment = fused_moment_blocks if problem.settings.jacobian_dtype == torch.float32 else moment_blocks
+    build = of_moment if problem.settings.one_moment else column_blocks
     return _with_priors(problem, state, build(problem, state, residuals, geometry, weight))
 
 
@@ -161,6 +163,21 @@ def moment_blocks(
     metric = _sum_over_views(_outer(head * scale.transpose(2, 3), head), derivative.shape[1], rows)
     weighed = torch.stack([(metric[axis, ..., None] * derivative).sum(0) for axis in range(3)])
     inner = (derivative.flatten(0, 1).T @ weighed.flatten(0, 1)).double()
+    return _moment_system(basis, products, mixed, inner)
+
+
+def fused_moment_blocks(
+    problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, weight: Tensor
+) -> NormalSystem:
+    """`moment_blocks` in one pass over the points, in float32."""
+    derivative = moment_derivative(problem.basis, state, geometry, torch.float32)
+    scale = weight / problem.settings.sigma_px**2
+    sums = moment_sums(problem, state, residuals, geometry, scale, derivative)
+    return _moment_system(problem.basis, sums.products, sums.mixed, sums.inner)
+
+
+def _moment_system(basis: LandmarkBasis, products: Tensor, mixed: Tensor, inner: Tensor) -> NormalSystem:
+    """Blocks from the products of turn, move, focal length and residual, alone and with the head's derivatives."""
     row = N_JAW + basis.n_expr
     shared = inner.new_zeros(len(inner) + 1, len(inner) + 1)
     kept = [i for i in range(len(shared)) if i != row]

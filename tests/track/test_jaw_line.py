@@ -14,7 +14,7 @@ from headforge.geometry.cameras import orbit_camera, project
 from headforge.geometry.meshes import interpolate_on_faces
 from headforge.track.basis import landmark_basis
 from headforge.track.detected_fit import detected_problem, fit_detected
-from headforge.track.equations import normal_equations
+from headforge.track.equations import fused_moment_blocks, moment_blocks, normal_equations
 from headforge.track.jaw_line import contour_embedding, landmark_weights, outline_of
 from headforge.track.problem import Kernel, Problem, project_state, view_yaws_deg
 from headforge.track.solver import initial_state
@@ -118,3 +118,28 @@ def test_a_yaw_that_is_a_degree_off_still_gets_the_jaw_line_that_fits() -> None:
     residuals, _ = project_state(found, state)
     assert float(residuals.abs().max()) < 1e-3
     assert float(project_state(problem.following(state), state)[0].abs().max()) > 0.05
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_one_pass_over_the_points_equals_the_written_out_sums(follows: bool) -> None:
+    head, generator = builtin_head(), torch.Generator().manual_seed(3)
+    basis, outline = outline_of(head) if follows else (landmark_basis(head), None)
+    cameras = [orbit_camera(y, 5.0, distance_m=0.6, focal_px=500.0, width=SIZE, height=SIZE) for y in YAWS]
+    params = head.neutral((5,)).replace(
+        shape=torch.randn(head.n_shape, generator=generator).expand(5, -1),
+        jaw=torch.tensor([0.2, 0.01, -0.02]).expand(5, -1),
+    )
+    points = marked(params, Camera.stack(cameras), YAWS) - SIZE / 2
+    weights = torch.rand(points.shape[:2], generator=generator).double() * (torch.arange(68) % 7 > 0)
+    settings = FitSettings(sigma_px=0.7, focal_px=480.0, one_moment=True)
+    problem = Problem(basis, points, weights, settings, outline)
+    state = dataclasses.replace(initial_state(problem), jaw=torch.tensor([[0.1, 0.02, 0.01]]).double())
+    problem = problem.following(state)
+    residuals, geometry = project_state(problem, state)
+    exact = dataclasses.replace(settings, jacobian_dtype=torch.float64)
+    twin = moment_blocks(dataclasses.replace(problem, settings=exact), state, residuals, geometry, weights)
+    fast = fused_moment_blocks(problem, state, residuals, geometry, weights)
+    for field in dataclasses.fields(twin):
+        wanted = getattr(twin, field.name)
+        error = (getattr(fast, field.name) - wanted).abs().max() / wanted.abs().max()
+        assert float(error) < 2e-6, field.name
