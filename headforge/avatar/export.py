@@ -16,6 +16,7 @@ from torch import Tensor
 
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc
 from headforge.errors import DataError
+from headforge.store.exchange.flame_params import PARAM_KEYS
 from headforge.types import GaussianCloud, HeadParams
 
 GA_REST = 45
@@ -25,16 +26,6 @@ SPZ_COLOR_SCALE = 0.15
 """SPZ stores an SH constant c as c * 0.15 * 255 + 127.5."""
 SPZ_ROTATION_MAX = 511
 GZIP_LEVEL = 6
-PARAM_KEYS = {
-    "shape": "shape",
-    "expr": "expr",
-    "rotation": "rotation",
-    "neck": "neck_pose",
-    "jaw": "jaw_pose",
-    "eyes": "eyes_pose",
-    "translation": "translation",
-}
-"""Our names and GaussianAvatars'."""
 
 
 def write_rigged_ply(path: Path, rigged: RiggedGaussians) -> None:

@@ -87,7 +87,7 @@ def fit_subject(problem: Problem, initial: FitState | None = None, advance: Adva
         if truncated and previous - new_cost < settings.tolerance * new_cost + 1e-9:
             break
         previous = new_cost if truncated else math.inf
-    state = _clip(problem, seen.state)
+    state = clipped(problem, seen.state)
     residuals, _ = project_state(problem, state)
     kernel = choose_kernel(problem, residuals, truncated=True)
     squares = residuals.square().sum(-1) / settings.sigma_px**2
@@ -155,7 +155,8 @@ def apply_step(state: FitState, local: Tensor, shared: Tensor) -> FitState:
     )
 
 
-def _clip(problem: Problem, state: FitState) -> FitState:
+def clipped(problem: Problem, state: FitState) -> FitState:
+    """The springs of the prior let a coefficient stand a little beyond its limit."""
     limit, basis = problem.settings.coefficient_limit, problem.basis
     if not math.isfinite(limit):
         return state

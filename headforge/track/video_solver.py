@@ -9,7 +9,6 @@ complement, as in `equations.solve_step`; the cost of a step is linear in the nu
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from headforge.track.problem import (
     project_state,
     total_cost,
 )
-from headforge.track.solver import Fit, Projected, apply_step, initial_state
+from headforge.track.solver import Fit, Projected, apply_step, clipped, initial_state
 from headforge.track.video_chain import N_TURN, Chain, ChainTerm, chain_term
 
 MAX_RETRIES = 6
@@ -57,23 +56,13 @@ def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) ->
         if abs(previous - new_cost) < 1e-6 * new_cost:
             break
         previous = new_cost
-    state = _clipped(problem, seen.state)
+    state = clipped(problem, seen.state)
     residuals, _ = project_state(problem, state)
     kernel = choose_kernel(problem, residuals, truncated=True)
     squares = residuals.square().sum(-1) / settings.sigma_px**2
     inliers = (problem.weights > 0) & (squares <= kernel.scale_sq)
     cost = film_cost(problem, chain, state, residuals, kernel)
     return Fit(state, residuals, inliers, cost, n_done)
-
-
-def _clipped(problem: Problem, state: FitState) -> FitState:
-    """The springs of the prior let a coefficient stand a little beyond its limit."""
-    limit, basis = problem.settings.coefficient_limit, problem.basis
-    if not math.isfinite(limit):
-        return state
-    shape = (basis.shape_map @ state.shape).clamp(-limit, limit) @ basis.shape_map
-    expr = (state.expr @ basis.expr_map.T).clamp(-limit, limit) @ basis.expr_map
-    return replace(state, shape=shape, expr=expr)
 
 
 def film_cost(problem: Problem, chain: Chain, state: FitState, residuals: Tensor, kernel: Kernel) -> float:
