@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headforge.errors import ConfigError
 
-DATASET_PAGE_VERSION = 1
+DATASET_PAGE_VERSION = 2
 """Of the page about a dataset alone, `headforge.report.dataset_page`."""
 
 

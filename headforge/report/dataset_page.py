@@ -8,7 +8,7 @@ from headforge.report.blocks import Hero, Page
 from headforge.report.inputs import read_run
 from headforge.report.page import render_page
 from headforge.report.sections.coverage import coverage_section
-from headforge.report.sections.dataset import dataset_section
+from headforge.report.sections.dataset import dataset_section, described
 from headforge.store.files import write_bytes
 from headforge.store.shards import Dataset
 
@@ -19,7 +19,8 @@ def build_dataset_page(dataset: Path, n_contact_subjects: int, output: Path) -> 
     The bytes depend on the dataset and the number of people on the contact sheet only. Raises DataError if there is no
     dataset.
     """
-    about = Dataset(dataset).description
+    opened = Dataset(dataset)
+    about = opened.description
     run = read_run(dataset, None, None, None, None)
     splits = ", ".join(f"{count} {split}" for split, count in sorted(about["n_subjects_by_split"].items()))
     facts = (
@@ -28,7 +29,7 @@ def build_dataset_page(dataset: Path, n_contact_subjects: int, output: Path) -> 
         f"{about['n_rejected']:,} views rejected",
         f"made by {about['generator']}",
     )
-    hero = Hero("Dataset", "Heads with exact cameras, masks and head parameters.", facts)
+    hero = Hero("Dataset", described(opened), facts)
     page = Page(hero, (dataset_section(run, n_contact_subjects), coverage_section(run)))
     index = output / "index.html"
     write_bytes(index, render_page(page).encode("utf-8"))

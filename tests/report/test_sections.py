@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -131,3 +133,10 @@ def test_cards_show_the_baseline_and_leave_out_what_was_not_measured() -> None:
     assert [card.label for card in cards] == ["Control model, PSNR"]
     assert cards[0].value == "23.08"
     assert dict(cards[0].baselines)["copy"] == "17.28 dB"
+
+
+@pytest.mark.parametrize("generator", ["builtin", "spherehead"])
+def test_only_the_builtin_generator_is_said_to_know_head_parameters(generator: str) -> None:
+    made = cast("Dataset", SimpleNamespace(description={"generator": generator}))
+    assert ("exact" in dataset.described(made)) == (generator == "builtin")
+    assert ("spherehead" in dataset.described(made)) == (generator == "spherehead")

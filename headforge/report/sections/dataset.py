@@ -22,15 +22,17 @@ FIRST_ATTRIBUTES = ("hair", "beard", "skin")
 """Attributes to chart before any other, if the generator names them."""
 MAX_ATTRIBUTES = 2
 MAX_VALUES = 8
+BUILTIN_LEAD = "Procedural heads with exact cameras, masks and head parameters."
 MAX_MOMENT_VIEWS = 48
 """Views shown of a film or a rig."""
 
 
 def dataset_section(run: Run, n_subjects: int) -> Section:
     """Contact sheet, one subject from all sides, coverage, attributes and rejects."""
-    title, lead = "Dataset", "Procedural heads with exact cameras, masks and head parameters."
+    title = "Dataset"
     if run.dataset is None:
-        return Section("dataset", title, lead, (Note("This run has no dataset.", "missing"),))
+        return Section("dataset", title, BUILTIN_LEAD, (Note("This run has no dataset.", "missing"),))
+    lead = described(run.dataset)
     if not run.dataset.description["n_views"]:
         note = Note("No view passed the quality gates.", "warning")
         return Section("dataset", title, lead, (note, _rejects(run.dataset)))
@@ -38,6 +40,14 @@ def dataset_section(run: Run, n_subjects: int) -> Section:
     blocks.append(Charts(_charts(run.dataset)))
     blocks.append(_rejects(run.dataset))
     return Section("dataset", title, lead, tuple(blocks))
+
+
+def described(dataset: Dataset) -> str:
+    """A sentence on what is known of the pictures, which depends on what made them."""
+    generator = dataset.description["generator"]
+    if generator == "builtin":
+        return BUILTIN_LEAD
+    return f"Pictures of {generator} with their cameras and masks; head parameters only where its rows state them."
 
 
 def contact_sheet(dataset: Dataset, n_subjects: int) -> Gallery:
