@@ -26,7 +26,7 @@ check: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
-	$(BIN)/python -m flows.dvc_guard
+	$(BIN)/python -m flows.services.dvc_guard
 	touch $@
 
 clean:

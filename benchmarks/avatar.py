@@ -29,9 +29,10 @@ from headforge.avatar.fit import (
     predict,
     sample_view,
 )
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import HeadModel
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_subject
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.synthesize import synthesize_subject
 from headforge.types import Sample
 
 SHORT_HAIR, LONG_HAIR = ("bald", "short"), ("long",)

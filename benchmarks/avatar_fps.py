@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.record import arguments, finish, machine_record, write
 from benchmarks.splat import measure
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.geometry.meshes import triangle_frames
-from headforge.render.splat import splat
+from headforge.render.splatting.splat import splat
 from headforge.types import Camera, HeadParams
 
 COUNTS, SIZES_PX = (60_000, 200_000), (512, 1024)

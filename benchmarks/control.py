@@ -29,9 +29,10 @@ from headforge.diffusion.model_files import TrainedModel
 from headforge.diffusion.targets import heldout_targets
 from headforge.diffusion.train import Trainer
 from headforge.flame.files import load_head
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_predictions
-from headforge.synth.synthesize import SynthesizeConfig, assemble_dataset, synthesize_shard
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_predictions
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.synthesize import assemble_dataset, synthesize_shard
 from headforge.types import Prediction
 
 

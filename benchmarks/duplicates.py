@@ -19,12 +19,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record
-from headforge.store.identities import Identity, Mark
+from headforge.store.dataset.identities import Identity, Mark
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.duplicates import find_marks, find_marks_pairwise
 from headforge.synth.identities import parameter_vector
-from headforge.synth.samplers import split_of, subject_name
-from headforge.synth.subjects import sample_person
-from headforge.synth.synthesize import SynthesizeConfig
+from headforge.synth.people.subjects import sample_person
+from headforge.synth.shots.samplers import split_of, subject_name
 
 N_PEOPLE, N_TWIN = 10_000, 600
 LIMIT = 0.7

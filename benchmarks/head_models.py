@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, best_ms, finish, machine_record
 from benchmarks.track import STUDIO, solve_all
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest, load_head
 from headforge.flame.landmark_sets import landmark_points
 from headforge.flame.model import HeadModel, pose_head

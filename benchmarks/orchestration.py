@@ -30,16 +30,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.project import environment, headforge_command, make_project, stage_command
 from benchmarks.record import arguments, finish, machine_record, write
 from benchmarks.sleeping import sleep
-from flows.params import load_settings
-from flows.project import quiet_environment
-from flows.server import prefect_server
+from flows.project.params import load_settings
+from flows.project.project import quiet_environment
+from flows.services.server import prefect_server
 from headforge.progress import SILENT
-from headforge.store.objects import Recipe, Store
-from headforge.synth.samplers import subject_name
+from headforge.store.objects.store import Recipe, Store
+from headforge.synth.shots.samplers import subject_name
 from headforge.synth.synthesize import synthesize_shard
-from tasks.engine import Engine, EngineConfig
+from tasks.engines.engine import Engine, EngineConfig
+from tasks.engines.profiles import make_engine
 from tasks.items import Built, Item
-from tasks.profiles import make_engine
 from tasks.synthesize import shard_items
 
 N_LONG, N_SHORT, N_WORKERS = 4, 100, 2

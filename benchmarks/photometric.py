@@ -23,13 +23,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record, write
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import HeadModel
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_subject
-from headforge.track.photometric import PhotometricSettings, Pictures, refine_subject
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.synthesize import synthesize_subject
+from headforge.track.config import TrackConfig
+from headforge.track.photometric.photometric import PhotometricSettings, Pictures, refine_subject
 from headforge.track.quality import vertex_error_mm
 from headforge.track.subject import SubjectViews, observe_subject, stage_basis, track_subject
-from headforge.track.track import TrackConfig
 from headforge.types import Camera, HeadParams, Sample
 
 N_VIEWS, SIZE = 12, 256

@@ -24,18 +24,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record, write
 from headforge.errors import Rejected
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest, load_head
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import yaw_pitch_deg
-from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.faces.dlib_faces import DlibFaces
 from headforge.store.images import read_photo
-from headforge.synth.builtin import prepare_subject, render_view
-from headforge.synth.samplers import item_rng, view_camera, view_params
-from headforge.synth.synthesize import SynthesizeConfig
+from headforge.synth.builtin.subject import prepare_subject, render_view
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.shots.samplers import item_rng, view_camera, view_params
+from headforge.track.config import TrackConfig
 from headforge.track.observe import FaceDetector
-from headforge.track.photo import LARGEST_FACE, PhotoTrack, fit_photo
-from headforge.track.track import TrackConfig
+from headforge.track.photo.photo import LARGEST_FACE, PhotoTrack, fit_photo
 
 YAW_MAX_DEG, PITCH_MAX_DEG = 30.0, 15.0
 RENDER_SIZE_PX = 256

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from headforge.render.splat_cpu import instruction_set
+from headforge.render.splatting.cpu import instruction_set
 from headforge.render.threads import kernel_threads
 
 PACKAGES = ("torch", "numba", "llvmlite", "numpy", "pyarrow", "pillow", "webdataset", "gsplat", "embreex")

@@ -34,14 +34,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record, write
-from headforge.store.columns import picture_values, write_row_groups
+from headforge.store.dataset.columns import picture_values, write_row_groups
+from headforge.store.dataset.loader import Loader, LoaderConfig
+from headforge.store.dataset.shards import SHARD_SCHEMA, Dataset, write_dataset_json, write_shard
 from headforge.store.exchange.rows import StoredView, plain_values, stored_views, view_name
 from headforge.store.exchange.webdataset import write_webdataset
 from headforge.store.files import fsync_file
 from headforge.store.images import decode_image
-from headforge.store.loader import Loader, LoaderConfig
-from headforge.store.shards import SHARD_SCHEMA, Dataset, write_dataset_json, write_shard
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_subject
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.synthesize import synthesize_subject
 
 webdataset: Any = importlib.import_module("webdataset") if importlib.util.find_spec("webdataset") else None
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, best_ms, finish, machine_record, write
 from headforge.geometry.cameras import orbit_camera
-from headforge.render.splat import Backend, SplatResult, splat
+from headforge.render.splatting.splat import Backend, SplatResult, splat
 
 COUNTS, SIZES_PX, CHANNELS = (5_000, 20_000, 65_536), (64, 128, 256), (3, 8)
 HALF_AXES_M = (0.075, 0.115, 0.095)

@@ -22,7 +22,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record, write
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_shard
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.synthesize import synthesize_shard
 
 SIZES_PX = (128, 256, 512)
 VIEWS_PER_SUBJECT = 60

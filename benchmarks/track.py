@@ -27,21 +27,21 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest, load_head
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project, yaw_pitch_deg
 from headforge.geometry.meshes import interpolate_on_faces
 from headforge.geometry.rotations import axis_angle_to_matrix
-from headforge.track.basis import LandmarkBasis, landmark_basis
-from headforge.track.equations import normal_equations
-from headforge.track.fitted import fitted_params
-from headforge.track.jaw_line import contour_embedding, outline_of
-from headforge.track.outline import Outline
-from headforge.track.problem import Kernel, Problem, project_state
 from headforge.track.quality import vertex_error_mm
-from headforge.track.solver import Fit, apply_step, fit_subject, initial_state
-from headforge.track.state import FitSettings, FitState
+from headforge.track.solver.basis import LandmarkBasis, landmark_basis
+from headforge.track.solver.equations import normal_equations
+from headforge.track.solver.fitted import fitted_params
+from headforge.track.solver.jaw_line import contour_embedding, outline_of
+from headforge.track.solver.outline import Outline
+from headforge.track.solver.problem import Kernel, Problem, project_state
+from headforge.track.solver.solver import Fit, apply_step, fit_subject, initial_state
+from headforge.track.solver.state import FitSettings, FitState
 from headforge.types import Camera, HeadParams
 
 ADAM_STEPS = (250, 500, 1000, 2000, 4000, 8000)

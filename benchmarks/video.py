@@ -24,17 +24,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.record import arguments, finish, machine_record
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest
 from headforge.flame.model import HeadModel
-from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.faces.dlib_faces import DlibFaces
 from headforge.store.files import sha256_file
 from headforge.store.video import open_video
-from headforge.track.video import track_landmarks
-from headforge.track.video_config import VideoConfig
-from headforge.track.video_detect import FilmLandmarks, detect_film
-from headforge.track.video_fit import FilmFit, film_settings, fit_landmarks, frame_residuals, solve_rows
-from headforge.track.video_pose import moving_head, second_differences
+from headforge.track.video.config import VideoConfig
+from headforge.track.video.detect import FilmLandmarks, detect_film
+from headforge.track.video.fit import FilmFit, film_settings, fit_landmarks, frame_residuals, solve_rows
+from headforge.track.video.pose import moving_head, second_differences
+from headforge.track.video.video import track_landmarks
 from headforge.types import HeadParams
 
 LOOSE = 1e6

@@ -24,8 +24,9 @@ from flows.commands import (
     why,
 )
 from flows.commands.command import Command, Parser
-from flows.driver import Request, Summary, print_summary, run_request
-from flows.outcome import EXIT_INPUT, EXIT_INTERRUPTED
+from flows.run.driver import run_request
+from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED
+from flows.run.summary import Request, Summary, print_summary
 from flows.stages import STAGES
 from headforge.errors import ConfigError, HeadforgeError
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from flows.runner import run_stage
+from flows.run.runner import run_stage
 from tasks.evaluate import evaluate_item, perceptual_asset
 from tasks.generate import PREDICTIONS_FILE, prediction_items
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 
 def evaluate(run: StageRun) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.rejects import REJECTS_FILE
-from flows.runner import run_stage
+from flows.run.rejects import REJECTS_FILE
+from flows.run.runner import run_stage
+from headforge.store.dataset.shards import Dataset
 from headforge.store.files import write_json
-from headforge.store.shards import Dataset
 from tasks.fit import portrait_folders, portrait_item, subject_items
 from tasks.generate import VIEWS_FILE, portrait_views_item
+from tasks.inputs.subjects import choose_subjects
 from tasks.items import rejection
-from tasks.subjects import choose_subjects
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 
 def fit(run: StageRun) -> None:

@@ -11,11 +11,11 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows.growth import default_checkout, grow, plan_night, prepare_checkout, read_progress
-from flows.params import preview_params
-from flows.project import BusyError, find_root, only_run, quiet_environment
-from flows.provenance import git_state, locked_outputs
-from flows.records import RunRecord
+from flows.project.params import preview_params
+from flows.project.project import BusyError, find_root, only_run, quiet_environment
+from flows.project.provenance import git_state, locked_outputs
+from flows.services.records import RunRecord
+from flows.upkeep.planning.growth import default_checkout, grow, plan_night, prepare_checkout, read_progress
 
 NOTHING_TO_DO, SKIPPED = "Nothing to do", "Skipped"
 

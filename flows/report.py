@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.lineage import lineage_of
-from flows.runner import run_stage
+from flows.project.lineage import lineage_of
+from flows.run.runner import run_stage
 from tasks.report import report_item
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 INPUTS = {"dataset": "synthesize", "tracked": "track", "models": "train", "avatars": "fit", "metrics": "evaluate"}
 

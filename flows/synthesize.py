@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.outcome import Rejection
-from flows.runner import run_stage
+from flows.run.outcome import Rejection
+from flows.run.runner import run_stage
 from headforge.flame.files import HEAD_FILE
-from headforge.store.identities import MARKS_FILE, read_marks
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_rejects
+from headforge.store.dataset.identities import MARKS_FILE, read_marks
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_rejects
 from headforge.synth.synthesize import assemble_dataset
-from tasks.generators import dataset_licences, generator_asset
-from tasks.head_models import head_asset
+from tasks.inputs.generators import dataset_licences, generator_asset
+from tasks.inputs.head_models import head_asset
 from tasks.synthesize import head_item, page_item, shard_items
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 
 def synthesize(run: StageRun) -> None:

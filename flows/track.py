@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flows.outcome import Rejection
-from flows.rejects import REJECTS_FILE
-from flows.runner import run_stage
+from flows.run.outcome import Rejection
+from flows.run.rejects import REJECTS_FILE
+from flows.run.runner import run_stage
+from headforge.store.dataset.tables import read_tracks
 from headforge.store.files import write_json
-from headforge.store.tables import read_tracks
 from headforge.track.track import summarize_tracks
 from headforge.types import Track
 from tasks.items import rejection
 from tasks.track import VIDEO_LABEL, portrait_items, shard_items, video_items
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 
 UNTRACKED_HELP = "look at its pictures: headforge inspect data/synthetic."

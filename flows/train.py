@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.runner import run_stage
+from flows.run.runner import run_stage
 from tasks.train import train_item
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 
 def train(run: StageRun) -> None:

@@ -17,8 +17,8 @@ from prefect.tasks import Task
 
 from headforge.errors import HeadforgeError
 from headforge.progress import Progress
-from headforge.store.objects import Made, Note, Store, StoredObject
-from tasks.engine import CrashedError, Engine
+from headforge.store.objects.store import Made, Note, Store, StoredObject
+from tasks.engines.engine import CrashedError, Engine
 from tasks.items import Built, Failure, Item, make_files
 
 RETRY_DELAYS_S = [1.0, 5.0]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from headforge.errors import DataError
-from headforge.store.columns import REPAIR_HELP
+from headforge.store.dataset.columns import REPAIR_HELP
+from headforge.store.dataset.shards import Dataset, shard_paths
 from headforge.store.files import canonical_json, sha256_file
-from headforge.store.shards import Dataset, shard_paths
 
 
 def folder_digest(folder: Path, files: Iterable[Path] | None = None) -> str:

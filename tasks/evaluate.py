@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headforge.metrics.evaluate import VERSION, EvaluateConfig, evaluate
+from headforge.metrics.config import EvaluateConfig
+from headforge.metrics.evaluate import VERSION, evaluate
 from headforge.metrics.perceptual import BUILTIN, PerceptualDistance
 from headforge.priors.assets import Asset, read_asset
-from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.faces.dlib_faces import DlibFaces
 from headforge.priors.lpips import load_lpips
 from headforge.progress import Progress
 from headforge.settings import params_of
+from headforge.store.dataset.tables import read_predictions, write_predictions
 from headforge.store.files import sha256_file
-from headforge.store.objects import Recipe
-from headforge.store.tables import read_predictions, write_predictions
-from tasks.assets import named_asset
+from headforge.store.objects.store import Recipe
 from tasks.digests import dataset_digest, folder_digest
+from tasks.inputs.assets import named_asset
 from tasks.items import CPU_RUNTIME, Item
 
 PREDICTIONS_FILE = "predictions.parquet"

@@ -12,9 +12,9 @@ from headforge.errors import Rejected
 from headforge.flame.files import load_head
 from headforge.progress import Progress
 from headforge.settings import params_of
+from headforge.store.dataset.shards import Dataset, shard_paths
 from headforge.store.files import sha256_file
-from headforge.store.objects import Recipe
-from headforge.store.shards import Dataset, shard_paths
+from headforge.store.objects.store import Recipe
 from tasks.digests import folder_digest, shard_digests, subject_digests
 from tasks.generate import VIEWS_FILE
 from tasks.items import CPU_RUNTIME, Item, write_rejection

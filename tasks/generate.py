@@ -11,8 +11,8 @@ from headforge.diffusion.generate import VERSION as GENERATE_VERSION
 from headforge.diffusion.generate import generate_heldout, generate_portrait_views
 from headforge.progress import Progress
 from headforge.settings import params_of
-from headforge.store.objects import Recipe
-from headforge.store.shards import shard_paths
+from headforge.store.dataset.shards import shard_paths
+from headforge.store.objects.store import Recipe
 from tasks.digests import dataset_digest, folder_digest
 from tasks.items import CPU_RUNTIME, Item
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from headforge.errors import StoreError
 from headforge.progress import Progress
 from headforge.store.files import DISK_ERRORS, storage_errors
-from headforge.store.manifest import FileEntry, settle
-from headforge.store.objects import Recipe, StoredObject
+from headforge.store.objects.manifest import FileEntry, settle
+from headforge.store.objects.store import Recipe, StoredObject
 from tasks.environment import made_with
 
 REJECTED_FILE = "rejected.json"

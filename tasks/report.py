@@ -9,7 +9,7 @@ from headforge.progress import Progress
 from headforge.report.config import ReportConfig
 from headforge.report.report import VERSION, build_report
 from headforge.settings import params_of
-from headforge.store.objects import Recipe
+from headforge.store.objects.store import Recipe
 from tasks.digests import folder_digest
 from tasks.items import CPU_RUNTIME, Item
 

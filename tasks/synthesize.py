@@ -9,20 +9,21 @@ from typing import Any, cast
 import numpy as np
 
 from headforge.errors import ConfigError
-from headforge.flame.builtin import MODEL_ID, builtin_head
-from headforge.flame.builtin import VERSION as HEAD_VERSION
+from headforge.flame.builtin.head import MODEL_ID, builtin_head
+from headforge.flame.builtin.head import VERSION as HEAD_VERSION
 from headforge.flame.files import HEAD_FILE, save_head
 from headforge.priors.assets import Asset
-from headforge.priors.dlib_faces import DlibFaces
+from headforge.priors.faces.dlib_faces import DlibFaces
 from headforge.progress import Progress
 from headforge.report.config import DATASET_PAGE_VERSION
 from headforge.settings import params_of
-from headforge.store.objects import Manifest, Recipe
+from headforge.store.objects.store import Manifest, Recipe
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.gates import Detector
 from headforge.synth.identities import Embedder
-from headforge.synth.synthesize import VERSION, SynthesizeConfig, shard_subjects, synthesize_shard
+from headforge.synth.synthesize import VERSION, shard_subjects, synthesize_shard
 from tasks.digests import folder_digest
-from tasks.generators import load_generator
+from tasks.inputs.generators import load_generator
 from tasks.items import CPU_RUNTIME, Item
 
 LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")

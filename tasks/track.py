@@ -8,25 +8,26 @@ from pathlib import Path
 from headforge.errors import InputError, Rejected
 from headforge.flame.files import HEAD_FILE, load_head
 from headforge.priors.assets import Asset
-from headforge.priors.dlib_faces import DlibFaces
-from headforge.priors.mediapipe_faces import MediaPipeFaces
-from headforge.priors.mediapipe_task import TASK_FILE
+from headforge.priors.faces.dlib_faces import DlibFaces
+from headforge.priors.faces.mediapipe_faces import MediaPipeFaces
+from headforge.priors.faces.mediapipe_task import TASK_FILE
 from headforge.progress import Progress
 from headforge.settings import params_of
+from headforge.store.dataset.shards import Dataset
 from headforge.store.files import sha256_file
-from headforge.store.objects import Recipe
-from headforge.store.shards import Dataset
-from headforge.track.photo import track_photo
-from headforge.track.track import VERSION, TrackConfig, track_shard
-from headforge.track.video import VERSION as VIDEO_VERSION
-from headforge.track.video import track_video
-from headforge.track.video_config import VideoConfig
-from tasks.assets import named_asset
+from headforge.store.objects.store import Recipe
+from headforge.track.config import TrackConfig
+from headforge.track.photo.photo import track_photo
+from headforge.track.track import VERSION, track_shard
+from headforge.track.video.config import VideoConfig
+from headforge.track.video.video import VERSION as VIDEO_VERSION
+from headforge.track.video.video import track_video
 from tasks.digests import shard_digests
-from tasks.head_models import head_asset
+from tasks.inputs.assets import named_asset
+from tasks.inputs.head_models import head_asset
+from tasks.inputs.named_inputs import LARGEST_FACE, content_of, face_of
+from tasks.inputs.portraits import load_picture, picture_digest, stored_file
 from tasks.items import CPU_RUNTIME, Item, write_rejection
-from tasks.named_inputs import LARGEST_FACE, content_of, face_of
-from tasks.portraits import load_picture, picture_digest, stored_file
 
 VIDEO_LABEL = "video "
 """Before the name of a video, which a portrait may have too."""

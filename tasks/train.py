@@ -8,8 +8,8 @@ from headforge.diffusion.config import TrainConfig
 from headforge.diffusion.train import VERSION, train
 from headforge.progress import Progress
 from headforge.settings import params_of
-from headforge.store.objects import Recipe
-from headforge.store.shards import shard_paths
+from headforge.store.dataset.shards import shard_paths
+from headforge.store.objects.store import Recipe
 from tasks.digests import dataset_digest, folder_digest
 from tasks.items import CPU_RUNTIME, Item
 

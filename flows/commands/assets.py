@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import Parser, add_command
-from flows.driver import Summary
-from flows.outcome import EXIT_DONE, EXIT_ITEMS
+from flows.run.outcome import EXIT_DONE, EXIT_ITEMS
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
-    from flows.assets import Listed
     from flows.commands.command import Commands
+    from flows.project.assets import Listed
     from headforge.priors.licences import Verdict
 
 KINDS = {
@@ -78,7 +78,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _add(wanted: argparse.Namespace) -> Summary:
-    from flows.assets import add  # torch comes with it
+    from flows.project.assets import add  # torch comes with it
     from headforge.priors.assets import Options
 
     name = wanted.name or wanted.kind
@@ -98,7 +98,7 @@ def _add(wanted: argparse.Namespace) -> Summary:
 
 
 def _list(wanted: argparse.Namespace) -> Summary:
-    from flows.assets import listed  # torch comes with it
+    from flows.project.assets import listed  # torch comes with it
 
     entries = listed(Path.cwd())
     for entry in entries:
@@ -125,7 +125,7 @@ def _state(entry: Listed) -> str:
 
 
 def _licences(wanted: argparse.Namespace) -> Summary:
-    from flows.licences import licences_of  # the settings come with it
+    from flows.project.licences import licences_of  # the settings come with it
 
     found = licences_of(wanted.output, Path.cwd())
     _print_verdict(found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from flows.driver import Summary
-from flows.outcome import EXIT_INPUT
+from flows.run.outcome import EXIT_INPUT
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
-from flows.outcome import EXIT_DONE, EXIT_INPUT, EXIT_ITEMS
+from flows.run.outcome import EXIT_DONE, EXIT_INPUT, EXIT_ITEMS
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -28,8 +28,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Print each finding as it is made."""
-    from flows.checks import BAD, LIMIT
-    from flows.doctor import examine  # each check loads what it looks at
+    from flows.upkeep.health.checks import BAD, LIMIT
+    from flows.upkeep.health.doctor import examine  # each check loads what it looks at
 
     findings = []
     for finding in examine(Path.cwd(), schedule=wanted.schedule):

@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
-from flows.project import quiet_environment
+from flows.project.project import quiet_environment
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -30,7 +30,7 @@ def add_parser(commands: Commands) -> None:
 def run(wanted: argparse.Namespace) -> Summary:
     """Wait, stop, and say what was stopped."""
     quiet_environment()
-    from flows.up import down  # Prefect comes with it
+    from flows.services.up import down  # Prefect comes with it
 
     stopped = down(wanted.wait, now=wanted.now)
     print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was up")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
 from flows.commands.watching import CommandProgress
-from flows.driver import Summary
+from flows.run.summary import Summary
 from headforge.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 def _dataset(wanted: argparse.Namespace) -> Exported:
     from flows.commands.heads import read_head  # torch and pyarrow come with these
+    from headforge.store.dataset.shards import Dataset
+    from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_dataset
-    from headforge.store.shards import Dataset
-    from headforge.store.tables import read_tracks
 
     dataset = Dataset(wanted.dataset)
     has_head = dataset.head.is_file() and wanted.to in ("colmap", "gaussianavatars")
@@ -82,10 +82,10 @@ def _film(wanted: argparse.Namespace) -> Exported:
     import headforge
     from flows.commands.heads import head_facts, landmark_finder  # torch and pyarrow come with these
     from headforge.flame.files import load_head
+    from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_views
-    from headforge.store.tables import read_tracks
     from headforge.store.video import open_video
-    from headforge.track.film_views import FilmSource, spool_film
+    from headforge.track.mattes.film_views import FilmSource, spool_film
 
     if wanted.video is None or wanted.head is None:
         raise InputError(wanted.dataset, f"{wanted.dataset} holds a film's tracks, not its frames and head model.",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -40,7 +40,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Clear up, and say what went."""
-    from flows.gc import GcRequest, collect  # a YAML reader comes with it
+    from flows.upkeep.gc import GcRequest, collect  # a YAML reader comes with it
 
     names = ("dry_run", "unreferenced", "checkpoints", "quarantine", "forget")
     cleared, kept = collect(GcRequest(**{name: getattr(wanted, name) for name in names}), Path.cwd())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.command import add_command
 from flows.commands.watching import CommandProgress
-from flows.driver import Summary
-from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
+from flows.run.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
+from flows.run.summary import Summary
 from headforge.errors import HeadforgeError, InputError
 
 if TYPE_CHECKING:
@@ -97,11 +97,11 @@ def _import(wanted: argparse.Namespace) -> Imported:
 
 def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejection], str]:
     """What is wrong with the cameras, and the verdict."""
-    from headforge.flame.builtin import builtin_head
+    from headforge.flame.builtin.head import builtin_head
     from headforge.flame.files import load_head
-    from headforge.priors.dlib_faces import DlibFaces
-    from headforge.store.shards import Dataset
-    from headforge.track.camera_check import check_dataset_cameras
+    from headforge.priors.faces.dlib_faces import DlibFaces
+    from headforge.store.dataset.shards import Dataset
+    from headforge.track.views.camera_check import check_dataset_cameras
 
     try:
         dataset = Dataset(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Print the description."""
-    from flows.inspect import describe  # pyarrow comes with it
+    from flows.upkeep.inspect import describe  # pyarrow comes with it
 
     print(json.dumps(describe(wanted.path), indent=None if wanted.json else 1, default=str))
     return Summary()

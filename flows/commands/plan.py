@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
-    from flows.prediction import Measured, Prediction
+    from flows.upkeep.planning.prediction import Measured, Prediction
 
 EXAMPLES = """examples:
   headforge plan --subjects 10000 --workers 64
@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Measure, predict and print."""
-    from flows.plan import plan  # the settings classes come with it, and torch with them
+    from flows.upkeep.planning.plan import plan  # the settings classes come with it, and torch with them
 
     measured, prediction = plan(Path.cwd(), wanted.set, wanted.subjects, wanted.workers, wanted.shards)
     for line in described(measured, prediction):

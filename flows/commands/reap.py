@@ -7,8 +7,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
-from flows.project import quiet_environment
+from flows.project.project import quiet_environment
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> None:
 def run(wanted: argparse.Namespace) -> Summary:
     """Clear up and say what was done."""
     quiet_environment()
-    from flows.reap import reap  # Prefect comes with it
+    from flows.services.reap import reap  # Prefect comes with it
 
     done = reap()
     print(f"{len(done.runs)} runs and {done.n_task_runs} tasks of theirs are marked as crashed, "

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
-from flows.outcome import EXIT_DONE, EXIT_ITEMS
+from flows.run.outcome import EXIT_DONE, EXIT_ITEMS
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
-    from flows.remake import Remade
+    from flows.upkeep.remake import Remade
 
 DESCRIPTION = """Make one view of a dataset again, from the settings in its dataset.json alone, and compare it with the
 stored one: picture, mask, camera and parameters.
@@ -41,8 +41,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Make it again and say how it compares."""
-    from flows.project import find_root
-    from flows.remake import remake  # the generator comes with it
+    from flows.project.project import find_root
+    from flows.upkeep.remake import remake  # the generator comes with it
 
     dataset = wanted.dataset or find_root(Path.cwd()) / OUTPUT
     remade = remake(dataset, wanted.subject, wanted.view, wanted.out)

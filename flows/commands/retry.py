@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -34,6 +34,6 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Redo it."""
-    from flows.retry import retry  # the settings come with it
+    from flows.upkeep.retry import retry  # the settings come with it
 
     return retry(Path.cwd(), None if wanted.failed == ALL else wanted.failed)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
-from flows.project import find_root, quiet_environment
+from flows.project.project import find_root, quiet_environment
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -28,7 +28,7 @@ def run(wanted: argparse.Namespace) -> Summary:
     """Start, wait, and say where it is."""
     root = None if wanted.no_schedule else find_root(Path.cwd())
     quiet_environment()
-    from flows.up import next_runs, up  # Prefect comes with it
+    from flows.services.up import next_runs, up  # Prefect comes with it
 
     state, started = up(root)
     print(f"Prefect {'is up' if started else 'was up already'}: {state.page}")

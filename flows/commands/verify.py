@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
-from flows.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
+from flows.run.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
@@ -39,13 +39,13 @@ def add_parser(commands: Commands) -> None:
 def run(wanted: argparse.Namespace) -> Summary:
     """Hash, repair if asked, and say what is damaged."""
     if wanted.repair:
-        from flows.repair import repair  # settings and engine come with it
+        from flows.upkeep.repair import repair  # settings and engine come with it
 
         found = repair(Path.cwd())
         for finding in found:
             print(finding)
     else:
-        from flows.verify import verify  # hashing needs nothing else of this package
+        from flows.upkeep.verify import verify  # hashing needs nothing else of this package
 
         found = verify(Path.cwd())
     bad = [finding for finding in found if not finding.good]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.driver import Summary
+from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     from flows.commands.command import Commands
-    from flows.why import Explanation
+    from flows.upkeep.why import Explanation
 
 DESCRIPTION = """Say why a result would be made again, or that it would not.
 
@@ -34,7 +34,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Explain it."""
-    from flows.why import why  # all stages come with it
+    from flows.upkeep.why import why  # all stages come with it
 
     found, limit = why(Path.cwd(), wanted.item)
     groups: dict[tuple[object, ...], list[Explanation]] = {}

@@ -12,7 +12,7 @@ from headforge.avatar.config import FitConfig
 from headforge.avatar.hull import hair_gaussians
 from headforge.avatar.optimise import WeightedView, optimise
 from headforge.avatar.output import Avatar, write_avatar
-from headforge.avatar.portrait import fit_portrait
+from headforge.avatar.portrait.portrait import fit_portrait
 from headforge.avatar.render import render_avatar, to_uint8
 from headforge.avatar.rig import RiggedGaussians, concatenate, posed_vertices
 from headforge.avatar.surface import skin_gaussians
@@ -22,9 +22,9 @@ from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_tracks, write_predictions
 from headforge.store.images import area_resize
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_tracks, write_predictions
 from headforge.types import Camera, HeadParams, Prediction, Sample, Track
 
 __all__ = ["VERSION", "FitConfig", "fit_portrait", "fit_subject", "fit_views"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headforge.avatar.rig import RiggedGaussians, posed_vertices, rgb_to_dc
 from headforge.flame.model import HeadModel
-from headforge.render.splat import splat
+from headforge.render.splatting.splat import splat
 from headforge.types import Camera, GaussianCloud, HeadParams
 
 WHITE, BLACK = 1.0, 0.0

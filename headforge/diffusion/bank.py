@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from headforge.diffusion.config import DOMAINS
-from headforge.diffusion.control import GaussianField
+from headforge.diffusion.networks.control import GaussianField
 from headforge.errors import DataError
 from headforge.flame.model import HeadModel, pose_head
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_tracks
 from headforge.store.images import area_resize
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_tracks
 from headforge.types import Camera, HeadParams, Sample, Track
 
 POSE_CHUNK = 64

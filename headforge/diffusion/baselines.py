@@ -15,17 +15,17 @@ from torch.nn.functional import grid_sample
 
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.config import GenerateConfig
-from headforge.diffusion.control import GaussianField
 from headforge.diffusion.generate import to_uint8
+from headforge.diffusion.networks.control import GaussianField
 from headforge.diffusion.targets import Target, heldout_targets
 from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import project
 from headforge.progress import SILENT, Progress
-from headforge.render.splat import splat
+from headforge.render.splatting.splat import splat
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import write_predictions
 from headforge.store.images import area_resize
-from headforge.store.shards import Dataset
-from headforge.store.tables import write_predictions
 from headforge.types import Camera, Prediction
 
 VERSION = 1

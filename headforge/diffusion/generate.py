@@ -20,9 +20,9 @@ from headforge.errors import DataError, ModelMismatchError
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.progress import SILENT, Progress
+from headforge.store.dataset.shards import Dataset, write_shard
+from headforge.store.dataset.tables import write_predictions
 from headforge.store.images import area_resize, decode_image
-from headforge.store.shards import Dataset, write_shard
-from headforge.store.tables import write_predictions
 from headforge.types import Camera, HeadParams, Prediction, Sample
 
 VERSION = 1

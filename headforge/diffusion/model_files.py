@@ -12,9 +12,9 @@ import safetensors
 import safetensors.torch
 
 from headforge.diffusion.config import DOMAINS, NetworkConfig
-from headforge.diffusion.control import GaussianField
-from headforge.diffusion.latent import PatchPCA
-from headforge.diffusion.network import Learn2Control
+from headforge.diffusion.networks.control import GaussianField
+from headforge.diffusion.networks.latent import PatchPCA
+from headforge.diffusion.networks.network import Learn2Control
 from headforge.errors import DataError
 from headforge.flame.files import HEAD_FILE, load_head
 from headforge.flame.model import HeadModel

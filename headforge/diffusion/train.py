@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
-from headforge.diffusion.batches import Batch, BatchMaker
-from headforge.diffusion.checkpoint import TrainState, read_checkpoint, write_checkpoint
 from headforge.diffusion.config import NetworkConfig, TrainConfig
-from headforge.diffusion.control import GaussianField
-from headforge.diffusion.latent import PatchPCA
 from headforge.diffusion.loss import add_noise, velocity_loss
 from headforge.diffusion.model_files import TrainedModel, save_model
-from headforge.diffusion.network import Learn2Control
-from headforge.diffusion.optim import MuonAdamW
-from headforge.diffusion.samples import write_samples
+from headforge.diffusion.networks.control import GaussianField
+from headforge.diffusion.networks.latent import PatchPCA
+from headforge.diffusion.networks.network import Learn2Control
+from headforge.diffusion.training.batches import Batch, BatchMaker
+from headforge.diffusion.training.checkpoint import TrainState, read_checkpoint, write_checkpoint
+from headforge.diffusion.training.optim import MuonAdamW
+from headforge.diffusion.training.samples import write_samples
 from headforge.errors import NotFiniteError
 from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
+from headforge.store.dataset.shards import Dataset
 from headforge.store.files import write_bytes
-from headforge.store.shards import Dataset
 
 VERSION = 2
 FIELD_RATE_FACTOR = 6.0

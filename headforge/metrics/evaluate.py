@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,52 +14,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from headforge.errors import ConfigError, DataError
+from headforge.errors import DataError
+from headforge.metrics.config import EvaluateConfig
 from headforge.metrics.identity import FaceEmbedder, identity_distance
 from headforge.metrics.image import l1, psnr, ssim
-from headforge.metrics.perceptual import BUILTIN, PerceptualDistance, perceptual_protocol
+from headforge.metrics.perceptual import PerceptualDistance, perceptual_protocol
 from headforge.metrics.protocol import Protocol
-from headforge.settings import ADDED
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_predictions
 from headforge.store.files import write_json
 from headforge.store.images import area_resize, read_photo
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_predictions
 from headforge.types import Prediction
 
 VERSION = 1
 REGIONS = {"": "none", "foreground_": "truth>0.5"}
 """Prefix of a metric's name to the mask of its protocol."""
-PERCEPTUAL = ("none", *BUILTIN, "lpips-alex", "lpips-vgg")
 SHORT_HAIR = ("bald", "short")
 """Values of the attribute "hair" that `avatar.psnr_db` is a mean over."""
 IDENTITY_PROTOCOL = Protocol(
     "id_dlib", "dlib", "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30", 512,
     pairs="portrait photo on white, frontal render of its avatar", split="portraits", average="mean over portraits",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Settings of the stage `evaluate`."""
-
-    min_foreground_share: float = 0.01
-    """Views whose foreground covers less of the picture have no foreground metrics."""
-    perceptual: str = field(default="none", metadata=ADDED)
-    """A further metric, of perceived difference over the whole picture: "none", "mini" (fixed filters, not comparable
-    with LPIPS), "lpips-alex" or "lpips-vgg" (asset of that name)."""
-
-    def __post_init__(self) -> None:
-        if self.perceptual not in PERCEPTUAL:
-            allowed = ", ".join(PERCEPTUAL)
-            raise ConfigError("evaluate.perceptual", self.perceptual,
-                              f"evaluate.perceptual is {self.perceptual!r}, it must be one of {allowed}.",
-                              f"set evaluate.perceptual to one of {allowed}.")  # fmt: skip
-        if not 0 < self.min_foreground_share < 1:
-            raise ConfigError(
-                "evaluate.min_foreground_share", self.min_foreground_share,
-                f"evaluate.min_foreground_share is {self.min_foreground_share}, expected a number between 0 and 1.",
-                "set evaluate.min_foreground_share to 0.01.",
-            )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from headforge.errors import ConfigError, InputError
 from headforge.store.files import sha256_file, write_json
-from headforge.store.objects import Note, Recipe, Store
+from headforge.store.objects.store import Note, Recipe, Store
 
 ASSET_FILE = "asset.json"
 SCHEMA_VERSION = 1

@@ -9,10 +9,10 @@ from typing import Any
 
 from headforge.errors import DataError, InputError
 from headforge.flame.files import HEAD_FILE, load_head, save_head
-from headforge.flame.flame_files import FlameFiles, sort_flame_files
-from headforge.flame.ict import INDEX_FILE, NEUTRAL_FILE, read_ict
 from headforge.flame.model import HeadModel
-from headforge.flame.official import read_flame
+from headforge.flame.readers.flame_files import FlameFiles, sort_flame_files
+from headforge.flame.readers.ict import INDEX_FILE, NEUTRAL_FILE, read_ict
+from headforge.flame.readers.official import read_flame
 from headforge.pickles import check_downloaded
 from headforge.priors.assets import Asset, Kind, Options, Sources, one_path
 

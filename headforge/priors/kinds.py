@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headforge.priors.animatediff import ANIMATEDIFF
 from headforge.priors.assets import Kind
-from headforge.priors.dlib_files import DLIB
-from headforge.priors.head_gans import PANOHEAD, SPHEREHEAD
+from headforge.priors.faces.dlib_files import DLIB
+from headforge.priors.faces.mediapipe_task import MEDIAPIPE
+from headforge.priors.gan.head_gans import PANOHEAD, SPHEREHEAD
 from headforge.priors.head_models import FLAME, ICT
 from headforge.priors.lpips import LPIPS_ALEX, LPIPS_VGG
-from headforge.priors.mediapipe_task import MEDIAPIPE
-from headforge.priors.stable_diffusion import SD15, VAE_FT_MSE
+from headforge.priors.stable_diffusion.animatediff import ANIMATEDIFF
+from headforge.priors.stable_diffusion.stable_diffusion import SD15, VAE_FT_MSE
 
 KINDS: Mapping[str, Kind] = {
     "flame": FLAME,

@@ -18,9 +18,9 @@ _log = logging.getLogger(__name__)
 
 @cache
 def _sources_digest(folder: Path) -> str:
-    """SHA-256 of a package's modules: kernels have code and constants of other modules compiled in."""
+    """SHA-256 of the modules below a folder: kernels have code and constants of other modules compiled in."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -28,12 +28,13 @@ def _sources_digest(folder: Path) -> str:
 class KernelCache(FunctionCache):
     """numba's cache on disk, for which a full disk or a file that can't be read is no error.
 
-    Unlike numba's own it sees edits in the other modules of the kernel's package.
+    Unlike numba's own it sees edits in the other modules of the domain package, such as headforge/render.
     """
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         super().__init__(py_func)
-        self._folder = Path(inspect.getfile(py_func)).parent
+        n_below_domain = max(py_func.__module__.count(".") - 2, 0)
+        self._folder = Path(inspect.getfile(py_func)).parents[n_below_domain]
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), _sources_digest(self._folder))

@@ -9,8 +9,8 @@ from headforge.report.inputs import read_run
 from headforge.report.page import render_page
 from headforge.report.sections.coverage import coverage_section
 from headforge.report.sections.dataset import dataset_section, described
+from headforge.store.dataset.shards import Dataset
 from headforge.store.files import write_bytes
-from headforge.store.shards import Dataset
 
 
 def build_dataset_page(dataset: Path, n_contact_subjects: int, output: Path) -> Path:

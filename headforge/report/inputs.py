@@ -13,9 +13,9 @@ from headforge.errors import DataError
 from headforge.flame.files import HEAD_FILE, load_head
 from headforge.flame.model import HeadModel
 from headforge.report.metric_files import MetricSet, read_metrics
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_predictions, read_tracks
 from headforge.store.images import decode_image
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_predictions, read_tracks
 from headforge.types import Prediction, Track
 
 

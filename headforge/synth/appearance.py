@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from headforge.flame.builtin import builtin_head
-from headforge.synth.builtin import Subject, prepare_subject, render_view
-from headforge.synth.poses import at_rest
-from headforge.synth.rich.backgrounds import BACKGROUNDS
+from headforge.flame.builtin.head import builtin_head
+from headforge.synth.builtin.subject import Subject, prepare_subject, render_view
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.rich.subject import RichSubject, prepare_rich
 from headforge.synth.rich.traits import sample_traits
 from headforge.synth.rich.view import render_rich
+from headforge.synth.shots.poses import at_rest
 from headforge.types import Camera, HeadParams
-
-if TYPE_CHECKING:
-    from headforge.synth.synthesize import SynthesizeConfig
-
-APPEARANCES = ("basic", "rich")
-DOMAINS = ("synthetic", "real", "both")
-BASIC_BACKGROUNDS = ("white",)
-RICH_BACKGROUNDS = BACKGROUNDS
 
 
 def prepare(config: SynthesizeConfig, subject: int) -> Subject | RichSubject:

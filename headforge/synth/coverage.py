@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from headforge.flame.model import HeadModel
-from headforge.store.coverage import Cell
+from headforge.store.dataset.coverage import Cell
 from headforge.types import NO_HEAD_MODEL, HeadParams, Sample
 
 BIN_DEG = 15

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from headforge.errors import ShapeError
-from headforge.store.identities import MARK_KINDS, Identity, Mark
+from headforge.store.dataset.identities import MARK_KINDS, Identity, Mark
 
 BLOCK = 512
 """People compared with all earlier ones at once: 40 MB of distances for 10,000 people."""

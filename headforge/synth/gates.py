@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +14,8 @@ from headforge.flame.model import HeadModel, joint_rotations, landmarks, pose_he
 from headforge.geometry.cameras import project
 from headforge.geometry.meshes import face_normals
 from headforge.render.visibility import visible_points
+from headforge.synth.config import SynthesizeConfig
 from headforge.types import Camera, HeadParams, Sample
-
-if TYPE_CHECKING:
-    from headforge.synth.synthesize import SynthesizeConfig
 
 COVERED = 8
 """Mask values from here on count as covered at the border."""

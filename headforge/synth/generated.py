@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from headforge.geometry.seeding import item_seed
-from headforge.store.identities import Identity
-from headforge.store.tables import Reject
+from headforge.store.dataset.identities import Identity
+from headforge.store.dataset.tables import Reject
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.gates import Detector, check_generated
 from headforge.synth.identities import Embedder, most_frontal
-from headforge.synth.samplers import split_of, subject_name
-from headforge.synth.shots import Shot, view_shot
+from headforge.synth.shots.samplers import split_of, subject_name
+from headforge.synth.shots.shots import Shot, view_shot
 from headforge.types import Camera, HeadParams, Sample
 
-if TYPE_CHECKING:
-    from headforge.synth.synthesize import SynthesizeConfig
-
-GENERATORS = ("builtin", "spherehead", "panohead")
-BACKGROUNDS = ("white", "generated")
 ONE_CLUSTER = 0
 """Latent codes are drawn independently: they fall into no groups."""
 ONE_MOMENT = 0

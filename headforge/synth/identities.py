@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-from headforge.store.identities import Identity
-from headforge.synth.subjects import Person, sample_person
+from headforge.store.dataset.identities import Identity
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.people.subjects import Person, sample_person
 from headforge.types import Sample
-
-if TYPE_CHECKING:
-    from headforge.synth.synthesize import SynthesizeConfig
 
 N_CLUSTERS = 8
 N_CLUSTERED = 256

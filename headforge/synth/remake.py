@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from headforge.errors import ConfigError, InputError, Rejected
-from headforge.store.columns import PARAM_COLUMNS
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_rejects
+from headforge.store.dataset.columns import PARAM_COLUMNS
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_rejects
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.generated import HeadGenerator
-from headforge.synth.samplers import subject_name
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_one
+from headforge.synth.shots.samplers import subject_name
+from headforge.synth.synthesize import synthesize_one
 from headforge.types import Sample
 
 MEAN_TOLERANCE_LEVELS = 0.5

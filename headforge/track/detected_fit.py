@@ -15,13 +15,13 @@ from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import pinhole_matrix
 from headforge.geometry.meshes import face_normals, interpolate_on_faces
 from headforge.render.visibility import visible_points
-from headforge.track.basis import LandmarkBasis
-from headforge.track.fitted import fitted_params
-from headforge.track.jaw_line import landmark_weights, outline_of
-from headforge.track.outline import N_JAW_LINE, Outline
-from headforge.track.problem import Problem, view_yaws_deg
-from headforge.track.solver import Advance, Fit, advance_freely, fit_subject
-from headforge.track.state import FitSettings, FitState
+from headforge.track.solver.basis import LandmarkBasis
+from headforge.track.solver.fitted import fitted_params
+from headforge.track.solver.jaw_line import landmark_weights, outline_of
+from headforge.track.solver.outline import N_JAW_LINE, Outline
+from headforge.track.solver.problem import Problem, view_yaws_deg
+from headforge.track.solver.solver import Advance, Fit, advance_freely, fit_subject
+from headforge.track.solver.state import FitSettings, FitState
 from headforge.types import Camera, HeadParams
 
 REDUCE_ABOVE = 204

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -14,22 +13,20 @@ from torch import Tensor
 from headforge.errors import ConfigError
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import focal_px_from_fov
-from headforge.store.shards import read_shard_views
-from headforge.track.basis import LandmarkBasis, landmark_basis
+from headforge.store.dataset.shards import read_shard_views
+from headforge.track.config import TrackConfig
 from headforge.track.crop import OUTER_EYES
 from headforge.track.detected_fit import reduced_if_large
-from headforge.track.known_views import KnownGates, fit_known_views
 from headforge.track.observe import FaceDetector, NoiseSettings, detect_views, observe_views
-from headforge.track.photometric import PhotometricSettings
-from headforge.track.photometric_tracks import SubjectPictures, refine_tracks
+from headforge.track.photometric.photometric import PhotometricSettings
+from headforge.track.photometric.tracks import SubjectPictures, refine_tracks
 from headforge.track.quality import compare_tracks, count_views
-from headforge.track.solver import Fit
-from headforge.track.state import FitSettings
-from headforge.track.views import Gates, ViewLandmarks, fit_views
+from headforge.track.solver.basis import LandmarkBasis, landmark_basis
+from headforge.track.solver.solver import Fit
+from headforge.track.solver.state import FitSettings
+from headforge.track.views.known import KnownGates, fit_known_views
+from headforge.track.views.views import Gates, ViewLandmarks, fit_views
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Track
-
-if TYPE_CHECKING:
-    from headforge.track.track import TrackConfig
 
 
 @dataclass(frozen=True)

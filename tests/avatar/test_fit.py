@@ -18,8 +18,8 @@ from headforge.avatar.render import to_uint8
 from headforge.avatar.rig import load_rigged
 from headforge.errors import ConfigError, Rejected
 from headforge.flame.files import save_head
-from headforge.store.shards import write_dataset_json, write_shard
-from headforge.store.tables import read_predictions, write_tracks
+from headforge.store.dataset.shards import write_dataset_json, write_shard
+from headforge.store.dataset.tables import read_predictions, write_tracks
 from headforge.types import Sample, Track
 from tests.avatar.scenes import moving_params, orbiting_cameras, painted_head, pictures, psnr_db, random_gaussians
 from tests.heads import tiny_head

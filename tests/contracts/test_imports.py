@@ -34,7 +34,7 @@ def test_core_modules_import_without_optional_packages() -> None:
 
 
 def test_default_engine_comes_without_dask() -> None:
-    probe = "import sys, tasks.profiles; print([m for m in ('dask', 'distributed') if m in sys.modules])"
+    probe = "import sys, tasks.engines.profiles; print([m for m in ('dask', 'distributed') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -47,7 +47,7 @@ def test_driver_asks_dvc_before_it_imports_prefect_torch_or_mlflow() -> None:
 
 def test_stages_that_draw_no_networks_do_not_import_diffusers() -> None:
     probe = (
-        "import sys, flows.synthesize, flows.track, flows.params;"
+        "import sys, flows.synthesize, flows.track, flows.project.params;"
         "print([m for m in ('diffusers', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.cli import _parser
-from flows.params import field_help, load_settings, preset_names, render_params, validate
-from flows.sections import SECTIONS
+from flows.project.params import field_help, load_settings, preset_names, render_params, validate
+from flows.project.sections import SECTIONS
 from flows.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ RELIED_ON = (
 
 
 def test_params_file_is_the_defaults_under_their_docstrings() -> None:
-    # `python -m flows.params > params.yaml` writes it again.
+    # `python -m flows.project.params > params.yaml` writes it again.
     assert (ROOT / "params.yaml").read_text() == render_params()
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from headforge.diffusion.config import NetworkConfig, TrainConfig
-from headforge.diffusion.control import GaussianField
-from headforge.diffusion.latent import PatchPCA
-from headforge.diffusion.network import Learn2Control
+from headforge.diffusion.networks.control import GaussianField
+from headforge.diffusion.networks.latent import PatchPCA
+from headforge.diffusion.networks.network import Learn2Control
 from headforge.flame.files import save_head
 from headforge.geometry.cameras import orbit_camera
-from headforge.store.shards import write_dataset_json, write_shard
-from headforge.store.tables import write_tracks
+from headforge.store.dataset.shards import write_dataset_json, write_shard
+from headforge.store.dataset.tables import write_tracks
 from headforge.types import HeadParams, Sample, Track
 from tests.heads import tiny_head
 

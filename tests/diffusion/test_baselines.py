@@ -11,11 +11,11 @@ import torch
 from headforge.diffusion.bank import load_bank
 from headforge.diffusion.baselines import draw, mean_picture, reference_colors, write_baselines
 from headforge.diffusion.config import GenerateConfig
-from headforge.diffusion.control import GaussianField
+from headforge.diffusion.networks.control import GaussianField
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import orbit_camera
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_predictions
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_predictions
 from tests.heads import tiny_head
 
 CONFIG = GenerateConfig(n_reference_views=3, n_targets=2)

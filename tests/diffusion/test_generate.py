@@ -16,9 +16,9 @@ from headforge.diffusion.model_files import load_model, save_model
 from headforge.diffusion.targets import Target, heldout_targets
 from headforge.errors import ConfigError, DataError, ModelMismatchError
 from headforge.geometry.cameras import orbit_camera, yaw_pitch_deg
+from headforge.store.dataset.shards import Dataset, read_shard_samples
+from headforge.store.dataset.tables import read_predictions, read_tracks
 from headforge.store.images import encode_png
-from headforge.store.shards import Dataset, read_shard_samples
-from headforge.store.tables import read_predictions, read_tracks
 from headforge.types import Camera
 from tests.diffusion.conftest import seeded_model, tiny_samples
 from tests.heads import tiny_head

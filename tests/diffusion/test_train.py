@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from headforge.diffusion.bank import load_bank
-from headforge.diffusion.checkpoint import FILE_NAME, read_checkpoint
 from headforge.diffusion.config import TrainConfig
 from headforge.diffusion.model_files import load_model
 from headforge.diffusion.train import Trainer, train
+from headforge.diffusion.training.checkpoint import FILE_NAME, read_checkpoint
 from headforge.errors import ConfigError, DataError, NotFiniteError
 from headforge.flame.files import load_head
 from headforge.progress import SilentProgress
-from headforge.store.shards import Dataset
+from headforge.store.dataset.shards import Dataset
 from tests.diffusion.conftest import NETWORK, tiny_train_config
 
 FILES = ("model.safetensors", "model.json", "head_model.safetensors", "train_log.jsonl", "samples.png")

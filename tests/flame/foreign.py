@@ -14,12 +14,12 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.flame_files import FlameFiles
-from headforge.flame.ict import read_ict
-from headforge.flame.ict_layout import Chart, IctLayout, Part
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import HeadModel, pose_head
-from headforge.flame.official import read_flame
+from headforge.flame.readers.flame_files import FlameFiles
+from headforge.flame.readers.ict import read_ict
+from headforge.flame.readers.ict_layout import Chart, IctLayout, Part
+from headforge.flame.readers.official import read_flame
 from headforge.geometry.meshes import interpolate_on_faces
 
 N_SHAPE, N_EXPR = 3, 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.contour import contour_turns_our_way, dynamic_contour, mirrored_rows
 from headforge.flame.landmark_sets import landmark_embedding
 from headforge.flame.landmarks import bin_yaw_deg, contour_bin

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from headforge.errors import DataError, InputError
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest, load_head, save_head
 from headforge.flame.model import HeadModel
 from tests.heads import tiny_head

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headforge.errors import ConfigError, DataError, ShapeError
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.eyelids import eyelid_basis, eyelid_offsets
 from headforge.flame.landmark_sets import landmark_embedding, landmark_points
 from headforge.flame.landmarks import contour_bin

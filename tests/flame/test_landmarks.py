@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.landmarks import bin_yaw_deg, contour_bin, frontal_embedding, outline_points, vertex_embedding
 from headforge.geometry.meshes import interpolate_on_faces
 

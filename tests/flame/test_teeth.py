@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import torch
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import pose_head
-from headforge.flame.official import append_teeth
+from headforge.flame.readers.official import append_teeth
 from headforge.flame.teeth import (
     LOWER_LIP_RING,
     LOWER_ROWS,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headforge.errors import ConfigError
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.uv import rasterize_uv
 from tests.heads import tiny_head
 

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from flows.params import change_params, load_settings
-from flows.project import store_root
-from flows.receipts import write_receipt
-from flows.verify import md5_file
+from flows.project.params import change_params, load_settings
+from flows.project.project import store_root
+from flows.project.receipts import write_receipt
+from flows.upkeep.verify import md5_file
 from headforge.flame.files import HEAD_FILE
 from headforge.progress import SILENT
-from headforge.store.objects import Note, Store
+from headforge.store.objects.store import Note, Store
 from headforge.synth.synthesize import assemble_dataset
 from tasks.items import Item
 from tasks.synthesize import head_item, shard_items

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows import project as project_module
 from flows.cli import main
-from flows.dvc_calls import why_not_reproduced
-from flows.project import LOCKED_VARIABLE, BusyError, only_run
-from flows.runner import run_stage
-from flows.server import ServerError, prefect_server
+from flows.project import project as project_module
+from flows.project.project import LOCKED_VARIABLE, BusyError, only_run
+from flows.run.runner import run_stage
+from flows.services.dvc_calls import why_not_reproduced
+from flows.services.server import ServerError, prefect_server
 
 if TYPE_CHECKING:
-    from flows.stage_run import StageRun
+    from flows.run.stage_run import StageRun
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
     subprocess.run(["git", "init", "-q", str(root)], check=True)
     monkeypatch.chdir(root)
-    monkeypatch.setattr("flows.dvc_guard.install", lambda: None)
+    monkeypatch.setattr("flows.services.dvc_guard.install", lambda: None)
     return root
 
 

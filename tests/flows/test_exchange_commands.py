@@ -9,10 +9,10 @@ import pytest
 
 from flows.cli import main
 from flows.commands import export, importing
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
+from headforge.store.dataset.tables import write_tracks
 from headforge.store.exchange.export import FORMATS
 from headforge.store.exchange.importing import IMPORTS
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
-from headforge.store.tables import write_tracks
 from headforge.types import Track
 from tests.store.exchange.posed import HEAD, posed_dataset
 from tests.store.exchange.test_vhap import tracked

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from headforge.errors import ConfigError, DataError
-from headforge.metrics.evaluate import IDENTITY_PROTOCOL, EvaluateConfig, evaluate
+from headforge.metrics.config import EvaluateConfig
+from headforge.metrics.evaluate import IDENTITY_PROTOCOL, evaluate
 from headforge.metrics.perceptual import PerceptualDistance, PerceptualMini
+from headforge.store.dataset.shards import write_dataset_json, write_shard
+from headforge.store.dataset.tables import write_predictions
 from headforge.store.files import sha256_file
 from headforge.store.images import area_resize, encode_png
-from headforge.store.shards import write_dataset_json, write_shard
-from headforge.store.tables import write_predictions
 from headforge.types import Prediction, Sample
 from tests.metrics.faces import FakeFaces
 from tests.store.rows import sample

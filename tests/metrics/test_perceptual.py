@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import correlate, uniform_filter
 
 from headforge.errors import ConfigError, ShapeError
-from headforge.metrics.evaluate import PERCEPTUAL, EvaluateConfig
+from headforge.metrics.config import PERCEPTUAL, EvaluateConfig
 from headforge.metrics.perceptual import BUILTIN, PerceptualMini, gabor_bank, perceptual_protocol
 from headforge.metrics.protocol import Protocol
 from headforge.settings import params_of

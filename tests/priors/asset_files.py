@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.ict_layout import IctLayout
+from headforge.flame.builtin.head import builtin_head
+from headforge.flame.readers.ict_layout import IctLayout
 from headforge.priors.lpips import linear_shapes, trunk_shapes
 from tests.flame.foreign import N_EXPR, N_SHAPE, chumpy_pickle, flame_arrays, write_flame, write_ict
 from tests.priors.diffusion_files import motion_tensors, single_tensors

@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 
 from headforge.errors import ConfigError, HeadforgeError, InputError
 from headforge.flame.files import head_digest
-from headforge.flame.flame_files import sort_flame_files
-from headforge.flame.ict import read_ict
-from headforge.flame.official import read_flame
+from headforge.flame.readers.flame_files import sort_flame_files
+from headforge.flame.readers.ict import read_ict
+from headforge.flame.readers.official import read_flame
 from headforge.priors import head_models
 from headforge.priors.assets import Options, add_asset, find_asset, resolve_asset, source_digest, stored_assets
-from headforge.priors.dlib_faces import DlibFaces
-from headforge.priors.dlib_files import PUBLISHED
+from headforge.priors.faces.dlib_faces import DlibFaces
+from headforge.priors.faces.dlib_files import PUBLISHED
 from headforge.priors.gan.checkout import MARKS
 from headforge.priors.gan.convert import load_gan
 from headforge.priors.head_models import load_head_asset
@@ -31,7 +31,7 @@ from headforge.priors.kinds import KINDS
 from headforge.priors.licences import LEDGER
 from headforge.priors.tensor_files import read_tensors
 from headforge.store.files import sha256_file
-from headforge.store.objects import Store
+from headforge.store.objects.store import Store
 from tests.priors.asset_files import SPOILT, WHOLE, ict_layout, spoil, spoilt_file
 from tests.priors.gan.nets import small_gan
 

@@ -15,7 +15,7 @@ from headforge.priors.kinds import KINDS
 from headforge.priors.lpips import Lpips, load_lpips
 from headforge.priors.tensor_files import TorchScriptError
 from headforge.store.files import sha256_file
-from headforge.store.objects import Store
+from headforge.store.objects.store import Store
 
 # torchvision's `features`: index of each convolution with (out, in, kernel, stride, padding), by hand from its source.
 ALEX = {0: (64, 3, 11, 4, 2), 3: (192, 64, 5, 1, 2), 6: (384, 192, 3, 1, 1), 8: (256, 384, 3, 1, 1),

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from headforge.errors import InputError, MissingExtraError
-from headforge.priors.face_alignment_faces import FaceAlignmentFaces
-from headforge.priors.mediapipe_faces import IBUG_POINTS, MediaPipeFaces
+from headforge.priors.faces.face_alignment_faces import FaceAlignmentFaces
+from headforge.priors.faces.mediapipe_faces import IBUG_POINTS, MediaPipeFaces
 from headforge.priors.rembg_matting import RembgMatter
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headforge.geometry.cameras import look_at, pinhole_matrix
-from headforge.render.splat import Backend, SplatResult, splat
+from headforge.render.splatting.splat import Backend, SplatResult, splat
 
 
 @dataclass(frozen=True)

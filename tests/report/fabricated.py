@@ -11,20 +11,27 @@ import torch
 
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc, save_rigged
 from headforge.diffusion.config import NetworkConfig
-from headforge.diffusion.control import GaussianField
-from headforge.diffusion.latent import PatchPCA
 from headforge.diffusion.model_files import save_model
-from headforge.diffusion.network import Learn2Control
+from headforge.diffusion.networks.control import GaussianField
+from headforge.diffusion.networks.latent import PatchPCA
+from headforge.diffusion.networks.network import Learn2Control
 from headforge.flame.files import save_head
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera
 from headforge.geometry.meshes import vertex_normals
 from headforge.render.mesh import interpolate, rasterize
-from headforge.store.coverage import COVERAGE_FILE, write_coverage
-from headforge.store.identities import IDENTITIES_FILE, MARKS_FILE, Identity, Mark, write_identities, write_marks
+from headforge.store.dataset.coverage import COVERAGE_FILE, write_coverage
+from headforge.store.dataset.identities import (
+    IDENTITIES_FILE,
+    MARKS_FILE,
+    Identity,
+    Mark,
+    write_identities,
+    write_marks,
+)
+from headforge.store.dataset.shards import write_dataset_json, write_shard
+from headforge.store.dataset.tables import Reject, write_predictions, write_rejects, write_tracks
 from headforge.store.images import area_resize, encode_png
-from headforge.store.shards import write_dataset_json, write_shard
-from headforge.store.tables import Reject, write_predictions, write_rejects, write_tracks
 from headforge.store.video import write_video
 from headforge.synth.coverage import add_cells, count_views
 from headforge.types import Camera, HeadParams, Prediction, Sample, Track

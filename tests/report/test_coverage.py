@@ -12,10 +12,10 @@ from headforge.report.blocks import Chart, Charts, Folded, Grid, Note
 from headforge.report.dataset_page import build_dataset_page
 from headforge.report.inputs import read_run
 from headforge.report.sections.coverage import coverage_charts, coverage_section, filled, group_grid, marks_block
-from headforge.store.coverage import Cell, write_coverage
-from headforge.store.identities import MARKS_FILE, read_identities, write_marks
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
-from headforge.store.tables import Reject, write_rejects
+from headforge.store.dataset.coverage import Cell, write_coverage
+from headforge.store.dataset.identities import MARKS_FILE, read_identities, write_marks
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
+from headforge.store.dataset.tables import Reject, write_rejects
 from tests.report.fabricated import N_SUBJECTS, N_VIEWS, fabricate_run
 from tests.report.test_page import assert_self_contained
 

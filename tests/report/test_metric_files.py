@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from headforge.errors import DataError
-from headforge.metrics.evaluate import EvaluateConfig, evaluate
+from headforge.metrics.config import EvaluateConfig
+from headforge.metrics.evaluate import evaluate
 from headforge.report.metric_files import MetricSet, read_metrics
 from headforge.report.sections.metrics import avatar_tables, headline_cards, metrics_section, protocol_table
 from headforge.report.tables import comparison_table

@@ -16,7 +16,7 @@ from headforge.report.inputs import Run, read_run
 from headforge.report.sections import avatars, control, dataset, tracking
 from headforge.report.sections.lineage import lineage_section, shown_value
 from headforge.report.sections.metrics import headline_cards
-from headforge.store.shards import Dataset
+from headforge.store.dataset.shards import Dataset
 from headforge.types import Prediction
 from tests.report.fabricated import N_VIEWS, fabricate_run
 

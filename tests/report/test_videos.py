@@ -14,8 +14,8 @@ from headforge.report.config import ReportConfig
 from headforge.report.inputs import read_run
 from headforge.report.report import compose_page
 from headforge.report.sections.videos import videos_section
+from headforge.store.dataset.tables import write_tracks
 from headforge.store.images import encode_png
-from headforge.store.tables import write_tracks
 from headforge.types import Camera, Track
 from tests.heads import tiny_head
 

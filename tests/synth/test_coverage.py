@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from headforge.flame.builtin import builtin_head
-from headforge.store.coverage import Cell, read_coverage, write_coverage
+from headforge.flame.builtin.head import builtin_head
+from headforge.store.dataset.coverage import Cell, read_coverage, write_coverage
 from headforge.synth.coverage import add_cells, bin_of, count_views, expression_class
 from headforge.types import HeadParams, Sample
 from tests.heads import tiny_head

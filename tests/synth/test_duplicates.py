@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headforge.errors import ShapeError
-from headforge.store.identities import Identity, Mark
+from headforge.store.dataset.identities import Identity, Mark
 from headforge.synth import duplicates
 from headforge.synth.duplicates import find_marks, find_marks_pairwise
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import focal_px_from_fov, orbit_camera, project
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.gates import (
     angle_from_front_deg,
     check_detector,
@@ -22,7 +23,6 @@ from headforge.synth.gates import (
     detector_error,
     sharpness,
 )
-from headforge.synth.synthesize import SynthesizeConfig
 from headforge.types import Sample
 from tests.heads import tiny_head
 

@@ -13,19 +13,14 @@ import torch
 from headforge.errors import ConfigError
 from headforge.geometry.cameras import orbit_camera
 from headforge.settings import params_of
-from headforge.store.coverage import read_coverage
-from headforge.store.identities import read_identities
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_rejects
+from headforge.store.dataset.coverage import read_coverage
+from headforge.store.dataset.identities import read_identities
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_rejects
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.generated import over_white
 from headforge.synth.remake import compare_views, remake_view
-from headforge.synth.synthesize import (
-    SynthesizeConfig,
-    assemble_dataset,
-    shard_subjects,
-    synthesize_one,
-    synthesize_shard,
-)
+from headforge.synth.synthesize import assemble_dataset, shard_subjects, synthesize_one, synthesize_shard
 from headforge.types import NO_HEAD_MODEL, Camera
 
 CONFIG = SynthesizeConfig(

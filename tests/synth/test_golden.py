@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from headforge.store.images import area_resize
-from headforge.synth.builtin import prepare_subject
-from headforge.synth.synthesize import VERSION, SynthesizeConfig, synthesize_view
+from headforge.synth.builtin.subject import prepare_subject
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.synthesize import VERSION, synthesize_view
 
 GOLDEN_VERSION = 2
 GOLDEN = {

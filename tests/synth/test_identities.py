@@ -9,9 +9,9 @@ import torch
 from scipy.spatial.distance import pdist
 
 from headforge.geometry.cameras import orbit_camera
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.identities import N_CLUSTERS, parameter_vector, person_identity
-from headforge.synth.subjects import sample_person
-from headforge.synth.synthesize import SynthesizeConfig
+from headforge.synth.people.subjects import sample_person
 from headforge.types import HeadParams, Sample
 
 CONFIG = SynthesizeConfig()

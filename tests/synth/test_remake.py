@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from headforge.errors import InputError, Rejected
-from headforge.store.shards import Dataset
-from headforge.store.tables import Reject, write_rejects
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import Reject, write_rejects
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.remake import compare_views, remake_view
-from headforge.synth.synthesize import SynthesizeConfig, assemble_dataset, synthesize_shard
+from headforge.synth.synthesize import assemble_dataset, synthesize_shard
 
 CONFIG = SynthesizeConfig(seed=5, n_subjects=2, views_per_subject=2, image_size=32, subjects_per_shard=2)
 

@@ -10,21 +10,21 @@ import pytest
 import torch
 
 from headforge.errors import ConfigError
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import head_digest, load_head
 from headforge.flame.model import landmarks, pose_head
 from headforge.geometry.cameras import project
-from headforge.store.coverage import read_coverage
-from headforge.store.identities import MARKS_FILE, read_identities, read_marks
-from headforge.store.shards import Dataset, read_shard_samples
-from headforge.store.tables import read_rejects
+from headforge.store.dataset.coverage import read_coverage
+from headforge.store.dataset.identities import MARKS_FILE, read_identities, read_marks
+from headforge.store.dataset.shards import Dataset, read_shard_samples
+from headforge.store.dataset.tables import read_rejects
 from headforge.synth.appearance import prepare
-from headforge.synth.builtin import prepare_subject
+from headforge.synth.builtin.subject import prepare_subject
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.coverage import bin_of
 from headforge.synth.gates import check_picture
-from headforge.synth.shots import n_fixed_cameras
+from headforge.synth.shots.shots import n_fixed_cameras
 from headforge.synth.synthesize import (
-    SynthesizeConfig,
     assemble_dataset,
     shard_subjects,
     synthesize_shard,

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.meshes import vertex_normals
 from headforge.render.mesh import rasterize
 from headforge.render.shading import sample_texture, sh_irradiance
-from headforge.synth.builtin import Subject
-from headforge.synth.builtin import _window as window_of
-from headforge.synth.lighting import Light
-from headforge.synth.shade import _STRAND_TEXEL_M, GAMMA, HairSurface
+from headforge.synth.builtin.shade import _STRAND_TEXEL_M, GAMMA, HairSurface
+from headforge.synth.builtin.subject import Subject
+from headforge.synth.builtin.subject import _window as window_of
+from headforge.synth.people.lighting import Light
 from headforge.types import Camera, HeadParams
 
 _HAIR_BIAS_M = 0.0012

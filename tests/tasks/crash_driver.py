@@ -7,9 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from headforge.store.objects import Recipe, Store, StoredObject
-from tasks.engine import CrashedError
-from tasks.process_engine import ProcessEngine
+from headforge.store.objects.store import Recipe, Store, StoredObject
+from tasks.engines.engine import CrashedError
+from tasks.engines.process_engine import ProcessEngine
 from tests.tasks import jobs
 
 

@@ -12,14 +12,14 @@ from PIL import Image
 from skimage import data
 
 from headforge.errors import ConfigError, InputError
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import save_head
 from headforge.progress import SILENT
-from headforge.store.objects import Store
+from headforge.store.objects.store import Store
 from headforge.store.video import write_video
-from headforge.track.track import TrackConfig
-from headforge.track.video_config import VideoConfig
-from tasks.named_inputs import name_face
+from headforge.track.config import TrackConfig
+from headforge.track.video.config import VideoConfig
+from tasks.inputs.named_inputs import name_face
 from tasks.track import make_portrait, make_video, video_items
 
 pytest.importorskip("dlib")
@@ -109,7 +109,7 @@ def test_videos_without_a_face_or_without_frames_are_recorded(store: Store, head
 
 
 def test_intake_takes_what_is_bad_beside_what_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.intake import take_portraits
+    from flows.project.intake import take_portraits
 
     monkeypatch.setenv("HEADFORGE_HOME", str(tmp_path / "home"))
     paths = []

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from flows.project import quiet_environment
-from flows.server import prefect_server
+from flows.project.project import quiet_environment
+from flows.services.server import prefect_server
 from headforge.progress import SILENT, Progress
-from headforge.store.objects import Recipe, Store
-from tasks.dask_engine import DaskEngine
-from tasks.engine import Engine, EngineConfig
+from headforge.store.objects.store import Recipe, Store
+from tasks.engines.dask_engine import DaskEngine
+from tasks.engines.engine import Engine, EngineConfig
+from tasks.engines.process_engine import ProcessEngine
 from tasks.items import Built, Item
-from tasks.process_engine import ProcessEngine
 from tests.flows.projects import flip_bit
 from tests.tasks import jobs
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from headforge.store.files import sha256_file
-from headforge.store.manifest import MANIFEST
-from headforge.store.objects import Store
+from headforge.store.objects.manifest import MANIFEST
+from headforge.store.objects.store import Store
 from tests.tasks.crash_driver import recipe
 
 ROOT = Path(__file__).parents[2]

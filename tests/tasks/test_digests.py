@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from headforge.errors import DataError
+from headforge.store.dataset.shards import shard_paths
 from headforge.store.files import sha256_file, write_json
-from headforge.store.shards import shard_paths
 from tasks.digests import dataset_digest, folder_digest, shard_digests, subject_digests
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from headforge.errors import ConfigError
-from headforge.metrics.evaluate import EvaluateConfig
+from headforge.metrics.config import EvaluateConfig
 from headforge.metrics.perceptual import PerceptualMini
 from headforge.priors.assets import add_asset
 from headforge.priors.kinds import KINDS
 from headforge.priors.lpips import LpipsMetric
-from headforge.store.objects import Store
-from headforge.store.shards import write_dataset_json, write_shard
-from headforge.store.tables import write_predictions
+from headforge.store.dataset.shards import write_dataset_json, write_shard
+from headforge.store.dataset.tables import write_predictions
+from headforge.store.objects.store import Store
 from tasks.evaluate import evaluate_item, perceptual_asset, perceptual_distance
 from tasks.items import Item
 from tests.priors.asset_files import WHOLE

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from headforge.progress import SILENT
-from headforge.store.objects import Store
-from headforge.synth.synthesize import SynthesizeConfig
+from headforge.store.objects.store import Store
+from headforge.synth.config import SynthesizeConfig
 from tasks.digests import subject_digests
-from tasks.engine import Engine, EngineConfig
+from tasks.engines.engine import Engine, EngineConfig
+from tasks.engines.profiles import make_engine
 from tasks.items import Item, make_files
-from tasks.profiles import make_engine
 from tasks.synthesize import shard_items
 
 N_SUBJECTS = 4

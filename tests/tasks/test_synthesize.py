@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
+from headforge.store.dataset.identities import Mark, write_marks
 from headforge.store.files import write_json
-from headforge.store.identities import Mark, write_marks
-from headforge.synth.builtin import prepare_subject
+from headforge.synth.builtin.subject import prepare_subject
+from headforge.synth.config import SynthesizeConfig
 from headforge.synth.gates import check_detector
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_view
+from headforge.synth.synthesize import synthesize_view
 from tasks.synthesize import face_detector, face_embedder, page_item, shard_items
 
 CONFIG = SynthesizeConfig(n_subjects=48, subjects_per_shard=24)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import save_head
-from headforge.store.shards import write_dataset_json, write_shard
-from headforge.track.track import TrackConfig
+from headforge.store.dataset.shards import write_dataset_json, write_shard
+from headforge.track.config import TrackConfig
 from tasks.track import portrait_items, shard_items
 from tests.track.test_track import samples
 

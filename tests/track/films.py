@@ -11,9 +11,9 @@ from torch import Tensor
 
 from headforge.flame.model import HeadModel
 from headforge.geometry.rotations import axis_angle_to_matrix
-from headforge.track.basis import landmark_basis
-from headforge.track.problem import FitSettings, FitState, Problem, project_state
-from headforge.track.video_detect import DETECTED, FilmLandmarks
+from headforge.track.solver.basis import landmark_basis
+from headforge.track.solver.problem import FitSettings, FitState, Problem, project_state
+from headforge.track.video.detect import DETECTED, FilmLandmarks
 
 SIZE = 256
 FOCAL_PX = 620.0

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import orbit_camera, project
 from headforge.track.gaze import pupil_vertices, solve_gaze

@@ -9,9 +9,9 @@ from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.geometry.meshes import similarity_alignment
 from headforge.render.mesh import rasterize
-from headforge.track.basis import landmark_basis
-from headforge.track.problem import FitSettings, Problem
-from headforge.track.solver import fit_subject
+from headforge.track.solver.basis import landmark_basis
+from headforge.track.solver.problem import FitSettings, Problem
+from headforge.track.solver.solver import fit_subject
 from tests.flame.foreign import flame_like_head, ict_like_head
 from tests.track.scenes import make_scene
 

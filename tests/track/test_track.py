@@ -14,13 +14,14 @@ import torch
 from headforge.errors import ConfigError
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import orbit_camera, project
-from headforge.store.shards import write_shard
-from headforge.store.tables import read_tracks
-from headforge.track.basis import landmark_basis
+from headforge.store.dataset.shards import write_shard
+from headforge.store.dataset.tables import read_tracks
+from headforge.track.config import TrackConfig
 from headforge.track.observe import NoiseSettings, observe_views, visible_landmarks
-from headforge.track.state import FitSettings
-from headforge.track.track import TrackConfig, summarize_tracks, track_shard
-from headforge.track.views import Gates, ViewLandmarks, fit_views
+from headforge.track.solver.basis import landmark_basis
+from headforge.track.solver.state import FitSettings
+from headforge.track.track import summarize_tracks, track_shard
+from headforge.track.views.views import Gates, ViewLandmarks, fit_views
 from headforge.types import HeadParams, Sample
 from tests.heads import tiny_head
 from tests.track.scenes import make_scene

@@ -12,8 +12,8 @@ from headforge.report.inputs import AvatarFolder, Run
 from headforge.report.pictures import ERROR_GAIN, error_map, psnr_db
 from headforge.report.sections.dataset import spread
 from headforge.report.tables import rejects_table
+from headforge.store.dataset.shards import Dataset
 from headforge.store.images import area_resize
-from headforge.store.shards import Dataset
 from headforge.types import Prediction
 
 

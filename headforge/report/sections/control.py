@@ -14,8 +14,8 @@ from headforge.report.blocks import Block, Chart, Gallery, Grid, GridRow, Note, 
 from headforge.report.inputs import Run, read_picture
 from headforge.report.pictures import psnr_db
 from headforge.report.sections.dataset import spread
+from headforge.store.dataset.shards import Dataset
 from headforge.store.images import area_resize
-from headforge.store.shards import Dataset
 from headforge.types import Prediction
 
 MAIN_METHODS = ("control_tracked", "control_exact")

@@ -11,7 +11,7 @@ from headforge.flame.model import pose_head
 from headforge.report.inputs import Run
 from headforge.report.pictures import feature_colours
 from headforge.report.sections.control import chosen_views
-from headforge.store.shards import Dataset
+from headforge.store.dataset.shards import Dataset
 from headforge.types import Camera, HeadParams, Track
 
 

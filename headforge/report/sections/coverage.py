@@ -11,9 +11,9 @@ from headforge.report import plots
 from headforge.report.blocks import Block, Chart, Charts, Folded, Grid, GridRow, Note, Picture, Section
 from headforge.report.inputs import Run
 from headforge.report.sections.dataset import most_frontal, spread
-from headforge.store.coverage import COVERAGE_FILE, Cell, read_coverage
-from headforge.store.identities import IDENTITIES_FILE, MARKS_FILE, Identity, Mark, read_identities, read_marks
-from headforge.store.shards import Dataset
+from headforge.store.dataset.coverage import COVERAGE_FILE, Cell, read_coverage
+from headforge.store.dataset.identities import IDENTITIES_FILE, MARKS_FILE, Identity, Mark, read_identities, read_marks
+from headforge.store.dataset.shards import Dataset
 
 TITLE = "Coverage"
 LEAD = (

@@ -12,8 +12,8 @@ from headforge.report import plots
 from headforge.report.blocks import Block, Chart, Charts, Folded, Gallery, Note, Picture, Section, Table
 from headforge.report.inputs import Run
 from headforge.report.tables import ABSENT
-from headforge.store.shards import Dataset
-from headforge.store.tables import read_rejects
+from headforge.store.dataset.shards import Dataset
+from headforge.store.dataset.tables import read_rejects
 from headforge.types import Sample
 
 T = TypeVar("T")

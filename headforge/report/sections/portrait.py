@@ -18,7 +18,7 @@ from headforge.report.blocks import Block, Gallery, Note, Picture, Section, Vide
 from headforge.report.inputs import AvatarFolder, PortraitFolder, Run, read_picture
 from headforge.report.sections.dataset import most_frontal, spread
 from headforge.report.tables import rejects_table
-from headforge.store.shards import read_shard_samples
+from headforge.store.dataset.shards import read_shard_samples
 
 AVATAR_YAWS_DEG = (-60.0, -30.0, 0.0, 30.0, 60.0)
 AVATAR_SIZE = 192

@@ -16,7 +16,7 @@ from headforge.report import plots
 from headforge.report.blocks import Block, Chart, Charts, Grid, GridRow, Note, Picture, Section, Table
 from headforge.report.inputs import Run
 from headforge.report.sections.dataset import spread
-from headforge.store.shards import Dataset
+from headforge.store.dataset.shards import Dataset
 from headforge.types import Camera, HeadParams, Sample, Track
 
 OVERLAY_SIZE = 256

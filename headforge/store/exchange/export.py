@@ -12,7 +12,8 @@ from torch import Tensor
 import headforge
 from headforge.errors import ConfigError, DataError, InputError
 from headforge.progress import SILENT, Progress
-from headforge.store.columns import REPAIR_HELP
+from headforge.store.dataset.columns import REPAIR_HELP
+from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.colmap import write_colmap
 from headforge.store.exchange.eg3d import write_eg3d
 from headforge.store.exchange.flame_params import loads_in_gaussianavatars
@@ -24,7 +25,6 @@ from headforge.store.exchange.nerfstudio import write_nerfstudio
 from headforge.store.exchange.rows import StoredView, stored_views, tracked_view
 from headforge.store.exchange.webdataset import write_webdataset
 from headforge.store.files import sha256_file, write_json
-from headforge.store.shards import Dataset
 from headforge.types import Track
 
 Writer = Callable[[Iterator[list[StoredView]], Mapping[str, object], Path], None]

@@ -18,8 +18,8 @@ import torch
 
 from headforge.errors import InputError
 from headforge.geometry.camera_check import CONVENTIONS, FINE, Convention
+from headforge.store.dataset.tables import Reject
 from headforge.store.images import read_mask, read_photo
-from headforge.store.tables import Reject
 from headforge.types import Camera, HeadParams
 
 MAX_ROTATION_ERROR = 1e-3

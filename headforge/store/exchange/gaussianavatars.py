@@ -17,7 +17,8 @@ import torch
 
 from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import camera_to_gaussianavatars
-from headforge.store.columns import PARAM_COLUMNS
+from headforge.store.dataset.columns import PARAM_COLUMNS
+from headforge.store.dataset.tables import Reject
 from headforge.store.exchange.centring import centred_view
 from headforge.store.exchange.flame_params import (
     canonical_arrays,
@@ -33,7 +34,6 @@ from headforge.store.exchange.nerfstudio import frame_camera
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_params
 from headforge.store.files import write_json
 from headforge.store.images import encode_png
-from headforge.store.tables import Reject
 from headforge.types import HeadParams
 
 DIVISIONS = ("train", "val", "test")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headforge.store.columns import PICTURE_METADATA, parquet_writer, picture_values, versioned_schema
+from headforge.store.dataset.columns import PICTURE_METADATA, parquet_writer, picture_values, versioned_schema
+from headforge.store.dataset.shards import SCHEMA_VERSION
 from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.rows import StoredView, row_fields
-from headforge.store.shards import SCHEMA_VERSION
 
 MAX_FILE_BYTES = 1 << 29
 """About what the hub's viewer likes; a file is closed after the subject that passes it."""

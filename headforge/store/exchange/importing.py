@@ -21,7 +21,9 @@ from headforge.geometry.camera_check import CONVENTIONS, FINE
 from headforge.geometry.cameras import yaw_pitch_deg
 from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
-from headforge.store.columns import PARAM_COLUMNS
+from headforge.store.dataset.columns import PARAM_COLUMNS
+from headforge.store.dataset.shards import HEAD_FILE, write_dataset_json, write_shard
+from headforge.store.dataset.tables import Reject, write_rejects
 from headforge.store.exchange.colmap import colmap_frames
 from headforge.store.exchange.eg3d import eg3d_frames
 from headforge.store.exchange.export import PROVENANCE
@@ -32,8 +34,6 @@ from headforge.store.exchange.heads import HeadFacts, write_static_offsets
 from headforge.store.exchange.nerfstudio import nerfstudio_frames
 from headforge.store.exchange.rows import RowsTable, rows_beside
 from headforge.store.images import decode_image
-from headforge.store.shards import HEAD_FILE, write_dataset_json, write_shard
-from headforge.store.tables import Reject, write_rejects
 from headforge.types import HEAD_PARAM_SIZES, NO_HEAD_MODEL, Camera, HeadParams, Sample
 
 SOURCES = ("real", "synthetic")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from headforge.errors import DataError
-from headforge.store.columns import (
+from headforge.store.dataset.columns import (
     PARAM_COLUMNS,
     camera_columns,
     open_parquet,
@@ -23,7 +23,7 @@ from headforge.store.columns import (
     read_rows,
     versioned_schema,
 )
-from headforge.store.shards import MOMENT_COLUMNS, MOMENT_FIELDS, SCHEMA_VERSION, SHARD_SCHEMA
+from headforge.store.dataset.shards import MOMENT_COLUMNS, MOMENT_FIELDS, SCHEMA_VERSION, SHARD_SCHEMA
 from headforge.types import Camera, HeadParams, Track
 
 StoredView = dict[str, Any]

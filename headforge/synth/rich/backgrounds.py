@@ -6,11 +6,10 @@ import numpy as np
 from scipy import ndimage
 
 from headforge.render.jit import kernel
-from headforge.synth.lighting import Light, sphere_directions
-from headforge.synth.samplers import item_rng
+from headforge.synth.people.lighting import Light, sphere_directions
+from headforge.synth.shots.samplers import item_rng
 from headforge.types import Camera
 
-BACKGROUNDS = ("white", "studio", "surroundings")
 _PANORAMA = (64, 128)
 _RUN_PX = 16
 

@@ -6,8 +6,8 @@ import functools
 
 import numpy as np
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.builtin_surface import LAST_ROW, skin_grid
+from headforge.flame.builtin.head import builtin_head
+from headforge.flame.builtin.surface import LAST_ROW, skin_grid
 
 _RINGS_MM = np.array(
     [[4.0, -12.0, 4.0], [16.0, -26.0, 10.0], [26.0, -52.0, 16.0], [30.0, -110.0, 18.0], [30.0, -230.0, 18.0]]

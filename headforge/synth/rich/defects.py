@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from headforge.flame.builtin import builtin_head
-from headforge.synth.paint import PARTS, TextureMap, ramp, texel_noise
+from headforge.flame.builtin.head import builtin_head
+from headforge.synth.people.paint import PARTS, TextureMap, ramp, texel_noise
 from headforge.synth.rich.reflect import GAMMA
 from headforge.synth.rich.traits import Traits
-from headforge.synth.samplers import item_rng
+from headforge.synth.shots.samplers import item_rng
 
 DEFECT_REGIONS = ("left_ear", "right_ear", "teeth")
 """Regions of the head model that the defects change; glasses come on top."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.synth.rich.traits import Traits
-from headforge.synth.samplers import item_rng
+from headforge.synth.shots.samplers import item_rng
 
 _N_RIM, _N_ACROSS, _N_TEMPLE = 44, 6, 12
 _RIMS: Mapping[str, tuple[float, float, float, float, float]] = {

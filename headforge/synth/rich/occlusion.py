@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.builtin_field import gradient, head_distance
+from headforge.flame.builtin.field import gradient, head_distance
+from headforge.flame.builtin.head import builtin_head
 from headforge.geometry.cameras import look_at
 from headforge.render.jit import kernel
 from headforge.render.mesh import nearest_faces
-from headforge.synth.lighting import N_DIRECTIONS, Light, sphere_directions
-from headforge.synth.rich.strands import Strands
+from headforge.synth.people.lighting import N_DIRECTIONS, Light, sphere_directions
+from headforge.synth.rich.hair.strands import Strands
 
 _MAP_PIXELS = 128
 _MAP_RADIUS_M = 0.24

@@ -7,7 +7,7 @@ import torch
 
 from headforge.render.jit import kernel
 from headforge.render.shading import sh_irradiance
-from headforge.synth.lighting import Light
+from headforge.synth.people.lighting import Light
 
 KINDS = ("skin", "ear", "eyeball", "mouth_interior", "teeth", "tongue", "frame", "cloth")
 SKIN, EAR, EYEBALL, MOUTH, TEETH, TONGUE, FRAME, CLOTH = range(len(KINDS))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.builtin_modes import Places, identity_modes, ramp
-from headforge.flame.builtin_surface import hairline_height, skin_grid
+from headforge.flame.builtin.head import builtin_head
+from headforge.flame.builtin.modes import Places, identity_modes, ramp
+from headforge.flame.builtin.surface import hairline_height, skin_grid
 from headforge.synth.rich.traits import Traits
-from headforge.synth.samplers import item_rng
+from headforge.synth.shots.samplers import item_rng
 
 
 @dataclass(frozen=True)

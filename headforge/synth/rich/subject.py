@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.builtin_surface import skin_grid
+from headforge.flame.builtin.head import builtin_head
+from headforge.flame.builtin.surface import skin_grid
 from headforge.flame.model import HeadModel, pose_head
 from headforge.render.jit import kernel
-from headforge.synth.lighting import Light, sample_light
-from headforge.synth.paint import texture_map
+from headforge.synth.people.lighting import Light, sample_light
+from headforge.synth.people.paint import texture_map
+from headforge.synth.people.subjects import Person
 from headforge.synth.rich.backgrounds import make_panorama
 from headforge.synth.rich.bust import bust_topology
 from headforge.synth.rich.defects import ear_offsets, spoil_teeth
 from headforge.synth.rich.glasses import Glasses, build_glasses
-from headforge.synth.rich.haircuts import build_hair
+from headforge.synth.rich.hair.haircuts import build_hair
+from headforge.synth.rich.hair.strands import Strands
+from headforge.synth.rich.hair.whiskers import Whiskers, build_whiskers
 from headforge.synth.rich.occlusion import (
     Occluders,
     cavities,
@@ -39,11 +42,8 @@ from headforge.synth.rich.reflect import (
     TONGUE,
     irradiance_polynomial,
 )
-from headforge.synth.rich.strands import Strands
 from headforge.synth.rich.texture import eye_picture, make_texture
 from headforge.synth.rich.traits import Traits
-from headforge.synth.rich.whiskers import Whiskers, build_whiskers
-from headforge.synth.subjects import Person
 
 _THROAT_Z_M, _LIPS_Z_M = 0.055, 0.096
 """Depths of the mean head between which the light in an open mouth grows."""

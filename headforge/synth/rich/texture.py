@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-from headforge.synth.paint import (
+from headforge.synth.people.paint import (
     RESOLUTION,
     TextureMap,
     blend,
@@ -22,7 +22,7 @@ from headforge.synth.rich.reflect import GAMMA
 from headforge.synth.rich.scalp import density
 from headforge.synth.rich.surface import EYE_MAP_RAD
 from headforge.synth.rich.traits import Traits
-from headforge.synth.samplers import item_rng
+from headforge.synth.shots.samplers import item_rng
 
 _DETAIL_PIXELS = 256
 _EYE_RINGS, _EYE_AROUND = 112, 224

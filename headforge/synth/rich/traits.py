@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headforge.flame.builtin_modes import IDENTITY_NAMES
-from headforge.synth.samplers import item_rng
-from headforge.synth.subjects import Person, sample_person
+from headforge.flame.builtin.modes import IDENTITY_NAMES
+from headforge.synth.people.subjects import Person, sample_person
+from headforge.synth.shots.samplers import item_rng
 
 HAIRCUTS = (
     "bald", "buzz", "crop", "side_part", "slick_back", "fringe", "curly", "afro", "pixie", "bun", "ponytail", "bob",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.builtin_field import EYE_CENTRE
-from headforge.flame.builtin_surface import lid_edges, lip_middle
+from headforge.flame.builtin.field import EYE_CENTRE
+from headforge.flame.builtin.head import builtin_head
+from headforge.flame.builtin.surface import lid_edges, lip_middle
 from headforge.flame.model import pose_head
 from headforge.render.mesh import nearest_faces
 from headforge.synth.rich.backgrounds import draw_background

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from tests.store.rows import subjects
 
 LICENCES = {"builtin": "MIT", "backgrounds": "CC0"}

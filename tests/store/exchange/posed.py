@@ -10,8 +10,8 @@ import torch
 from headforge.flame.files import save_head
 from headforge.flame.model import HeadModel, landmarks, pose_head
 from headforge.geometry.cameras import orbit_camera
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.exchange.heads import HeadFacts
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from headforge.types import Camera, HeadParams, Sample
 from tests.heads import tiny_head
 from tests.store.rows import sample

@@ -8,12 +8,12 @@ import torch
 
 from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import project
+from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.colmap import colmap_frames
 from headforge.store.exchange.export import export_dataset
 from headforge.store.exchange.importing import ImportConfig, import_colmap
 from headforge.store.exchange.rows import ROWS
 from headforge.store.images import encode_png
-from headforge.store.shards import Dataset
 from headforge.types import HeadParams
 from tests.store.exchange.posed import find_landmarks, one_picture, posed_dataset
 from tests.store.rows import sample

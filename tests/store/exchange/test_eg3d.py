@@ -12,10 +12,10 @@ from PIL import Image
 
 from headforge.errors import InputError
 from headforge.geometry.cameras import camera_to_eg3d, orbit_camera
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
+from headforge.store.dataset.tables import read_rejects
 from headforge.store.exchange.export import export_dataset
 from headforge.store.exchange.importing import IMPORTS, ImportConfig, import_eg3d
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
-from headforge.store.tables import read_rejects
 from headforge.types import NO_HEAD_MODEL
 from tests.store.rows import assert_same_params, sample
 

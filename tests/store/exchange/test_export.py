@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from headforge.errors import ConfigError, DataError, InputError
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.exchange import export as export_module
 from headforge.store.exchange.export import FORMATS, PROVENANCE, export_dataset
 from headforge.store.exchange.heads import HeadFacts
 from headforge.store.exchange.rows import StoredView
 from headforge.store.files import sha256_file
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from tests.store.exchange.conftest import LICENCES
 from tests.store.rows import N_EXPR, N_SHAPE, sample
 

@@ -14,12 +14,12 @@ from PIL import Image
 from headforge.errors import DataError, InputError
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import project
+from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.export import PROVENANCE, export_dataset
 from headforge.store.exchange.flame_params import moment_arrays
 from headforge.store.exchange.heads import HeadFacts, read_static_offsets, write_static_offsets
 from headforge.store.exchange.importing import ImportConfig, import_gaussianavatars
 from headforge.store.exchange.rows import ROWS
-from headforge.store.shards import Dataset
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Sample, Track
 from tests.store.exchange.posed import FACTS, HEAD, one_picture, posed_dataset, random_params
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.export import export_dataset
 from headforge.store.exchange.huggingface import write_huggingface
 from headforge.store.exchange.rows import stored_views
-from headforge.store.shards import Dataset
 from tests.store.rows import sample
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import orbit_camera, viewmat_to_opengl_c2w
+from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.exchange.export import export_dataset
 from headforge.store.exchange.importing import ImportConfig, import_nerfstudio
 from headforge.store.exchange.rows import ROWS
-from headforge.store.shards import Dataset, write_dataset_json, write_shard
 from headforge.types import NO_HEAD_MODEL, Camera
 from tests.store.rows import assert_same_params, sample
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from headforge.geometry.cameras import camera_to_eg3d
+from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.export import export_dataset
 from headforge.store.exchange.rows import stored_views
 from headforge.store.exchange.webdataset import write_webdataset
 from headforge.store.files import sha256_file
-from headforge.store.shards import Dataset
 from tests.store.rows import sample
 
 

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from headforge.flame.builtin import builtin_head
-from headforge.flame.builtin_surface import skin_grid
+from headforge.flame.builtin.head import builtin_head
+from headforge.flame.builtin.surface import skin_grid
 from headforge.geometry.meshes import similarity_alignment, vertex_normals
 from headforge.render.mesh import nearest_face_ids, nearest_faces
 from headforge.render.shading import sh_irradiance
-from headforge.synth.lighting import sample_light, sphere_directions
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.people.lighting import sample_light, sphere_directions
 from headforge.synth.rich import draw, occlusion, view
 from headforge.synth.rich.backgrounds import draw_background, make_panorama
-from headforge.synth.rich.field import LOW_MM, SPACING_MM, head_grid
 from headforge.synth.rich.glasses import build_glasses
+from headforge.synth.rich.hair.field import LOW_MM, SPACING_MM, head_grid
+from headforge.synth.rich.hair.strands import Growth, Strands, Texture, grow_guides, grow_hairs, sample_grid
 from headforge.synth.rich.reflect import irradiance_polynomial
-from headforge.synth.rich.strands import Growth, Strands, Texture, grow_guides, grow_hairs, sample_grid
 from headforge.synth.rich.subject import prepare_rich, vertex_normals_into
 from headforge.synth.rich.surface import COVERED
-from headforge.synth.samplers import view_camera
-from headforge.synth.synthesize import SynthesizeConfig
+from headforge.synth.shots.samplers import view_camera
 from tests.synth.rich import twins
 from tests.synth.rich.test_rich import at_rest, traits
 

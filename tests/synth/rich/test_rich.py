@@ -12,17 +12,17 @@ import torch
 from scipy import ndimage
 
 from headforge.errors import ConfigError
-from headforge.flame.builtin import builtin_head
+from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import landmarks, pose_head
 from headforge.geometry.cameras import project
 from headforge.synth.appearance import draw, prepare
-from headforge.synth.builtin import Subject
-from headforge.synth.rich.backgrounds import BACKGROUNDS
+from headforge.synth.builtin.subject import Subject
+from headforge.synth.config import RICH_BACKGROUNDS, SynthesizeConfig
 from headforge.synth.rich.subject import RichSubject, prepare_rich
 from headforge.synth.rich.traits import BEARDS, GLASSES, HAIRCUTS, Traits, sample_traits
 from headforge.synth.rich.view import render_rich
-from headforge.synth.samplers import view_camera
-from headforge.synth.synthesize import SynthesizeConfig, synthesize_subject, synthesize_view
+from headforge.synth.shots.samplers import view_camera
+from headforge.synth.synthesize import synthesize_subject, synthesize_view
 from headforge.types import HeadParams
 
 SIZE = 96
@@ -134,7 +134,7 @@ def test_hair_follows_the_skull_and_not_the_jaw() -> None:
     assert (np.abs(rest.astype(int) - nodding.astype(int)).max(-1) > 24)[: SIZE // 3].sum() > 100
 
 
-@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize("background", RICH_BACKGROUNDS)
 def test_backgrounds_leave_the_head_alone(background: str) -> None:
     over_white, mask = shown(prepared(0))
     image, same_mask = shown(prepared(0, background=background))

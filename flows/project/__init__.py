@@ -1,0 +1,1 @@
+"""Where a project is, what its settings are and what it uses."""

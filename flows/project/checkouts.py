@@ -1,0 +1,65 @@
+"""Which projects share this machine's store."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.project.project import BusyError, ProjectError, home
+from headforge.store.files import write_json
+
+EXPERIMENTS = (".dvc", "tmp", "exps")
+"""Below a project DVC runs experiments in copies of it, whose results end in its git."""
+IN_USE = "in-use.lock"
+
+
+@contextlib.contextmanager
+def using_store(root: Path) -> Iterator[None]:
+    """Register a project as one that needs the store, and keep `headforge gc --unreferenced` out meanwhile."""
+    register(root)
+    with (home() / IN_USE).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def nobody_using_store() -> Iterator[None]:
+    """Keep runs waiting; BusyError if one is in progress."""
+    with (home() / IN_USE).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                "a run is in progress; what it makes is named nowhere yet.", "wait for it to end and run gc again."
+            ) from error
+        yield
+
+
+def register(root: Path) -> None:
+    """Note a project; a copy of it in which DVC runs an experiment counts as the project itself."""
+    parts = root.parts
+    starts = [n for n in range(len(parts) - len(EXPERIMENTS) + 1) if parts[n : n + len(EXPERIMENTS)] == EXPERIMENTS]
+    project = Path(*parts[: starts[0]]) if starts else root
+    if not _note(project).is_file():
+        write_json(_note(project), {"path": str(project)})
+
+
+def registered() -> list[Path]:
+    """All noted projects."""
+    return sorted(Path(json.loads(path.read_text())["path"]) for path in (home() / "checkouts").glob("*.json"))
+
+
+def forget(root: Path) -> None:
+    """Drop a project's note; ProjectError if there is none."""
+    if not _note(root).is_file():
+        known = ", ".join(map(str, registered())) or "none"
+        raise ProjectError(f"{root} is not registered.", f"registered are: {known}.")
+    _note(root).unlink()
+
+
+def _note(root: Path) -> Path:
+    return home() / "checkouts" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"

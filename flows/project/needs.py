@@ -1,0 +1,167 @@
+"""What the projects that share a store need of it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows.project.project import ProjectError
+from flows.project.receipts import read_receipts
+from headforge.store.files import canonical_json
+from headforge.store.objects.manifest import Manifest
+from tasks.inputs.named_inputs import content_of
+
+RECIPES: Mapping[str, tuple[str, str]] = {
+    "synthesize": ("synthesize", "headforge/synth/synthesize.py"),
+    "track": ("track", "headforge/track/track.py"),
+    "track_photo": ("track", "headforge/track/track.py"),
+    "track_video": ("video", "headforge/track/video/video.py"),
+    "train": ("train", "headforge/diffusion/train.py"),
+    "generate": ("generate", "headforge/diffusion/generate.py"),
+    "generate_portrait": ("generate", "headforge/diffusion/generate.py"),
+    "baselines": ("generate", "headforge/diffusion/baselines.py"),
+    "fit": ("fit", "headforge/avatar/fit.py"),
+    "fit_subject": ("fit", "headforge/avatar/fit.py"),
+    "fit_portrait": ("fit", "headforge/avatar/fit.py"),
+    "evaluate": ("evaluate", "headforge/metrics/evaluate.py"),
+    "report": ("report", "headforge/report/report.py"),
+}
+"""By recipe: the section of params.yaml that its settings come from and the file that holds its VERSION."""
+
+PASSING = ("dataset_page",)
+"""Recipes whose results nothing is made from and no output holds: only what a project shows now is needed."""
+
+ASSET = "asset"
+"""Recipe of converted weights: those that a project's settings name are needed."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Settings and code versions that a project's results may have been made with."""
+
+    sections: Mapping[str, Any]
+    versions: Mapping[str, int] = field(default_factory=dict)
+    """VERSION by file; any version counts where a file is not named."""
+
+    def agrees(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether nothing here speaks against the recipe; one that is not known here counts as needed."""
+        if recipe["stage"] not in RECIPES:
+            return True
+        section, file = RECIPES[recipe["stage"]]
+        settings = self.sections.get(section)
+        if not isinstance(settings, Mapping) or self.versions.get(file, recipe["version"]) != recipe["version"]:
+            return False
+        params = recipe["params"]
+        return all(_plain(params[name]) == _plain(settings[name]) for name in params.keys() & settings.keys())
+
+
+@dataclass
+class Needs:
+    """What projects need of the store."""
+
+    keys: set[str] = field(default_factory=set)
+    blobs: set[str] = field(default_factory=set)
+    assets: set[str] = field(default_factory=set)
+    """SHA-256 of their sources."""
+    states: dict[str, State] = field(default_factory=dict)
+    """By their JSON: branches mostly agree."""
+
+    def add(self, state: State) -> None:
+        """Take a state in."""
+        self.states[canonical_json([_plain(state.sections), dict(state.versions)])] = state
+        for section in ("portraits", "videos", "landmarks"):
+            self.blobs |= {content_of(str(named)) for named in (state.sections.get(section) or {}).values()}
+        self.assets |= {str(source) for source in (state.sections.get("assets") or {}).values()}
+
+    def includes(self, manifest: Manifest) -> bool:
+        """Whether an object is needed, as far as can be told: in doubt it is."""
+        if manifest.key in self.keys or manifest.recipe["stage"] in PASSING:
+            return manifest.key in self.keys
+        if manifest.recipe["stage"] == ASSET:
+            return manifest.recipe["inputs"]["source"] in self.assets  # pyright: ignore[reportIndexIssue]
+        return any(state.agrees(manifest.recipe) for state in self.states.values())
+
+
+def needs_of(roots: Iterable[Path]) -> Needs:
+    """What the projects need: objects they published from, and all that agrees with their settings or a lock of theirs.
+
+    Settings and locks are read from the folder, and from the commits that git's branches, tags and stashes and DVC's
+    experiments, finished or queued, point at. ProjectError if a project is gone or can't be read.
+    """
+    needs = Needs()
+    for root in roots:
+        try:
+            _add_project(needs, root)
+        except (OSError, ValueError, YAMLError, subprocess.CalledProcessError) as error:
+            raise ProjectError(
+                f"{root} uses this store and can't be read ({_short(error)}), so nobody knows what it needs.",
+                f"mend it, or give up what only it needs: headforge gc --unreferenced --forget {root}",
+            ) from error
+    return needs
+
+
+def _add_project(needs: Needs, root: Path) -> None:
+    if not (root / "dvc.yaml").is_file():
+        raise FileNotFoundError(f"no {root / 'dvc.yaml'}")
+    for keys in read_receipts(root).values():
+        needs.keys.update(keys)
+    for name in ("params.yaml", "dvc.lock"):
+        if (root / name).is_file():
+            _add_file(needs, name, (root / name).read_text())
+    for name, text in _committed_files(root):
+        with contextlib.suppress(YAMLError):  # an old commit may hold anything
+            _add_file(needs, name, text)
+
+
+def _add_file(needs: Needs, name: str, text: str) -> None:
+    content = YAML(typ="safe", pure=False).load(text) or {}
+    if name == "params.yaml":
+        needs.add(State(content))
+        return
+    for stage in content.get("stages", {}).values():
+        params = stage.get("params", {})
+        versions = {file: values["VERSION"] for file, values in params.items() if "VERSION" in values}
+        needs.add(State(params.get("params.yaml", {}), versions))
+
+
+def _committed_files(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and text of params.yaml and dvc.lock in every commit that something points at."""
+    prefix = _git(root, "rev-parse", "--show-prefix").strip()
+    commits = {*_git(root, "for-each-ref", "--format=%(objectname)").split()}
+    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
+        commits.add("HEAD")
+    for queue in ("refs/exps/celery/stash", "refs/exps/stash"):
+        commits.update(_git(root, "rev-list", "--walk-reflogs", queue, "--", check=False).split())
+    names = ("params.yaml", "dvc.lock")
+    objects = sorted({
+        (name, line.split()[2])
+        for commit in commits
+        for name in names
+        if (line := _git(root, "ls-tree", "--full-tree", commit, f"{prefix}{name}", check=False))
+    })  # fmt: skip
+    for name, blob in objects:
+        yield name, _git(root, "cat-file", "blob", blob)
+
+
+def _git(root: Path, *arguments: str, check: bool = True) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=check).stdout
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return (error.stderr or "").strip().splitlines()[-1:][0] if error.stderr else "git failed"
+    return " ".join(str(error).split())

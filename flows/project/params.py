@@ -1,0 +1,322 @@
+"""params.yaml: the only file that reads or writes it. What comes out is frozen, validated dataclasses."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import io
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows.project.sections import SECTIONS
+from headforge.errors import ConfigError
+from headforge.store.files import write_bytes
+from tasks.inputs.named_inputs import NAMED_INPUT
+
+PARAMS_FILE = "params.yaml"
+PORTRAITS = "portraits"
+BUILTIN_PORTRAITS = ("builtin:astronaut",)
+PORTRAITS_HELP = "Photos to make avatars of, by name: a picture's SHA-256 in the store, or builtin:astronaut."
+ASSETS = "assets"
+ASSETS_HELP = "Weights of other projects, by name: the SHA-256 that 'headforge assets add' says."
+VIDEOS = "videos"
+VIDEOS_HELP = "Videos of a person to track, by name: a video's SHA-256 in the store."
+LANDMARKS = "landmarks"
+LANDMARKS_HELP = "Landmarks to take in place of detected ones, by the name of the video: a file's SHA-256 in the store."
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of params.yaml, validated."""
+
+    sections: Mapping[str, Any]
+    """One frozen dataclass per section."""
+    portraits: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the picture, with @N for another face than the largest, or builtin:astronaut; by name."""
+    assets: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the source of an asset in the store, by name."""
+    videos: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the film, with @N for another face than the largest; by name."""
+    landmarks: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of a file of landmarks, by the name of the video."""
+
+    def __getitem__(self, section: str) -> Any:
+        """The dataclass of one section."""
+        return self.sections[section]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of params.yaml that a command set."""
+
+    key: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
+
+
+def load_settings(root: Path) -> Settings:
+    """Read and validate params.yaml of a project."""
+    return validate(_read(root / PARAMS_FILE, YAML(typ="safe")), PARAMS_FILE)
+
+
+def change_params(
+    root: Path,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    portraits: Mapping[str, str] | None = None,
+    assets: Mapping[str, str] | None = None,
+    videos: Mapping[str, str] | None = None,
+    landmarks: Mapping[str, str] | None = None,
+) -> tuple[Settings, list[Change]]:
+    """Apply a preset, then `section.key=value` assignments, then portraits, videos and landmarks in place of those that
+    are there, then assets beside those that are there; write params.yaml if all of it is valid.
+
+    Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
+    the file alone if anything is wrong.
+    """
+    named = {PORTRAITS: portraits, VIDEOS: videos, LANDMARKS: landmarks}
+    settings, changes, text = _changed(root, preset, assignments, named, assets)
+    if changes:
+        write_bytes(root / PARAMS_FILE, text.encode())
+    return settings, changes
+
+
+def preview_params(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> Settings:
+    """The settings that `change_params` would lead to; params.yaml stays as it is."""
+    return _changed(root, preset, assignments, {})[0]
+
+
+def validate(document: Mapping[str, Any], source: str) -> Settings:
+    """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
+    if not isinstance(document, Mapping):
+        raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
+    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS, LANDMARKS)
+    for name in document:
+        if name not in known:
+            raise _unknown(str(name), "section", known, source)
+    sections = {name: _section(name, document.get(name) or {}, source) for name in SECTIONS}
+    portraits = _named_inputs(document, PORTRAITS, "portrait", "PHOTO", BUILTIN_PORTRAITS, source)
+    videos = _named_inputs(document, VIDEOS, "video", "FILE", (), source)
+    landmarks = _named_inputs(document, LANDMARKS, "landmarks", "FILE", (), source)
+    for name in landmarks:
+        if name not in videos:
+            raise ConfigError(f"{LANDMARKS}.{name}", name, f"{LANDMARKS}.{name} belongs to no video of that name.",
+                              "give both: --video FILE --landmarks FILE.")  # fmt: skip
+    return Settings(sections, portraits, _assets(document.get(ASSETS) or {}, source), videos, landmarks)
+
+
+def preset_names(root: Path) -> list[str]:
+    """Names of the presets of a project."""
+    return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+
+
+def field_help(section_type: type) -> dict[str, str]:
+    """The docstring under each field of a settings dataclass, on one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(section_type))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for here, following in zip(body.body, body.body[1:], strict=False):
+        if not (isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name)):
+            continue
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            found[here.target.id] = " ".join(str(following.value.value).split())
+    return found
+
+
+def render_params() -> str:
+    """A params.yaml of all defaults, each value under its field's docstring."""
+    lines = ["# Every value a person may change. `headforge run -S section.key=value` edits this file and says so;"]
+    lines += ["# `--preset NAME` applies presets/NAME.yaml to it. DVC reruns the stages whose values changed."]
+    for name, section_type in SECTIONS.items():
+        lines += ["", f"{name}:"]
+        explained = field_help(section_type)
+        for item in dataclasses.fields(section_type):
+            lines += [f"  # {line}" for line in textwrap.wrap(explained.get(item.name, ""), 110)]
+            lines.append(f"  {item.name}: {_shown(_default(item))}")
+    lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}"]
+    lines += ["", f"# {ASSETS_HELP}", f"{ASSETS}: {{}}"]
+    lines += ["", f"# {VIDEOS_HELP}", f"{VIDEOS}: {{}}"]
+    lines += ["", f"# {LANDMARKS_HELP}", f"{LANDMARKS}: {{}}", ""]
+    return "\n".join(lines)
+
+
+def _changed(
+    root: Path,
+    preset: str | None,
+    assignments: Sequence[str],
+    named: Mapping[str, Mapping[str, str] | None],
+    assets: Mapping[str, str] | None = None,
+) -> tuple[Settings, list[Change], str]:
+    """Settings, changes and the text of the file that they make."""
+    document = _read(root / PARAMS_FILE)
+    changes: list[Change] = []
+    for section, values in (_read_preset(root, preset) if preset is not None else {}).items():
+        changes += _assign(document, section, values, f"presets/{preset}.yaml")
+    for text in assignments:
+        section, values = _parse_assignment(text)
+        changes += _assign(document, section, values, text)
+    for section, inputs in named.items():
+        if inputs is not None and dict(document.get(section) or {}) != dict(inputs):
+            changes.append(Change(section, dict(document.get(section) or {}), dict(inputs)))
+            document[section] = dict(inputs)
+    if assets:
+        before = dict(document.get(ASSETS) or {})
+        changes += [Change(f"{ASSETS}.{k}", before.get(k), v) for k, v in assets.items() if before.get(k) != v]
+        document[ASSETS] = before | dict(assets)
+    written = io.StringIO()
+    _yaml().dump(document, written)
+    return validate(YAML(typ="safe").load(written.getvalue()), PARAMS_FILE), changes, written.getvalue()
+
+
+def _default(item: dataclasses.Field[Any]) -> object:
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w:./-]*", value) and value not in ("true", "false", "null"):
+        return value
+    if isinstance(value, float) and value == value and "e" in repr(value) and "." not in repr(value):
+        return repr(value).replace("e", ".0e")  # YAML 1.1 readers take 1e-05 for a string
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
+
+
+def _section(name: str, values: Any, source: str) -> Any:
+    section_type = SECTIONS[name]
+    fields = [item.name for item in dataclasses.fields(section_type)]
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            name, values, f"{name} in {source} is {_shown(values)}, not settings.", "restore it from git."
+        )
+    for key in values:
+        if key not in fields:
+            raise _unknown(f"{name}.{key}", "setting", [f"{name}.{known}" for known in fields], source)
+    types = get_type_hints(section_type)
+    checked = {str(key): _checked(f"{name}.{key}", types[key], value) for key, value in values.items()}
+    return section_type(**checked)
+
+
+def _checked(key: str, field_type: Any, value: Any) -> Any:
+    plain = tuple(value) if isinstance(value, list) else value
+    try:
+        return TypeAdapter(field_type).validate_python(plain, strict=True)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(
+            key, plain, f"{key} is {_shown(plain)}: {message[0].lower()}{message[1:]}.",
+            f"give {key} a value of the type it has in {PARAMS_FILE}.",
+        ) from None  # fmt: skip
+
+
+def _named_inputs(
+    document: Mapping[str, Any], section: str, kind: str, option: str, builtin: tuple[str, ...], source: str
+) -> dict[str, str]:
+    values = document.get(section) or {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(section, values, f"{section} in {source} is {_shown(values)}, not names and files.",
+                          f"write one 'name: sha256' per line, or use --{kind} {option}.")  # fmt: skip
+    for name, value in values.items():
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"{section}.{name}", name, f"'{name}' can't be the name of a {kind}.",
+                              "use a small letter, then small letters, digits, - and _.")  # fmt: skip
+        if value not in builtin and not NAMED_INPUT.fullmatch(str(value)):
+            raise ConfigError(f"{section}.{name}", value, f"{section}.{name} is {_shown(value)}, no SHA-256.",
+                              f"use 'headforge run --{kind} {option}', which stores the file.")  # fmt: skip
+    return {str(name): str(value) for name, value in values.items()}
+
+
+def _assets(values: Any, source: str) -> dict[str, str]:
+    help = "use 'headforge assets add KIND PATH --name NAME'."
+    if not isinstance(values, Mapping):
+        message = f"{ASSETS} in {source} is {_shown(values)}, not names and SHA-256s."
+        raise ConfigError(ASSETS, values, message, f"write one 'name: sha256' per line, or {help}")
+    for name, digest in values.items():
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"{ASSETS}.{name}", name, f"'{name}' can't be the name of an asset.",
+                              "use a small letter, then small letters, digits, - and _.")  # fmt: skip
+        if not _SHA256.fullmatch(str(digest)):
+            raise ConfigError(f"{ASSETS}.{name}", digest, f"{ASSETS}.{name} is {_shown(digest)}, no SHA-256.", help)
+    return {str(name): str(digest) for name, digest in values.items()}
+
+
+def _unknown(found: str, kind: str, known: Iterable[str], source: str) -> ConfigError:
+    names = list(known)
+    near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+    help = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}."
+    return ConfigError(found, found, f"{source} has the unknown {kind} '{found}'.", help)
+
+
+def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(key, text, f"'{text}' is not an assignment.", "write -S section.key=value.")
+    try:
+        return section, {name: YAML(typ="safe").load(value)}
+    except YAMLError as error:
+        raise ConfigError(key, value, f"the value of '{text}' is not YAML.", "quote it: -S 'key=\"value\"'.") from error
+
+
+def _assign(document: Any, section: str, values: Any, source: str) -> list[Change]:
+    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS)
+    if section not in known:
+        raise _unknown(section, "section", known, source)
+    fields = [item.name for item in dataclasses.fields(SECTIONS[section])] if section in SECTIONS else list(values)
+    changes = []
+    if document.get(section) is None:
+        document[section] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise _unknown(f"{section}.{name}", "setting", [f"{section}.{known}" for known in fields], source)
+        before = document[section].get(name)
+        if before != value or type(before) is not type(value):
+            document[section][name] = value
+            if before != value:
+                changes.append(Change(f"{section}.{name}", before, value))
+    return changes
+
+
+def _read_preset(root: Path, preset: str) -> Mapping[str, Any]:
+    names = preset_names(root)
+    if preset not in names:
+        near = difflib.get_close_matches(preset, names, n=1, cutoff=0.4)
+        help = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}."
+        raise ConfigError("preset", preset, f"there is no preset '{preset}'.", help)
+    return _read(root / "presets" / f"{preset}.yaml")
+
+
+def _read(path: Path, yaml: YAML | None = None) -> Any:
+    try:
+        return (yaml or _yaml()).load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path.name, None, f"{path} can't be read: {error}.", "restore it from git.") from error
+    except YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(path.name, None, f"{path.name} is not YAML: {where}", "mend that line.") from error
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+if __name__ == "__main__":
+    print(render_params(), end="")

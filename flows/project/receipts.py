@@ -1,0 +1,51 @@
+"""Which objects of the store a project's folders were published from: machine state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.project.project import store_root
+from flows.stages import STAGE_NAMES
+from headforge.store.files import write_json
+from headforge.store.objects.store import Store
+
+
+def write_receipt(root: Path, stage: str, keys: Sequence[str]) -> None:
+    """Note the keys that a stage used."""
+    write_json(_path(root, stage), sorted(set(keys)))
+
+
+def read_receipts(root: Path) -> dict[str, list[str]]:
+    """The keys by stage; a stage that never ran here is missing."""
+    return {stage: json.loads(_path(root, stage).read_text()) for stage in STAGE_NAMES if _path(root, stage).is_file()}
+
+
+def damaged_stages(root: Path) -> list[str]:
+    """Stages one of whose objects lies in the store and is not what its manifest says."""
+    store = Store(store_root())
+    return [
+        stage
+        for stage, keys in read_receipts(root).items()
+        if any(store.object_path(key).is_dir() and not store.is_intact(key) for key in keys)
+    ]
+
+
+def missing_objects(root: Path) -> dict[str, list[str]]:
+    """Keys that are not in the store any more, by stage; their results are where they were published to."""
+    store = Store(store_root())
+    gone = {
+        stage: [key for key in keys if not store.object_path(key).is_dir()]
+        for stage, keys in read_receipts(root).items()
+    }
+    return {stage: keys for stage, keys in gone.items() if keys}
+
+
+def receipts_folder(root: Path) -> Path:
+    """Where a project's receipts are."""
+    return root / ".dvc" / "tmp" / "headforge"
+
+
+def _path(root: Path, stage: str) -> Path:
+    return receipts_folder(root) / f"{stage}.json"

@@ -1,0 +1,1 @@
+"""Running a stage or the whole chain."""

@@ -1,0 +1,54 @@
+"""What a stage tells the `headforge` that started it, through a file: DVC stands between the two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.project.project import OUTCOME_VARIABLE
+from headforge.store.files import write_json
+
+EXIT_DONE, EXIT_ITEMS, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An item that was recorded as bad, or that failed."""
+
+    item: str
+    reason: str
+    help: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended."""
+
+    exit_code: int
+    message: str = ""
+    failed: tuple[Rejection, ...] = ()
+    n_items: int = 0
+    n_hits: int = 0
+    run_id: str = ""
+    """MLflow's."""
+
+
+def write_outcome(outcome: Outcome) -> None:
+    """Leave it where the driver asked for it, if one did."""
+    path = os.environ.get(OUTCOME_VARIABLE)
+    if path:
+        write_json(Path(path), dataclasses.asdict(outcome))
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """What the stage left, or None if it did not run or was killed."""
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    return Outcome(**values | {"failed": tuple(Rejection(**item) for item in values["failed"])})

@@ -1,0 +1,29 @@
+"""Items that were recorded as bad, read from what the stages published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flows.run.outcome import Rejection
+from flows.stages import stage_named
+
+REJECTS_FILE = "rejects.json"
+
+
+def published_rejects(root: Path) -> list[Rejection]:
+    """Rejected views, portraits and subjects of a project as it is now."""
+    found = []
+    described = root / stage_named("synthesize").output / "dataset.json"
+    table = described.with_name("rejects.parquet")
+    if described.is_file() and json.loads(described.read_text()).get("n_rejected") and table.is_file():
+        from headforge.store.dataset.tables import (
+            read_rejects,  # with it comes torch, which a run that ends early can spare
+        )
+
+        found += [Rejection(reject.item, reject.reason) for reject in read_rejects(table)]
+    for stage in ("track", "fit"):
+        path = root / stage_named(stage).output / REJECTS_FILE
+        items = json.loads(path.read_text()) if path.is_file() else []
+        found += [Rejection(item["item"], item["reason"], item["help"]) for item in items]
+    return found

@@ -1,0 +1,89 @@
+"""What the body of a stage works with. No Prefect here: a run that finds everything needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from flows.project.params import Settings
+from flows.run.outcome import Rejection
+from flows.run.publish import published
+from flows.run.reporting import StageProgress
+from flows.stages import stage_named
+from headforge.store.objects.store import DamagedObjectError, Store, StoredObject
+from tasks.items import Built, Failure, Item, rejection
+
+
+class ItemsFailedError(Exception):
+    """Some items could not be made; the others are in the store."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__(f"{len(failures)} items failed")
+        self.failures = tuple(failures)
+
+
+class StageRun:
+    """What the body of a stage works with."""
+
+    def __init__(
+        self,
+        root: Path,
+        settings: Settings,
+        store: Store,
+        builder: Callable[[Sequence[Item]], Built],
+        progress: StageProgress,
+    ) -> None:
+        self.root = root
+        self.settings = settings
+        self.store = store
+        self.progress = progress
+        self.metrics: dict[str, float] = {}
+        """Numbers for the record."""
+        self.figures: list[Path] = []
+        """Pictures and pages for the record."""
+        self.model: Path | None = None
+        """The folder of a trained model, to be registered."""
+        self.rejected: list[Rejection] = []
+        self.objects: list[StoredObject] = []
+        self._builder = builder
+
+    def data(self, stage: str) -> Path:
+        """The folder that a stage publishes."""
+        return self.root / stage_named(stage).output
+
+    def published(self, stage: str) -> AbstractContextManager[Path]:
+        """A folder to fill, which takes the place of the one that the stage publishes when the block ends well."""
+        return published(self.data(stage))
+
+    def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
+        """Build items, several at a time; raises ItemsFailedError when all that can be made is made."""
+        self.progress.begin(items, unit)
+        built = self._builder(items)
+        if built.failures:
+            self.progress.end()
+            raise ItemsFailedError(built.failures)
+        found = [thing for thing in built.objects if thing is not None]
+        self.objects += found
+        if items:
+            self.progress.end()
+        return found
+
+    def publish(self, item: Item, found: StoredObject, destination: Path) -> None:
+        """Bring a folder to exactly an object's files; an object that turns out to be damaged is made again, once."""
+        try:
+            self.store.publish(found, destination)
+        except DamagedObjectError:
+            (again,) = self.build([item], "damaged objects")
+            self.store.publish(again, destination)
+
+    def accepted(self, found: Sequence[StoredObject]) -> list[StoredObject]:
+        """The objects whose items were not rejected; the others are noted."""
+        good = []
+        for thing in found:
+            reason = rejection(thing)
+            if reason is None:
+                good.append(thing)
+            else:
+                self.rejected.append(Rejection(reason["item"], reason["reason"], reason["help"]))
+        return good

@@ -1,0 +1,72 @@
+"""What a command was asked to do, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.run.outcome import EXIT_DONE, Rejection
+from flows.stages import STAGE_NAMES
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the person asked for."""
+
+    stages: tuple[str, ...] = STAGE_NAMES
+    preset: str | None = None
+    assignments: tuple[str, ...] = ()
+    portraits: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    landmarks: tuple[Path, ...] = ()
+    """Files of landmarks, one for each of the first videos."""
+    face: int | None = None
+    """Number of the face in each of them; the largest by default."""
+
+
+@dataclass
+class Summary:
+    """What became of it."""
+
+    status: str = "done"
+    """done, nothing_to_do, or failed."""
+    exit_code: int = EXIT_DONE
+    stages: dict[str, str] = field(default_factory=dict)
+    """"ran" or "unchanged" by name."""
+    rejected: list[Rejection] = field(default_factory=list)
+    message: str = ""
+    report: str = ""
+    details: dict[str, object] = field(default_factory=dict)
+    """What else a command has for programs: JSON values, added to the line of JSON."""
+
+    def as_json(self) -> str:
+        """One line for programs."""
+        return json.dumps(
+            self.details
+            | {
+                "status": self.status,
+                "exit_code": self.exit_code,
+                "stages": self.stages,
+                "rejected": [{"item": item.item, "reason": item.reason} for item in self.rejected],
+                "message": self.message,
+                "report": self.report,
+            }
+        )
+
+
+def print_summary(summary: Summary) -> None:
+    """What a person reads at the end."""
+    if summary.message:
+        print(summary.message, file=sys.stderr)
+    if summary.rejected:
+        state = "damaged" if summary.status == "damaged" else "rejected"
+        print(f"{state}: {len(summary.rejected)}", file=sys.stderr)
+        for item in summary.rejected:
+            print(f"  {item}", file=sys.stderr)
+        print(f"help: {summary.rejected[0].help or 'look at them in the report.'}", file=sys.stderr)
+    if summary.status == "nothing_to_do":
+        print("Everything is up to date: there is nothing to do.")
+    if summary.report and summary.status != "failed":
+        print(f"report: {summary.report}")

@@ -1,0 +1,1 @@
+"""The programs around headforge: Prefect server, DVC, MLflow."""

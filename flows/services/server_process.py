@@ -1,0 +1,130 @@
+"""The process of a Prefect server on loopback: starting it, waiting for it, and what runs in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from headforge.errors import HeadforgeError
+
+HOST = "127.0.0.1"
+API_VARIABLE = "PREFECT_API_URL"
+PORT_VARIABLE = "PREFECT_SERVER_API_PORT"
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 15.0
+POLL_S = 0.1
+NO_PARENT = 0
+"""In place of the parent of a server that outlives who started it."""
+
+
+class ServerError(HeadforgeError):
+    """No Prefect server can be reached or started."""
+
+
+def api_address(port: int) -> str:
+    """Where a server at this port answers its clients."""
+    return f"http://{HOST}:{port}/api"
+
+
+def free_port(preferred: int = 0) -> int:
+    """The port that PREFECT_SERVER_API_PORT names, else the preferred one, else any that is free.
+
+    Raises ServerError if the named one is taken.
+    """
+    wanted = int(os.environ.get(PORT_VARIABLE) or 0)
+    for port in (wanted,) if wanted else (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return probe.getsockname()[1]
+    raise ServerError(
+        f"port {wanted}, which {PORT_VARIABLE} names, is taken by another program.",
+        f"stop that program, name another port, or unset {PORT_VARIABLE}: headforge then finds a free one.",
+    )
+
+
+def start_server(
+    database: Path, port: int, parent: int, lock: int | None = None, extra: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server that ends with the process `parent`, or never if that is NO_PARENT; it may not answer yet.
+
+    It inherits the descriptor `lock`, so that the file stays locked for as long as the server lives. What it says goes
+    to a .log beside the database. `extra` goes into its environment.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != API_VARIABLE}
+    environment |= {
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        PORT_VARIABLE: str(port),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        # A web page that the user visits must not be able to talk to the server.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
+    } | dict(extra or {})
+    with database.with_suffix(".log").open("w") as output:
+        # A process group of its own: Ctrl-C in the terminal must not stop it before its clients have reported.
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.services.server_process", str(port), str(parent)],
+            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=parent == NO_PARENT, process_group=None if parent == NO_PARENT else 0,
+            pass_fds=() if lock is None else (lock,),
+        )  # fmt: skip
+
+
+def answers(url: str, timeout_s: float = 1.0) -> bool:
+    """Whether a healthy Prefect server answers at this API address; OSError or ValueError if it is none."""
+    with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_s) as answer:
+        return json.loads(answer.read()) is True
+
+
+def wait_until_up(url: str, log: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return when the server answers; raises ServerError if it ends or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process is not None and process.poll() is not None:
+            break
+        with contextlib.suppress(OSError, ValueError):
+            if answers(url):
+                return
+        time.sleep(POLL_S)
+    said = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    raise ServerError(
+        f"the Prefect server did not start: {said[-1] if said else 'it said nothing'}.", f"look at {log}."
+    )
+
+
+def stop_server(process: subprocess.Popen[bytes]) -> None:
+    """End a server that this process started."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _serve(port: int, parent: int) -> None:
+    import uvicorn  # the driver, which imports this module too, must start fast
+    from prefect.server.api.server import create_app
+
+    if parent != NO_PARENT:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    uvicorn.run(create_app(webserver_only=False), host=HOST, port=port, log_level="error")
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))

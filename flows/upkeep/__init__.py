@@ -1,0 +1,1 @@
+"""Looking after a project and its store."""

@@ -1,0 +1,1 @@
+"""What `headforge doctor` checks."""

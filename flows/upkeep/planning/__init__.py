@@ -1,0 +1,1 @@
+"""Predicting what a dataset takes, from a few measured shards."""

@@ -1,0 +1,82 @@
+"""What a stage would make now, told by the stage's own code: nothing is made and nothing is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from flows.evaluate import evaluate
+from flows.fit import fit
+from flows.project.params import Settings, load_settings
+from flows.project.project import store_root
+from flows.report import report
+from flows.stages import stage_named
+from flows.synthesize import synthesize
+from flows.track import track
+from flows.train import train
+from headforge.errors import HeadforgeError
+from headforge.store.objects.store import Store, StoredObject
+from tasks.items import Item
+
+if TYPE_CHECKING:
+    from flows.run.stage_run import StageRun
+
+BODIES: Mapping[str, Callable[[StageRun], None]] = {
+    "synthesize": synthesize,
+    "track": track,
+    "train": train,
+    "fit": fit,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+
+class _EndOfPreview(Exception):
+    """All that can be told was told."""
+
+
+def preview(root: Path, stage: str) -> tuple[list[Item], str]:
+    """The items a stage would build now, and why there may be more, or "".
+
+    Items that need what others make are only known once those are in the store; without what earlier stages publish
+    none are.
+    """
+    run = _Preview(root, load_settings(root))
+    try:
+        BODIES[stage](cast("StageRun", run))
+    except _EndOfPreview:
+        return run.items, run.missing
+    except (HeadforgeError, OSError) as error:
+        return run.items, getattr(error, "message", str(error))
+    return run.items, ""
+
+
+class _Preview:
+    """Stands in for the stage's run: notes the items and ends when one of them would have to be made."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.settings = settings
+        self.store = Store(store_root())
+        self.items: list[Item] = []
+        self.missing = ""
+
+    def data(self, stage: str) -> Path:
+        return self.root / stage_named(stage).output
+
+    def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
+        self.items += items
+        found = [StoredObject(item.recipe.key, self.store.object_path(item.recipe.key), hit=True) for item in items]
+        if not all(thing.path.is_dir() for thing in found):
+            self.missing = f"there may be more items, which need these {unit} and are known once they are made"
+            raise _EndOfPreview
+        return found
+
+    def accepted(self, found: Sequence[StoredObject]) -> list[StoredObject]:
+        return list(found)
+
+    def published(self, stage: str) -> AbstractContextManager[Path]:
+        self.missing = ""
+        raise _EndOfPreview

@@ -1,0 +1,207 @@
+"""Colours of a portrait's Gaussians: the photo where it shows them, its mirror image, generated views, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, max_pool2d, normalize
+
+from headforge.avatar.portrait.hair import skin_like
+from headforge.avatar.rig import RiggedGaussians, bound_frames
+from headforge.avatar.views import Seen, View, fill_unseen, look_at_views
+from headforge.flame.model import HeadModel
+from headforge.geometry.cameras import project
+from headforge.render.mesh import rasterize
+from headforge.types import Camera
+
+GRAZING, FACING = 0.25, 0.6
+"""Cosines between surface normal and line of sight: below the first the photo says nothing, above the second all."""
+HIDDEN_M = 0.004
+"""A point this far behind the nearest surface is hidden."""
+MASK_SURE = 0.9
+ERODED_PX = 5
+"""Pixels this near (a window's width) to the matte's rim are mixed with the background."""
+ENOUGH = 0.35
+"""Confidence from which a colour may be passed on to mirrored points and neighbours."""
+MIN_GENERATED_WEIGHT = 1.0
+NEAR_SKIN_PX = 17
+"""Pixels this near (a window's width) to skin may be ears or their shade: no source of hair colour."""
+FOLD_M = 0.03
+SIDE_M = 0.045
+"""The sides of the face begin this far from its middle."""
+CHUNK = 2048
+INNER_COLORS = {
+    "mouth_interior": (0.30, 0.10, 0.10),
+    "tongue": (0.62, 0.32, 0.32),
+    "teeth": (0.86, 0.83, 0.78),
+    "left_eyeball": (0.84, 0.82, 0.80),
+    "right_eyeball": (0.84, 0.82, 0.80),
+}
+"""Guesses for parts that a photo hides."""
+
+
+@dataclass(frozen=True)
+class PhotoColors:
+    """What the photo shows at N Gaussians."""
+
+    colors: Tensor
+    """[N, 3]."""
+    confidence: Tensor
+    """[N] in [0, 1]: visible, facing the camera, inside the mask."""
+
+
+def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
+    """Bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
+    size = torch.tensor([image.shape[1], image.shape[0]])
+    grid = (pixels / size * 2 - 1)[None, None]
+    return grid_sample(image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
+
+
+def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View, front: Tensor) -> PhotoColors:
+    """Sample the photo at the Gaussians' centres; hidden and grazing ones get no confidence.
+
+    `front` [N] bool: hair that the photo shows; other hair gets no confidence.
+    """
+    frames = bound_frames(view.vertices, head.faces, rigged.binding)
+    points = rigged.in_frames(frames).means
+    pixels, depth = project(view.camera, points)
+    camera = Camera(view.camera.K[None], view.camera.viewmat[None], view.camera.width, view.camera.height)
+    fragments = rasterize(view.vertices[None], head.faces, camera)
+    x = pixels[:, 0].long().clamp(0, view.camera.width - 1)
+    y = pixels[:, 1].long().clamp(0, view.camera.height - 1)
+    surface = fragments.depth[0][y, x]
+    visible = (surface == 0) | (depth < surface + HIDDEN_M)
+    cosine = (frames.rotation[..., 1] * normalize(view.camera.centre - points, dim=-1)).sum(-1)
+    facing = ((cosine - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
+    facing = torch.where(rigged.is_free, front.float(), facing)
+    eroded = -max_pool2d(-view.mask[None], ERODED_PX, 1, ERODED_PX // 2)[0]
+    mask = sample_image(eroded[..., None], pixels)[:, 0]
+    inside = (mask > MASK_SURE) | front
+    return PhotoColors(sample_image(view.foreground(), pixels), facing * visible * inside)
+
+
+def nearest(points: Tensor, candidates: Tensor) -> Tensor:
+    """[N] index of the nearest of candidates [M, 3] for each of points [N, 3]."""
+    return torch.cat([torch.cdist(part, candidates).argmin(-1) for part in points.split(CHUNK)])
+
+
+def mirrored(found: PhotoColors, points: Tensor, group: Tensor) -> PhotoColors:
+    """The other side's colours: each point of `group` [N] bool takes those at its mirror point of the rest pose."""
+    colors, confidence = torch.zeros_like(found.colors), torch.zeros_like(found.confidence)
+    known = group & (found.confidence > ENOUGH)
+    wanted = group & (found.confidence < 1)
+    if not known.any() or not wanted.any():
+        return PhotoColors(colors, confidence)
+    twin = points[wanted] * points.new_tensor([-1.0, 1, 1])
+    index = nearest(twin, points[known])
+    distance = (points[known][index] - twin).norm(dim=-1)
+    colors[wanted] = found.colors[known][index]
+    confidence[wanted] = found.confidence[known][index] * (distance < HIDDEN_M)
+    return PhotoColors(colors, confidence)
+
+
+def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
+    """The generated views' colours [N, 3], brought to the photo's mean and spread where both know the skin."""
+    both = (found.confidence > ENOUGH) & (generated.foreground > MIN_GENERATED_WEIGHT) & ~is_free
+    if int(both.sum()) < CHUNK // 32:
+        return generated.colors
+    a, b = generated.colors[both], found.colors[both]
+    gain = (b.std(0) / a.std(0).clamp_min(1e-3)).clamp(0.5, 1.5)
+    return ((generated.colors - a.mean(0)) * gain + b.mean(0)).clamp(0, 1)
+
+
+def portrait_colors(
+    rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View], front: Tensor, views_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`.
+
+    views_weight is the generated views' against the 1 of what the photo shows nearest to an unseen place.
+    """
+    rest = rigged.on_mesh(head.v_template, head.faces).means
+    pixels, depth = project(photo.camera, rigged.on_mesh(photo.vertices, head.faces).means)
+    found = photo_colors(rigged, head, photo, front)
+    skin_pixels = skin_like(photo, head)
+    is_skin_colored = None if skin_pixels is None else sample_image(skin_pixels[..., None].float(), pixels)[:, 0] > 0.5
+    if is_skin_colored is not None:
+        found = PhotoColors(found.colors, found.confidence * ~(is_bare(rigged, head) & ~is_skin_colored))
+    inner = inner_parts(head, rigged.binding)
+    skin = ~rigged.is_free & (inner < 0)
+    mirror = mirrored(found, rest, skin)
+    own, other = found.confidence[:, None], (mirror.confidence * (1 - found.confidence))[:, None]
+    colors = (found.colors * own + mirror.colors * other) / (own + other).clamp_min(1e-6)
+    known = (own + other)[:, 0]
+    filled = fill_unseen(colors, rest, skin & (known > ENOUGH), skin & (known <= ENOUGH))
+    if generated:
+        seen = look_at_views(rigged, head, generated)
+        share = (
+            views_weight
+            / (1 + views_weight)
+            * ((seen.foreground > MIN_GENERATED_WEIGHT) & skin & ~in_region(rigged, head, "neck"))
+        )
+        filled = filled + share[:, None] * (matched(seen, found, rigged.is_free) - filled)
+    colors = colors + (1 - known.clamp(0, 1))[:, None] * (filled - colors)
+    scalp = in_region(rigged, head, "scalp")
+    hair = (front | (scalp & (found.confidence > ENOUGH))) & (found.confidence > 0)
+    if skin_pixels is not None:
+        near_skin = max_pool2d(skin_pixels[None].float(), NEAR_SKIN_PX, 1, NEAR_SKIN_PX // 2)[0]
+        hair = hair & (sample_image(near_skin[..., None], pixels)[:, 0] < 0.5)
+    hidden = (rigged.is_free & ~front) | (scalp & (known <= ENOUGH))
+    colors = fold_hair(colors, pixels, depth, hair, hidden, photo)
+    return fill_inner(colors, found, inner), found.confidence
+
+
+def in_region(rigged: RiggedGaussians, head: HeadModel, *regions: str) -> Tensor:
+    """[N] bool: bound to a triangle of one of the regions and not free."""
+    chosen = torch.zeros(len(head.faces), dtype=torch.bool)
+    for region in regions:
+        if region in head.regions:
+            chosen[head.faces_of(region)] = True
+    return chosen[rigged.binding] & ~rigged.is_free
+
+
+def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
+    """[N] bool: neck, ears and the sides of the face, where another colour than skin is hair or clothes before it."""
+    features = in_region(rigged, head, "lips", "nose", "forehead")
+    rest = rigged.on_mesh(head.v_template, head.faces).means
+    side = in_region(rigged, head, "face") & ~features & (rest[:, 0].abs() > SIDE_M)
+    return side | in_region(rigged, head, "neck", "left_ear", "right_ear")
+
+
+def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
+    """[N] place in `INNER_COLORS` of the part each Gaussian belongs to, -1 for skin."""
+    part = torch.full((len(head.faces),), -1)
+    for i, name in enumerate(INNER_COLORS):
+        if name in head.regions:
+            part[head.faces_of(name)] = i
+    return part[binding]
+
+
+def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidden: Tensor, photo: View) -> Tensor:
+    """Hair that the photo hides continues the hair it shows: the texture is folded over the outline.
+
+    A hidden point takes the colour of the seen hair that lies as far inwards of it in the picture as the point lies
+    behind the seen surface, there and back within `FOLD_M`. pixels [N, 2] and depth [N] are those of the photo's
+    camera, seen and hidden [N] bool.
+    """
+    if not seen.any() or not hidden.any():
+        return colors
+    front, front_depth = pixels[seen], depth[seen]
+    metres_per_pixel = float(front_depth.mean() / photo.camera.K[0, 0])
+    centre = project(photo.camera, photo.vertices.mean(0, keepdim=True))[0]
+    inwards = normalize(centre - pixels[hidden], dim=-1)
+    behind = (depth[hidden] - front_depth[nearest(pixels[hidden], front)]).clamp_min(0)
+    folded = FOLD_M - ((behind % (2 * FOLD_M)) - FOLD_M).abs()
+    wanted = pixels[hidden] + inwards * folded[:, None] / metres_per_pixel
+    filled = colors.clone()
+    filled[hidden] = colors[seen][nearest(wanted, front)]
+    return filled
+
+
+def fill_inner(colors: Tensor, found: PhotoColors, inner: Tensor) -> Tensor:
+    """Eyes and mouth: the photo where it shows them, elsewhere guesses. inner [N] is from `inner_parts`."""
+    guesses = torch.tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
+    sure = (found.confidence > ENOUGH)[:, None]
+    return torch.where((inner >= 0)[:, None], torch.where(sure, found.colors, guesses), colors)

@@ -1,0 +1,1 @@
+"""The control field, the guider, the denoiser and its latents."""

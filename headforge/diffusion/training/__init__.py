@@ -1,0 +1,1 @@
+"""Batches, optimisers, checkpoints and sample sheets of a training run."""

@@ -1,0 +1,1 @@
+"""The procedural head model, in FLAME's format."""

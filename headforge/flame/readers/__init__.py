@@ -1,0 +1,1 @@
+"""Readers of head models made by others: FLAME and ICT-FaceKit."""

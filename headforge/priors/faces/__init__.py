@@ -1,0 +1,1 @@
+"""Face detectors and landmark models, one adapter per package."""

@@ -1,0 +1,1 @@
+"""Stable Diffusion and AnimateDiff weights, read into diffusers modules."""

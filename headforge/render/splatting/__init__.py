@@ -1,0 +1,1 @@
+"""Gaussian splatting: the PyTorch twin, the fast CPU path and gsplat."""

@@ -1,0 +1,1 @@
+"""A dataset on disk: Parquet shards, tables beside them and the loader."""

@@ -1,0 +1,86 @@
+"""Tables of a dataset's people: what tells them apart, and who is too like someone earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from headforge.store.dataset.columns import read_table, versioned_schema, write_row_groups
+
+SCHEMA_VERSION = 1
+IDENTITIES_FILE, MARKS_FILE = "identities.parquet", "marks.parquet"
+MARK_KINDS = ("duplicate", "leak")
+IDENTITY_SCHEMA = versioned_schema(
+    SCHEMA_VERSION,
+    [
+        pa.field("subject_id", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("cluster", pa.int32()),
+        pa.field("vector", pa.list_(pa.float32())),
+    ],
+)
+MARK_SCHEMA = versioned_schema(
+    SCHEMA_VERSION,
+    [
+        pa.field("subject_id", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("other_id", pa.string()),
+        pa.field("distance", pa.float64()),
+    ],
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One person of a dataset."""
+
+    subject_id: str
+    split: str
+    cluster: int
+    """Number of the group of similar people."""
+    vector: np.ndarray
+    """[D] float32: Euclidean distances tell how unlike two people are; empty if nothing could be measured."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A person who is too like an earlier one."""
+
+    subject_id: str
+    kind: str
+    """"duplicate": both are in one split; "leak": they are in different ones."""
+    other_id: str
+    """The nearest earlier person of the kind."""
+    distance: float
+
+
+def write_identities(path: Path, identities: Iterable[Identity]) -> None:
+    """Write people as Parquet."""
+    found = list(identities)
+    columns: dict[str, object] = {
+        name: [getattr(one, name) for one in found] for name in ("subject_id", "split", "cluster")
+    }
+    columns["vector"] = [np.asarray(one.vector, dtype=np.float32) for one in found]
+    write_row_groups(path, IDENTITY_SCHEMA, [columns], keys=("subject_id", "split"))
+
+
+def read_identities(path: Path) -> list[Identity]:
+    """All people of a file, in stored order."""
+    rows = read_table(path, IDENTITY_SCHEMA.names).to_pylist()
+    return [Identity(**{**row, "vector": np.array(row["vector"], dtype=np.float32)}) for row in rows]
+
+
+def write_marks(path: Path, marks: Iterable[Mark]) -> None:
+    """Write marks as Parquet; none give a file with the columns and no rows."""
+    found = list(marks)
+    columns = {name: [getattr(mark, name) for mark in found] for name in MARK_SCHEMA.names}
+    write_row_groups(path, MARK_SCHEMA, [columns], keys=("subject_id", "kind"))
+
+
+def read_marks(path: Path) -> list[Mark]:
+    """All marks of a file, in stored order."""
+    return [Mark(**row) for row in read_table(path, MARK_SCHEMA.names).to_pylist()]

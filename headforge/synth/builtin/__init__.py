@@ -1,0 +1,1 @@
+"""The builtin generator: a painted head with hair shells."""

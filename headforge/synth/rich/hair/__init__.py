@@ -1,0 +1,1 @@
+"""Strands, haircuts and beards."""

@@ -1,0 +1,1 @@
+"""Cameras, poses and moments of a dataset's views."""

@@ -1,0 +1,79 @@
+"""From where and when each view of a subject is taken: what the numbers of the views mean.
+
+With the motion "stills" and no rig, each view has a camera and an expression of its own. Otherwise `n` fixed cameras
+look at the same moments: view = timestep * n + camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from headforge.flame.model import HeadModel
+from headforge.synth.config import SynthesizeConfig
+from headforge.synth.shots.rigs import RIGS, rig_camera
+from headforge.synth.shots.samplers import arc_angles, orbit_angles, view_angles, view_camera, view_params
+from headforge.synth.shots.sequences import sequence_params
+from headforge.types import Camera, HeadParams
+
+
+@dataclass(frozen=True)
+class Shot:
+    """From where and when a view is taken."""
+
+    camera: Camera
+    """Unbatched."""
+    yaw_deg: float
+    pitch_deg: float
+    camera_id: str | None
+    """None if the view has a camera of its own."""
+    timestep: int | None
+    """None if the view has a moment of its own."""
+
+
+def _range_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
+    """As `view_angles`: where the cameras before the `n`-th stand does not depend on `n`."""
+    return view_angles(config, subject, index)
+
+
+ANGLES: Mapping[str, Callable[[SynthesizeConfig, int, int, int], tuple[float, float]]] = {
+    "ranges": _range_angles,
+    "orbit": orbit_angles,
+    "frontal_arc": arc_angles,
+}
+"""Azimuth and elevation in degrees of (config, subject, camera, number of cameras), by the sampler's name."""
+
+
+def n_fixed_cameras(config: SynthesizeConfig) -> int | None:
+    """How many cameras look at the same moments; None if each view has a camera and a moment of its own."""
+    if config.sampler in RIGS:
+        return len(RIGS[config.sampler])
+    return config.sequence_cameras if config.motion == "sequence" else None
+
+
+def view_shot(config: SynthesizeConfig, subject: int, view: int) -> Shot:
+    """The camera and the moment of one view."""
+    n = n_fixed_cameras(config)
+    index, timestep = (view, None) if n is None else (view % n, view // n)
+    if config.sampler in RIGS:
+        place = RIGS[config.sampler][index]
+        camera = rig_camera(config, place, config.image_size)
+        return Shot(camera, place.yaw_deg, place.pitch_deg, place.name, timestep)
+    yaw_deg, pitch_deg = ANGLES[config.sampler](config, subject, index, n or config.views_per_subject)
+    camera = view_camera(config, yaw_deg, pitch_deg, config.image_size)
+    return Shot(camera, yaw_deg, pitch_deg, None if n is None else f"camera_{index:02d}", timestep)
+
+
+def shot_params(
+    config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, subject: int, view: int, timestep: int | None
+) -> HeadParams:
+    """Unbatched parameters of one view of the person with the identity `shape` [n_shape].
+
+    Cameras that look at the same moment see the same.
+    """
+    if config.motion == "sequence":
+        assert timestep is not None
+        return sequence_params(config, head, shape, subject, timestep / config.frame_rate_hz)
+    return view_params(config, head, shape, subject, view if timestep is None else timestep)

@@ -1,0 +1,1 @@
+"""Foreground mattes of photos and films."""

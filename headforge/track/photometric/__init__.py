@@ -1,0 +1,1 @@
+"""Photometric refinement of tracks."""

@@ -1,0 +1,1 @@
+"""The Levenberg-Marquardt solver that all trackers share."""

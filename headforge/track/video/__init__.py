@@ -1,0 +1,1 @@
+"""Tracking a film of one person."""

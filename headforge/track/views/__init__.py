@@ -1,0 +1,1 @@
+"""Tracking the views of a dataset subject."""

@@ -1,0 +1,1 @@
+"""Inputs that params.yaml names: portraits, videos, assets, subjects."""

@@ -1,0 +1,41 @@
+"""Portraits as inputs: pictures in the store, by content, or one that a package ships."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from skimage import data
+
+from headforge.errors import ConfigError
+from headforge.store.images import read_photo
+from headforge.store.objects.store import Store
+from tasks.inputs.named_inputs import content_of
+
+ASTRONAUT = "builtin:astronaut"
+
+
+def load_picture(picture: str, store: Path) -> np.ndarray:
+    """The pixels [H, W, 3] uint8 of a portrait that params.yaml names by SHA-256 or as builtin:astronaut."""
+    return _astronaut() if picture == ASTRONAUT else read_photo(stored_file(content_of(picture), store, "portrait"))
+
+
+def stored_file(sha256: str, store: Path, kind: str) -> Path:
+    """The file of a "portrait", "video" or "landmark" list in the store."""
+    path = Store(store).blob(sha256)
+    if not path.is_file():
+        raise ConfigError(
+            f"{kind}s", sha256, f"the {kind} {sha256[:12]}… that params.yaml names is not in the store {store}.",
+            f"give it again: headforge run --{'landmarks' if kind == 'landmark' else kind} FILE.",
+        )  # fmt: skip
+    return path
+
+
+def picture_digest(picture: str) -> str:
+    """What stands for the picture in a recipe."""
+    return hashlib.sha256(_astronaut().tobytes()).hexdigest() if picture == ASTRONAUT else content_of(picture)
+
+
+def _astronaut() -> np.ndarray:
+    return data.astronaut()

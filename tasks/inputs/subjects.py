@@ -1,0 +1,40 @@
+"""Which held-out subjects get an avatar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headforge.errors import ConfigError
+from headforge.store.dataset.shards import Dataset
+
+SHORT_HAIR = ("bald", "short")
+LONG_HAIR = ("long",)
+
+
+@dataclass(frozen=True)
+class SubjectsConfig:
+    """Which held-out subjects get an avatar."""
+
+    n_short_hair: int = 4
+    """Subjects whose hair ends above the shoulders, the first ones of the test split."""
+    n_long_hair: int = 2
+    """Subjects with hair over the shoulders."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_short_hair", "n_long_hair"):
+            found = getattr(self, name)
+            if found < 0:
+                key = f"subjects.{name}"
+                raise ConfigError(key, found, f"{key} is {found}, expected 0 or more.", f"set {key} to 0 or more.")
+
+
+def choose_subjects(config: SubjectsConfig, dataset: Path) -> list[str]:
+    """Ids of held-out subjects, in order; fewer than asked for if the dataset has fewer."""
+    data = Dataset(dataset)
+    rows = data.parameters()
+    hair = {subject: rows.attributes[span.start].get("hair", "") for subject, span in rows.subject_rows.items()}
+    heldout = data.subject_ids("test")
+    long = [subject for subject in heldout if hair[subject] in LONG_HAIR]
+    short = [subject for subject in heldout if hair[subject] in SHORT_HAIR]
+    return sorted(short[: config.n_short_hair] + long[: config.n_long_hair])
