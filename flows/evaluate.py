@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from flows.run.methods import chosen_outputs, chosen_rows
 from flows.run.runner import run_stage
 from tasks.evaluate import evaluate_item, perceptual_asset
-from tasks.generate import PREDICTIONS_FILE, prediction_items
+from tasks.generate import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
     from flows.run.stage_run import StageRun
 
 
 def evaluate(run: StageRun) -> None:
-    """Draw held-out views with the model and with its baselines, then measure them and the avatars."""
-    dataset, tracked = run.data("synthesize"), run.data("track")
-    items = prediction_items(
-        run.settings["generate"], run.settings["train"].image_size, run.data("train"), dataset, tracked
-    )
+    """Draw held-out views with the models and their baselines, then measure them and the avatars."""
+    dataset, tracked, sources = run.data("synthesize"), run.data("track"), run.sources()
+    items = [item for method in chosen_rows(run.settings, "train").values() for item in method.predictions(sources)]
     predictions = [found.path / PREDICTIONS_FILE for found in run.build(items, "sets of pictures")]
     config = run.settings["evaluate"]
     weights = perceptual_asset(config, run.settings.assets, run.store.root)
-    item = evaluate_item(config, dataset, tracked, predictions, run.data("fit"), weights)
+    models, methods = (chosen_outputs(run.settings, stage) for stage in ("train", "fit"))
+    item = evaluate_item(
+        config, dataset, tracked, predictions, run.data("fit"), weights, models=models, methods=methods
+    )
     (measured,) = run.build([item], "tables of metrics")
     output = run.data("evaluate")
     with run.published("evaluate") as folder:

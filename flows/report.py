@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.project.lineage import lineage_of
+from flows.run.methods import chosen_outputs
 from flows.run.runner import run_stage
 from tasks.report import report_item
 
@@ -17,7 +18,9 @@ INPUTS = {"dataset": "synthesize", "tracked": "track", "models": "train", "avata
 def report(run: StageRun) -> None:
     """Write the page about everything the other stages made."""
     inputs = {name: run.data(stage) for name, stage in INPUTS.items()}
-    item = report_item(run.settings["report"], inputs, lineage_of(run.root, run.settings))
+    trained, fitted = (chosen_outputs(run.settings, stage) for stage in ("train", "fit"))
+    lineage = lineage_of(run.root, run.settings)
+    item = report_item(run.settings["report"], inputs, lineage, trained=trained, fitted=fitted)
     (page,) = run.build([item], "pages")
     output = run.data("report")
     with run.published("report") as folder:

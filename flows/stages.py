@@ -20,8 +20,8 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage("synthesize", Path("data/synthetic"), "render the synthetic dataset"),
     Stage("track", Path("data/tracked"), "fit head model and cameras to the dataset, portraits and videos"),
-    Stage("train", Path("data/models"), "train the controllable diffusion model"),
-    Stage("fit", Path("data/avatars"), "fit Gaussian avatars to held-out subjects and to the portraits"),
+    Stage("train", Path("data/models"), "train the models that train.models lists"),
+    Stage("fit", Path("data/avatars"), "fit avatars of held-out subjects and of the portraits, by each of fit.methods"),
     Stage("evaluate", Path("data/metrics"), "measure pictures and avatars on what was held out"),
     Stage("report", Path("data/reports"), "write the report, one self-contained page"),
 )

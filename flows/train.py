@@ -6,30 +6,37 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.run.methods import chosen_outputs, method_items
 from flows.run.runner import run_stage
-from tasks.train import train_item
 
 if TYPE_CHECKING:
     from flows.run.stage_run import StageRun
 
+LOG = "train_log.jsonl"
+
 
 def train(run: StageRun) -> None:
-    """Train the model, from its last checkpoint if a run was interrupted."""
+    """Train the models, each from its last checkpoint if a run was interrupted."""
     output = run.data("train")
-    item = train_item(run.settings["train"], run.data("synthesize"), run.data("track"))
-    (model,) = run.build([item], "models")
+    items = method_items(run.settings, "train", run.sources())
+    models = run.build(items, "models")
+    outputs = chosen_outputs(run.settings, "train")
     with run.published("train") as folder:
-        run.publish(item, model, folder)
-    run.progress.metrics = read_log(output / "train_log.jsonl")
-    run.figures += sorted(output.glob("*.png"))
-    run.model = output
+        folder.mkdir()
+        for item, model in zip(items, models, strict=True):
+            run.publish(item, model, folder / Path(item.label).parent)
+    run.progress.metrics = [
+        line for model in outputs for line in read_log(output / model.folder / LOG, f"train/{model.prefix}")
+    ]
+    run.figures += sorted(path for model in outputs for path in (output / model.folder).glob("*.png"))
+    run.models = {model.name: output / model.folder for model in outputs}
 
 
-def read_log(path: Path) -> list[tuple[str, float, int]]:
-    """The whole training log as (name, value, images seen), also of the part before an interruption."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+def read_log(path: Path, prefix: str = "train/") -> list[tuple[str, float, int]]:
+    """Return the whole training log as (name, value, images seen), also of the part before an interruption."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [
-        (f"train/{name}", float(value), int(line["n_images_seen"]))
+        (f"{prefix}{name}", float(value), int(line["n_images_seen"]))
         for line in lines
         for name, value in line.items()
         if name != "n_images_seen"

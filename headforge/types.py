@@ -194,3 +194,29 @@ class Prediction:
     """The view the method was shown; -1 if it was shown many."""
     image: np.ndarray
     """[H, W, 3] uint8; may be smaller than the truth, which is then averaged down."""
+
+
+@dataclass(frozen=True)
+class MethodOutput:
+    """What a method of the stage `train` or `fit` is called and where its results lie."""
+
+    name: str
+    """As in `train.models` or `fit.methods` of params.yaml."""
+    title: str
+    """In the report."""
+    label: str
+    """Its `Prediction`s have the methods "<label>_tracked" and "<label>_exact"."""
+    folder: str
+    """Below the stage's folder; empty if its results lie directly in it."""
+    prefix: str
+    """Before the names of its entries in metrics.json."""
+
+    @property
+    def tracked(self) -> str:
+        """Method name of its pictures with tracked parameters."""
+        return f"{self.label}_tracked"
+
+    @property
+    def exact(self) -> str:
+        """Method name of its pictures with exact parameters."""
+        return f"{self.label}_exact"

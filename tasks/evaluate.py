@@ -16,6 +16,7 @@ from headforge.settings import params_of
 from headforge.store.dataset.tables import read_predictions, write_predictions
 from headforge.store.files import sha256_file
 from headforge.store.objects.store import Recipe
+from headforge.types import MethodOutput
 from tasks.digests import dataset_digest, folder_digest
 from tasks.inputs.assets import named_asset
 from tasks.items import CPU_RUNTIME, Item
@@ -39,8 +40,14 @@ def evaluate_item(
     predictions: Sequence[Path],
     avatars: Path,
     weights: Asset | None = None,
+    *,
+    models: Sequence[MethodOutput],
+    methods: Sequence[MethodOutput],
 ) -> Item:
-    """All numbers, from one or more files of predictions; `weights` as `perceptual_asset` gives them."""
+    """Return the item of all numbers, from one or more files of predictions.
+
+    `weights` as `perceptual_asset` gives them, `models` drew the predictions, `methods` fitted the avatars.
+    """
     inputs = {
         "dataset": dataset_digest(dataset, head=False),
         "tracked": folder_digest(tracked),
@@ -49,8 +56,12 @@ def evaluate_item(
     folder = None
     if weights is not None:
         inputs["perceptual"], folder = weights.sha256, weights.folder
-    recipe = Recipe("evaluate", VERSION, params_of(config), inputs, CPU_RUNTIME)
-    return Item("metrics", recipe, make_metrics, (config, dataset, tracked, tuple(predictions), avatars, folder))
+    nested = [output.name for output in (*models, *methods) if output.folder]
+    params = params_of(config) | ({"methods": nested} if nested else {})
+    recipe = Recipe("evaluate", VERSION, params, inputs, CPU_RUNTIME)
+    chosen = (tuple(models), tuple(methods))
+    args = (config, dataset, tracked, tuple(predictions), avatars, chosen, folder)
+    return Item("metrics", recipe, make_metrics, args)
 
 
 def make_metrics(
@@ -59,6 +70,7 @@ def make_metrics(
     tracked: Path,
     predictions: Sequence[Path],
     avatars: Path,
+    chosen: tuple[Sequence[MethodOutput], Sequence[MethodOutput]],
     weights: Path | None,
     folder: Path,
     progress: Progress,
@@ -68,7 +80,8 @@ def make_metrics(
     joined.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(joined, [prediction for part in predictions for prediction in read_predictions(part)])
     distance = perceptual_distance(config, weights)
-    evaluate(config, dataset, tracked, joined, avatars, DlibFaces(), folder, distance)
+    models, methods = chosen
+    evaluate(config, dataset, tracked, joined, avatars, DlibFaces(), folder, distance, models=models, methods=methods)
 
 
 def perceptual_distance(config: EvaluateConfig, weights: Path | None) -> PerceptualDistance | None:

@@ -1,4 +1,4 @@
-"""Work of the stage `fit`: one item per subject and one per portrait."""
+"""Work of the stage `fit`: for each method one item per subject and one per portrait."""
 
 from __future__ import annotations
 
@@ -16,10 +16,26 @@ from headforge.store.dataset.shards import Dataset, shard_paths
 from headforge.store.files import sha256_file
 from headforge.store.objects.store import Recipe
 from tasks.digests import folder_digest, shard_digests, subject_digests
-from tasks.generate import VIEWS_FILE
+from tasks.generate import VIEWS_FILE, portrait_views_item
+from tasks.inputs.subjects import choose_subjects
 from tasks.items import CPU_RUNTIME, Item, write_rejection
+from tasks.methods import Code, Method, Sources
 
 PORTRAIT_PREFIX = "portrait_"
+
+
+def rigged_items(sources: Sources) -> list[Item]:
+    """Return the items of the portraits' and the chosen subjects' rigged avatars."""
+    config, dataset, tracked = sources.settings["fit"], sources.dataset, sources.tracked
+    portraits, head = portrait_folders(tracked, sources.portraits), Dataset(dataset).head
+    generate, model = sources.settings["generate"], sources.models["control"]
+    views = sources.build([portrait_views_item(generate, model, folder) for folder in portraits], "sets of pictures")
+    items = [
+        portrait_item(config, folder, shown.path / VIEWS_FILE, head)
+        for folder, shown in zip(portraits, views, strict=True)
+    ]
+    subjects = choose_subjects(sources.settings["subjects"], dataset)
+    return items + subject_items(config, dataset, tracked, subjects)
 
 
 def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Sequence[str]) -> list[Item]:
@@ -72,3 +88,17 @@ def make_portrait(config: FitConfig, portrait: Path, views: Path, head: Path, fo
     """Runs in a worker. Leaves the pictures that the avatar was fitted to beside it."""
     fit_portrait(config, portrait, views, load_head(head), folder, progress)
     shutil.copyfile(views, folder / VIEWS_FILE)
+
+
+METHODS: Mapping[str, Method] = {
+    "rigged": Method(
+        title="Avatars",
+        settings=FitConfig,
+        items=rigged_items,
+        code={name: Code("fit", "headforge.avatar.fit") for name in ("fit", "fit_subject", "fit_portrait")},
+        needs=("control",),
+        at_top=True,
+        label="avatar",
+    ),
+}
+"""The methods that `fit.methods` may name."""

@@ -1,14 +1,13 @@
-"""Pictures by the trained model and its baselines, for the stages `fit` (portraits) and `evaluate` (held-out views)."""
+"""Pictures by the trained model and its baselines, for the stages `fit` (portraits) and `evaluate` (held-out views).
+
+Diffusers is imported when there is something to make: whoever reads the tables of methods does not wait for it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
-from headforge.diffusion.baselines import write_baselines
 from headforge.diffusion.config import GenerateConfig
-from headforge.diffusion.generate import VERSION as GENERATE_VERSION
-from headforge.diffusion.generate import generate_heldout, generate_portrait_views
 from headforge.progress import Progress
 from headforge.settings import params_of
 from headforge.store.dataset.shards import shard_paths
@@ -21,14 +20,19 @@ VIEWS_FILE = "views.parquet"
 
 
 def portrait_views_item(config: GenerateConfig, model: Path, portrait: Path) -> Item:
-    """The trained model's pictures of a tracked portrait from many sides."""
+    """Return the item of the trained model's pictures of a tracked portrait from many sides."""
+    from headforge.diffusion.generate import VERSION
+
     inputs = {"model": folder_digest(model, model.glob("*.safetensors")), "portrait": folder_digest(portrait)}
-    recipe = Recipe("generate_portrait", GENERATE_VERSION, params_of(config), inputs, CPU_RUNTIME)
+    recipe = Recipe("generate_portrait", VERSION, params_of(config), inputs, CPU_RUNTIME)
     return Item(f"{portrait.name}, views", recipe, make_portrait_views, (config, model, portrait))
 
 
 def prediction_items(config: GenerateConfig, image_size: int, model: Path, dataset: Path, tracked: Path) -> list[Item]:
-    """The model's and the baselines' pictures of held-out views, `image_size` pixels a side."""
+    """Return the items of the model's and the baselines' pictures of held-out views, `image_size` pixels a side."""
+    from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
+    from headforge.diffusion.generate import VERSION as GENERATE_VERSION
+
     inputs = {
         "dataset": dataset_digest(dataset),
         "tracks": folder_digest(tracked, shard_paths(tracked)),
@@ -50,6 +54,8 @@ def prediction_items(config: GenerateConfig, image_size: int, model: Path, datas
 
 def make_portrait_views(config: GenerateConfig, model: Path, portrait: Path, folder: Path, progress: Progress) -> None:
     """Runs in a worker."""
+    from headforge.diffusion.generate import generate_portrait_views
+
     generate_portrait_views(config, model, portrait, folder / VIEWS_FILE, progress)
 
 
@@ -57,6 +63,8 @@ def make_heldout(
     config: GenerateConfig, model: Path, dataset: Path, tracked: Path, folder: Path, progress: Progress
 ) -> None:
     """Runs in a worker."""
+    from headforge.diffusion.generate import generate_heldout
+
     generate_heldout(config, model, dataset, tracked, folder / PREDICTIONS_FILE, progress)
 
 
@@ -64,4 +72,6 @@ def make_baselines(
     config: GenerateConfig, dataset: Path, tracked: Path, image_size: int, folder: Path, progress: Progress
 ) -> None:
     """Runs in a worker."""
+    from headforge.diffusion.baselines import write_baselines
+
     write_baselines(config, dataset, tracked, image_size, folder / PREDICTIONS_FILE, progress)

@@ -3,6 +3,7 @@ which run what items name, don't need it."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 from collections.abc import Callable, Mapping
@@ -42,6 +43,10 @@ class Item:
     """What those are, such as "subject"."""
     needs_gpu: bool = False
     """Whether the function needs a graphics card."""
+
+    def relabelled(self, label: str) -> Item:
+        """Return the same piece of work under another label."""
+        return dataclasses.replace(self, label=label)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _shows_portraits(root: Path, stage: Stage, output: Path) -> bool:
         return False
     if stage.name == "track":
         return not inside or inside[0] == "portraits"
-    return stage.name != "fit" or not inside or inside[0] in load_settings(root).portraits
+    return stage.name != "fit" or not inside or any(part in load_settings(root).portraits for part in inside)
 
 
 def _of_portraits(root: Path) -> Iterator[Carried]:

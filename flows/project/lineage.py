@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.project.params import Settings
 from flows.project.provenance import locked_outputs
-from headforge.avatar.fit import VERSION as FIT_VERSION
-from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
-from headforge.diffusion.generate import VERSION as GENERATE_VERSION
-from headforge.diffusion.train import VERSION as TRAIN_VERSION
-from headforge.metrics.evaluate import VERSION as EVALUATE_VERSION
-from headforge.report.report import VERSION as REPORT_VERSION
-from headforge.synth.synthesize import VERSION as SYNTHESIZE_VERSION
-from headforge.track.track import VERSION as TRACK_VERSION
-from headforge.track.video.video import VERSION as VIDEO_VERSION
+from flows.project.sections import CHOICES, code_of, used_sections
 from tasks.environment import PACKAGES, package_version
-
-CODE_VERSIONS: Mapping[str, int] = {
-    "synthesize": SYNTHESIZE_VERSION,
-    "track": TRACK_VERSION,
-    "track_video": VIDEO_VERSION,
-    "train": TRAIN_VERSION,
-    "generate": GENERATE_VERSION,
-    "baselines": BASELINES_VERSION,
-    "fit": FIT_VERSION,
-    "evaluate": EVALUATE_VERSION,
-    "report": REPORT_VERSION,
-}
 
 
 def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
@@ -37,16 +18,32 @@ def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
     return {
         "settings": {
             name: {key: list(value) if isinstance(value, tuple) else value for key, value in _fields(config)}
-            for name, config in settings.sections.items()
+            for name, config in used_sections(settings.sections, settings.methods).items()
             if name != "engine"
         },
         "portraits": dict(settings.portraits),
         **({"videos": dict(settings.videos)} if settings.videos else {}),
         **({"landmarks": dict(settings.landmarks)} if settings.landmarks else {}),
-        "code versions": dict(CODE_VERSIONS),
+        **_other_methods(settings.methods),
+        "code versions": code_versions(settings.methods),
         "packages": {name: package_version(name) for name in PACKAGES},
         "inputs": locked_outputs(root, ("synthesize", "track", "train", "fit", "evaluate")),
     }
+
+
+def code_versions(methods: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return the VERSION of each module that makes results, by the first recipe that it makes."""
+    first: dict[str, str] = {}
+    for recipe, code in code_of(methods).items():
+        first.setdefault(code.module, recipe)
+    return {recipe: importlib.import_module(module).VERSION for module, recipe in first.items()}
+
+
+def _other_methods(methods: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """Return the chosen methods where they are not the default ones."""
+    others = {f"{stage}.{CHOICES[stage].key}": list(names) for stage, names in methods.items()
+              if tuple(names) != CHOICES[stage].default}  # fmt: skip
+    return {"methods": others} if others else {}
 
 
 def _fields(config: object) -> list[tuple[str, object]]:

@@ -14,26 +14,10 @@ from ruamel.yaml.error import YAMLError
 
 from flows.project.project import ProjectError
 from flows.project.receipts import read_receipts
+from flows.project.sections import code_of
 from headforge.store.files import canonical_json
 from headforge.store.objects.manifest import Manifest
 from tasks.inputs.named_inputs import content_of
-
-RECIPES: Mapping[str, tuple[str, str]] = {
-    "synthesize": ("synthesize", "headforge/synth/synthesize.py"),
-    "track": ("track", "headforge/track/track.py"),
-    "track_photo": ("track", "headforge/track/track.py"),
-    "track_video": ("video", "headforge/track/video/video.py"),
-    "train": ("train", "headforge/diffusion/train.py"),
-    "generate": ("generate", "headforge/diffusion/generate.py"),
-    "generate_portrait": ("generate", "headforge/diffusion/generate.py"),
-    "baselines": ("generate", "headforge/diffusion/baselines.py"),
-    "fit": ("fit", "headforge/avatar/fit.py"),
-    "fit_subject": ("fit", "headforge/avatar/fit.py"),
-    "fit_portrait": ("fit", "headforge/avatar/fit.py"),
-    "evaluate": ("evaluate", "headforge/metrics/evaluate.py"),
-    "report": ("report", "headforge/report/report.py"),
-}
-"""By recipe: the section of params.yaml that its settings come from and the file that holds its VERSION."""
 
 PASSING = ("dataset_page",)
 """Recipes whose results nothing is made from and no output holds: only what a project shows now is needed."""
@@ -52,11 +36,13 @@ class State:
 
     def agrees(self, recipe: Mapping[str, Any]) -> bool:
         """Whether nothing here speaks against the recipe; one that is not known here counts as needed."""
-        if recipe["stage"] not in RECIPES:
+        code = code_of().get(recipe["stage"])
+        if code is None:
             return True
-        section, file = RECIPES[recipe["stage"]]
-        settings = self.sections.get(section)
-        if not isinstance(settings, Mapping) or self.versions.get(file, recipe["version"]) != recipe["version"]:
+        settings: Any = self.sections
+        for part in code.section.split("."):
+            settings = settings.get(part) if isinstance(settings, Mapping) else None
+        if not isinstance(settings, Mapping) or self.versions.get(code.file, recipe["version"]) != recipe["version"]:
             return False
         params = recipe["params"]
         return all(_plain(params[name]) == _plain(settings[name]) for name in params.keys() & settings.keys())

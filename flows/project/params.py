@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.project.sections import SECTIONS
+from flows.project.sections import CHOICES, Choice, all_sections
 from headforge.errors import ConfigError
 from headforge.store.files import write_bytes
 from tasks.inputs.named_inputs import NAMED_INPUT
@@ -52,6 +52,8 @@ class Settings:
     """SHA-256 of the film, with @N for another face than the largest; by name."""
     landmarks: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of a file of landmarks, by the name of the video."""
+    methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of the methods that a stage uses, by stage: `train.models` and `fit.methods`."""
 
     def __getitem__(self, section: str) -> Any:
         """The dataclass of one section."""
@@ -106,11 +108,14 @@ def validate(document: Mapping[str, Any], source: str) -> Settings:
     """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
     if not isinstance(document, Mapping):
         raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
-    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS, LANDMARKS)
+    types = all_sections()
+    known = (*(name for name in types if "." not in name), PORTRAITS, ASSETS, VIDEOS, LANDMARKS)
     for name in document:
         if name not in known:
             raise _unknown(str(name), "section", known, source)
-    sections = {name: _section(name, document.get(name) or {}, source) for name in SECTIONS}
+    methods = {stage: _chosen(stage, choice, document, source) for stage, choice in CHOICES.items()}
+    _require_models(methods)
+    sections = {name: _section(name, section_type, types, document, source) for name, section_type in types.items()}
     portraits = _named_inputs(document, PORTRAITS, "portrait", "PHOTO", BUILTIN_PORTRAITS, source)
     videos = _named_inputs(document, VIDEOS, "video", "FILE", (), source)
     landmarks = _named_inputs(document, LANDMARKS, "landmarks", "FILE", (), source)
@@ -118,7 +123,13 @@ def validate(document: Mapping[str, Any], source: str) -> Settings:
         if name not in videos:
             raise ConfigError(f"{LANDMARKS}.{name}", name, f"{LANDMARKS}.{name} belongs to no video of that name.",
                               "give both: --video FILE --landmarks FILE.")  # fmt: skip
-    return Settings(sections, portraits, _assets(document.get(ASSETS) or {}, source), videos, landmarks)
+    for name in portraits:
+        if name in CHOICES["fit"].methods:
+            message = f"the portrait '{name}' has the name of a method that fits avatars."
+            raise ConfigError(
+                f"{PORTRAITS}.{name}", name, message, "rename it: data/avatars has a folder of that name."
+            )
+    return Settings(sections, portraits, _assets(document.get(ASSETS) or {}, source), videos, landmarks, methods)
 
 
 def preset_names(root: Path) -> list[str]:
@@ -143,17 +154,27 @@ def render_params() -> str:
     """A params.yaml of all defaults, each value under its field's docstring."""
     lines = ["# Every value a person may change. `headforge run -S section.key=value` edits this file and says so;"]
     lines += ["# `--preset NAME` applies presets/NAME.yaml to it. DVC reruns the stages whose values changed."]
-    for name, section_type in SECTIONS.items():
-        lines += ["", f"{name}:"]
+    for name, section_type in all_sections().items():
+        method = name.partition(".")[2]
+        indent = "  " if method else ""
+        lines += ["", f"{indent}{method or name}:"]
+        if name in CHOICES:
+            lines += _rendered_choice(CHOICES[name])
         explained = field_help(section_type)
         for item in dataclasses.fields(section_type):
-            lines += [f"  # {line}" for line in textwrap.wrap(explained.get(item.name, ""), 110)]
-            lines.append(f"  {item.name}: {_shown(_default(item))}")
+            lines += [f"{indent}  # {line}" for line in textwrap.wrap(explained.get(item.name, ""), 110)]
+            lines.append(f"{indent}  {item.name}: {_shown(_default(item))}")
     lines += ["", f"# {PORTRAITS_HELP}", f"{PORTRAITS}:", f"  astronaut: {BUILTIN_PORTRAITS[0]}"]
     lines += ["", f"# {ASSETS_HELP}", f"{ASSETS}: {{}}"]
     lines += ["", f"# {VIDEOS_HELP}", f"{VIDEOS}: {{}}"]
     lines += ["", f"# {LANDMARKS_HELP}", f"{LANDMARKS}: {{}}", ""]
     return "\n".join(lines)
+
+
+def _rendered_choice(choice: Choice) -> list[str]:
+    known = f"{choice.purpose} There are: {', '.join(choice.methods)}."
+    comment = [f"  # {line}" for line in textwrap.wrap(known, 110)]
+    return [*comment, f"  {choice.key}: [{', '.join(choice.default)}]"]
 
 
 def _changed(
@@ -196,19 +217,53 @@ def _shown(value: object) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
 
 
-def _section(name: str, values: Any, source: str) -> Any:
-    section_type = SECTIONS[name]
+def _section(name: str, section_type: type, types: Mapping[str, type], document: Mapping[str, Any], source: str) -> Any:
+    """Return the dataclass of a section of the document; what it leaves out has its default."""
+    values = _values_of(name, document, source)
+    nested = [other.rpartition(".")[2] for other in types if other.rpartition(".")[0] == name]
+    chooses = [CHOICES[name].key] if name in CHOICES else []
     fields = [item.name for item in dataclasses.fields(section_type)]
-    if not isinstance(values, Mapping):
-        raise ConfigError(
-            name, values, f"{name} in {source} is {_shown(values)}, not settings.", "restore it from git."
-        )
     for key in values:
-        if key not in fields:
-            raise _unknown(f"{name}.{key}", "setting", [f"{name}.{known}" for known in fields], source)
-    types = get_type_hints(section_type)
-    checked = {str(key): _checked(f"{name}.{key}", types[key], value) for key, value in values.items()}
-    return section_type(**checked)
+        if key not in (*fields, *nested, *chooses):
+            raise _unknown(f"{name}.{key}", "setting", [f"{name}.{known}" for known in (*chooses, *fields)], source)
+    hints = get_type_hints(section_type)
+    given = {str(key): value for key, value in values.items() if key in fields}
+    return section_type(**{key: _checked(f"{name}.{key}", hints[key], value) for key, value in given.items()})
+
+
+def _values_of(name: str, document: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    values: Any = document
+    for part in name.split("."):
+        values = values.get(part) or {}
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                name, values, f"{name} in {source} is {_shown(values)}, not settings.", "restore it from git."
+            )
+    return values
+
+
+def _chosen(stage: str, choice: Choice, document: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """Return the names of the methods that a stage is to use."""
+    key = f"{stage}.{choice.key}"
+    names = _checked(key, tuple[str, ...], _values_of(stage, document, source).get(choice.key, choice.default))
+    for name in names:
+        if name not in choice.methods:
+            raise _unknown(name, f"name in {key}:", choice.methods, source)
+        if names.count(name) > 1:
+            raise ConfigError(key, names, f"{key} names '{name}' {names.count(name)} times.", "name it once.")
+    return names
+
+
+def _require_models(methods: Mapping[str, Sequence[str]]) -> None:
+    trained = methods["train"]
+    for name in methods["fit"]:
+        for model in CHOICES["fit"].methods[name].needs:
+            if model not in trained:
+                raise ConfigError(
+                    "train.models", trained, f"the method {name} of fit.methods needs the model {model}, "
+                    f"and train.models is {_shown(trained)}.",
+                    f"add {model} to train.models, or take {name} out of fit.methods.",
+                )  # fmt: skip
 
 
 def _checked(key: str, field_type: Any, value: Any) -> Any:
@@ -263,8 +318,8 @@ def _unknown(found: str, kind: str, known: Iterable[str], source: str) -> Config
 
 def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
     key, equals, value = text.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not (equals and dot and name):
+    section, name = _split(key.strip())
+    if not (equals and name):
         raise ConfigError(key, text, f"'{text}' is not an assignment.", "write -S section.key=value.")
     try:
         return section, {name: YAML(typ="safe").load(value)}
@@ -272,23 +327,46 @@ def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
         raise ConfigError(key, value, f"the value of '{text}' is not YAML.", "quote it: -S 'key=\"value\"'.") from error
 
 
+def _split(key: str) -> tuple[str, str]:
+    """Return section and name; a section with a dot in it, such as "fit.coin", holds a method's settings."""
+    nested = [section for section in all_sections() if "." in section and key.startswith(f"{section}.")]
+    if nested:
+        return nested[0], key.removeprefix(f"{nested[0]}.")
+    section, _, name = key.partition(".")
+    return section, name
+
+
 def _assign(document: Any, section: str, values: Any, source: str) -> list[Change]:
-    known = (*SECTIONS, PORTRAITS, ASSETS, VIDEOS)
+    types = all_sections()
+    known = (*types, PORTRAITS, ASSETS, VIDEOS)
     if section not in known:
         raise _unknown(section, "section", known, source)
-    fields = [item.name for item in dataclasses.fields(SECTIONS[section])] if section in SECTIONS else list(values)
+    fields = [item.name for item in dataclasses.fields(types[section])] if section in types else list(values)
+    fields += [CHOICES[section].key] if section in CHOICES else []
     changes = []
-    if document.get(section) is None:
-        document[section] = {}
     for name, value in values.items():
+        if f"{section}.{name}" in types:
+            changes += _assign(document, f"{section}.{name}", value, source)
+            continue
         if name not in fields:
             raise _unknown(f"{section}.{name}", "setting", [f"{section}.{known}" for known in fields], source)
-        before = document[section].get(name)
+        place = _place(document, section)
+        before = place.get(name)
         if before != value or type(before) is not type(value):
-            document[section][name] = value
+            place[name] = value
             if before != value:
                 changes.append(Change(f"{section}.{name}", before, value))
     return changes
+
+
+def _place(document: Any, section: str) -> Any:
+    """Return the mapping of a section in the document, made if it is not there."""
+    place = document
+    for part in section.split("."):
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+    return place
 
 
 def _read_preset(root: Path, preset: str) -> Mapping[str, Any]:

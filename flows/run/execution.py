@@ -91,7 +91,8 @@ def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner
     if isinstance(error, HeadforgeError):
         raise error
     if isinstance(error, ItemsFailedError):
-        record_failures(run.root, name, stage_settings(name, run.settings.sections), error.failures)
+        settings = stage_settings(name, run.settings.sections, run.settings.methods)
+        record_failures(run.root, name, settings, error.failures)
         return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures), run_id=record.run_id)
     return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits, record.run_id)
 
@@ -110,9 +111,5 @@ def _explained(run: StageRun, name: str, failures: Sequence[Failure]) -> tuple[s
 
 
 def _stage_params(name: str, settings: Settings) -> Mapping[str, object]:
-    sections = {section: value for section, value in settings.sections.items() if section in (name, "engine")}
-    return {
-        f"{section}.{key}": value
-        for section, config in sections.items()
-        for key, value in dataclasses.asdict(config).items()
-    }
+    engine = {f"engine.{key}": value for key, value in dataclasses.asdict(settings["engine"]).items()}
+    return stage_settings(name, settings.sections, settings.methods) | engine

@@ -31,6 +31,6 @@ class StageRecord(RunRecord):
             return
         self.metrics([("n_items", outcome.n_items, 0), ("n_hits", outcome.n_hits, 0)])
         self.figures(run.figures, self.root)
-        if run.model is not None:
-            self.register_model(run.model)
+        for name, folder in run.models.items():
+            self.register_model(name, folder)
         self.succeed()

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from flows.project.params import Settings
+from flows.run.methods import sources_of
 from flows.run.outcome import Rejection
 from flows.run.publish import published
 from flows.run.reporting import StageProgress
 from flows.stages import stage_named
 from headforge.store.objects.store import DamagedObjectError, Store, StoredObject
 from tasks.items import Built, Failure, Item, rejection
+from tasks.methods import Sources
 
 
 class ItemsFailedError(Exception):
@@ -42,11 +44,15 @@ class StageRun:
         """Numbers for the record."""
         self.figures: list[Path] = []
         """Pictures and pages for the record."""
-        self.model: Path | None = None
-        """The folder of a trained model, to be registered."""
+        self.models: dict[str, Path] = {}
+        """The folders of trained models by name, to be registered."""
         self.rejected: list[Rejection] = []
         self.objects: list[StoredObject] = []
         self._builder = builder
+
+    def sources(self) -> Sources:
+        """Return what methods may make their items from."""
+        return sources_of(self.data, self.settings, self.build)
 
     def data(self, stage: str) -> Path:
         """The folder that a stage publishes."""

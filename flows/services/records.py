@@ -18,7 +18,8 @@ from flows.project.provenance import git_state
 from flows.services.processes import find_process, is_here, process_name
 
 EXPERIMENT = "headforge"
-MODEL_NAME = "headforge-control"
+MODEL_PREFIX = "headforge-"
+"""Before the name of a registered model."""
 MODEL_ALIAS = "newest"
 PROCESS_TAG = "process"
 MAX_VALUE_LENGTH = 500
@@ -109,13 +110,14 @@ class RunRecord:
             place = Path("figures") / (path.parent.relative_to(root) if path.is_relative_to(root) else "")
             self._client.log_artifact(self.run_id, str(path), place.as_posix())
 
-    def register_model(self, folder: Path) -> None:
-        """Copy the model into the run and make it the newest version of the registered model."""
-        self._client.log_artifacts(self.run_id, str(folder), "model")
+    def register_model(self, name: str, folder: Path) -> None:
+        """Copy a model into the run and make it the newest version of the registered model of that name."""
+        place, registered = f"models/{name}", f"{MODEL_PREFIX}{name}"
+        self._client.log_artifacts(self.run_id, str(folder), place)
         try:
-            self._client.create_registered_model(MODEL_NAME)
+            self._client.create_registered_model(registered)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        version = self._client.create_model_version(MODEL_NAME, f"{self._run.info.artifact_uri}/model", self.run_id)
-        self._client.set_registered_model_alias(MODEL_NAME, MODEL_ALIAS, str(version.version))
+        version = self._client.create_model_version(registered, f"{self._run.info.artifact_uri}/{place}", self.run_id)
+        self._client.set_registered_model_alias(registered, MODEL_ALIAS, str(version.version))

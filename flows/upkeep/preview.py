@@ -12,6 +12,7 @@ from flows.fit import fit
 from flows.project.params import Settings, load_settings
 from flows.project.project import store_root
 from flows.report import report
+from flows.run.methods import sources_of
 from flows.stages import stage_named
 from flows.synthesize import synthesize
 from flows.track import track
@@ -19,6 +20,7 @@ from flows.train import train
 from headforge.errors import HeadforgeError
 from headforge.store.objects.store import Store, StoredObject
 from tasks.items import Item
+from tasks.methods import Sources
 
 if TYPE_CHECKING:
     from flows.run.stage_run import StageRun
@@ -62,6 +64,9 @@ class _Preview:
         self.store = Store(store_root())
         self.items: list[Item] = []
         self.missing = ""
+
+    def sources(self) -> Sources:
+        return sources_of(self.data, self.settings, self.build)
 
     def data(self, stage: str) -> Path:
         return self.root / stage_named(stage).output

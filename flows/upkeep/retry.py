@@ -41,7 +41,8 @@ def _labels(run: FailedRun) -> list[str]:
 
 
 def _require_same_settings(root: Path, stage: str, run: FailedRun) -> None:
-    now: Mapping[str, object] = plain(stage_settings(stage, load_settings(root).sections))
+    settings = load_settings(root)
+    now: Mapping[str, object] = plain(stage_settings(stage, settings.sections, settings.methods))
     changed = [key for key in sorted(now.keys() | run.settings.keys()) if now.get(key) != run.settings.get(key)]
     if changed:
         lines = [f"{key}: {run.settings.get(key)} -> {now.get(key)}" for key in changed]

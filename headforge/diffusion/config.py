@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from headforge.errors import ConfigError
 
+MODEL_KIND = "learn2control-pixels"
+"""What model.json calls the control model."""
 DOMAINS = ("real", "synthetic")
 """Order of the learnable context tokens."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from headforge.diffusion.config import DOMAINS, NetworkConfig
+from headforge.diffusion.config import DOMAINS, MODEL_KIND, NetworkConfig
 from headforge.diffusion.networks.control import GaussianField
 from headforge.diffusion.networks.latent import PatchPCA
 from headforge.diffusion.networks.network import Learn2Control
@@ -42,7 +42,7 @@ def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[
         shutil.copyfile(head_file, path)
     description = {
         "schema_version": SCHEMA_VERSION,
-        "kind": "learn2control-pixels",
+        "kind": MODEL_KIND,
         "network": dataclasses.asdict(model.config),
         "n_gaussians": len(model.field.features),
         "n_parameters": sum(p.numel() for p in model.parameters()),

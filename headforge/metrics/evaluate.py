@@ -24,7 +24,7 @@ from headforge.store.dataset.shards import Dataset
 from headforge.store.dataset.tables import read_predictions
 from headforge.store.files import write_json
 from headforge.store.images import area_resize, read_photo
-from headforge.types import Prediction
+from headforge.types import MethodOutput, Prediction
 
 VERSION = 1
 REGIONS = {"": "none", "foreground_": "truth>0.5"}
@@ -58,36 +58,45 @@ def evaluate(
     faces: FaceEmbedder | None,
     output: Path,
     perceptual: PerceptualDistance | None = None,
+    *,
+    models: Sequence[MethodOutput],
+    methods: Sequence[MethodOutput],
 ) -> dict[str, object]:
     """Measure a run and write `output`/metrics.json and `output`/details; returns what metrics.json holds.
 
-    `predictions` is a table of pictures of held-out views; each folder in `avatars` with a predictions.parquet adds
-    its own, each with a frontal.png is compared with the portrait of its name in `tracked`/portraits. Parts that are
-    missing give null. "avatar" is about avatars fitted and posed with exact parameters, so that it measures the
-    fitting and not the tracker; "avatar_tracked" is the same with tracked ones. `perceptual` is what
-    `config.perceptual` names. Raises DataError if a picture is of a
-    view the dataset doesn't have.
+    `predictions` is a table of pictures of held-out views, drawn by `models` and baselines; `methods` fitted the
+    avatars. Each folder of a method in `avatars` with a predictions.parquet adds its own, each with a frontal.png is
+    compared with the portrait of its name in `tracked`/portraits. Parts that are missing give null. "avatar" is about
+    avatars fitted and posed with exact parameters, so that it measures the fitting and not the tracker;
+    "avatar_tracked" is the same with tracked ones. `perceptual` is what `config.perceptual` names. Raises DataError if
+    a picture is of a view the dataset doesn't have.
     """
     data = Dataset(dataset)
     pictures = read_predictions(predictions) if predictions.is_file() else []
     measured = measure_predictions(config, data, pictures, "held-out views, reference shown", perceptual)
-    of_avatars = [p for path in sorted(avatars.glob("*/predictions.parquet")) for p in read_predictions(path)]
+    of_avatars = [
+        p
+        for method in methods
+        for path in sorted((avatars / method.folder).glob("*/predictions.parquet"))
+        for p in read_predictions(path)
+    ]
     measured_avatars = measure_predictions(
         config, data, of_avatars, "held-out views and expressions of fitted people", perceptual
     )
-    portraits = measure_portraits(tracked, avatars, faces)
+    portraits = {method: measure_portraits(tracked, avatars / method.folder, faces) for method in methods}
     hair = {p.subject_id: "" for p in of_avatars}
     for subject_id in hair:
         hair[subject_id] = data.samples(subject_id)[0].attributes.get("hair", "")
-    metrics: dict[str, object] = {
-        "heldout": heldout_summary(measured, "tracked"),
-        "heldout_exact": heldout_summary(measured, "exact"),
-        "avatar": avatar_summary(measured_avatars, "avatar_exact", hair),
-        "avatar_tracked": avatar_summary(measured_avatars, "avatar_tracked", hair),
-        "portrait": portrait_summary(portraits),
-        "portraits": portraits,
-        "tracking": tracking_summary(tracked),
-    }
+    metrics: dict[str, object] = {}
+    for model in models:
+        metrics[f"{model.prefix}heldout"] = heldout_summary(measured, model.tracked, "tracked")
+        metrics[f"{model.prefix}heldout_exact"] = heldout_summary(measured, model.exact, "exact")
+    for method, found in portraits.items():
+        metrics[f"{method.prefix}avatar"] = avatar_summary(measured_avatars, method.exact, hair)
+        metrics[f"{method.prefix}avatar_tracked"] = avatar_summary(measured_avatars, method.tracked, hair)
+        metrics[f"{method.prefix}portrait"] = portrait_summary(found)
+        metrics[f"{method.prefix}portraits"] = found
+    metrics["tracking"] = tracking_summary(tracked)
     write_json(output / "metrics.json", metrics)
     write_details(output / "details", [*measured, *measured_avatars], hair, portraits)
     return metrics
@@ -167,9 +176,9 @@ def _gain(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def heldout_summary(rows: Sequence[Measured], source: str) -> dict[str, float | int | None]:
-    """The control model beside its baselines; `source` is "tracked" or "exact" parameters."""
-    method, reprojection = f"control_{source}", f"reproject_{source}"
+def heldout_summary(rows: Sequence[Measured], method: str, source: str) -> dict[str, float | int | None]:
+    """Return a model's means beside those of its baselines; `source` is "tracked" or "exact" parameters."""
+    reprojection = f"reproject_{source}"
 
     def value(of: str, metric: str) -> float | None:
         return mean(identity_means(rows, of, metric).values())
@@ -263,7 +272,7 @@ def write_details(
     folder: Path,
     rows: Sequence[Measured],
     hair: Mapping[str, str],
-    portraits: Mapping[str, Mapping[str, float | bool | str | None]],
+    portraits: Mapping[MethodOutput, Mapping[str, Mapping[str, float | bool | str | None]]],
 ) -> None:
     """rows.parquet (every value), table.json (means per method with n and protocol) and protocols.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -277,23 +286,27 @@ def write_details(
         "protocol": [row.protocol.hash for row in rows],
     }
     pq.write_table(pa.table(values), folder / "rows.parquet", compression="none")
-    table = _mean_rows(rows, hair)
-    distances = [e["identity_distance"] for e in portraits.values() if isinstance(e["identity_distance"], float)]
-    if portraits:
+    table = _mean_rows(rows, hair, frozenset(name for method in portraits for name in (method.tracked, method.exact)))
+    for method, found in portraits.items():
+        if not found:
+            continue
+        distances = [e["identity_distance"] for e in found.values() if isinstance(e["identity_distance"], float)]
         protocols[IDENTITY_PROTOCOL.hash] = IDENTITY_PROTOCOL.as_json()
         table.append(
-            {"group": "Portraits", "method": "avatar", "subset": "", "metric": "identity_distance",
+            {"group": "Portraits", "method": method.label, "subset": "", "metric": "identity_distance",
              "value": mean(distances), "n": len(distances), "protocol": IDENTITY_PROTOCOL.hash}
         )  # fmt: skip
     write_json(folder / "table.json", table)
     write_json(folder / "protocols.json", protocols)
 
 
-def _mean_rows(rows: Sequence[Measured], hair: Mapping[str, str]) -> list[dict[str, object]]:
-    """Mean over identities for each method, hair length (of avatars) and metric; n counts identities."""
+def _mean_rows(
+    rows: Sequence[Measured], hair: Mapping[str, str], of_avatars: frozenset[str]
+) -> list[dict[str, object]]:
+    """Return the mean over identities for each method, hair length (of avatars) and metric; n counts identities."""
     groups: dict[tuple[str, str, str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        is_avatar = row.method.startswith("avatar")
+        is_avatar = row.method in of_avatars
         group = "Avatars on unseen views and expressions" if is_avatar else "Held-out people"
         subset = f"{hair[row.subject_id]} hair" if is_avatar else ""
         groups[group, row.method, subset, row.metric, row.protocol.hash][row.subject_id].append(row.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from headforge.report.metric_files import MetricSet, read_metrics
 from headforge.store.dataset.shards import Dataset
 from headforge.store.dataset.tables import read_predictions, read_tracks
 from headforge.store.images import decode_image
-from headforge.types import Prediction, Track
+from headforge.types import MethodOutput, Prediction, Track
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ class VideoFolder:
 
 @dataclass(frozen=True)
 class AvatarFolder:
-    """data/avatars/<name>."""
+    """data/avatars/<name>, or data/avatars/<method>/<name>."""
 
     name: str
     path: Path
     info: Mapping[str, object]
     """avatar.json; empty if there is none."""
+    method: MethodOutput
+    """What fitted it."""
 
     @property
     def turntable(self) -> bytes | None:
@@ -89,7 +91,10 @@ class Run:
     track_summary: Mapping[str, object]
     portraits: tuple[PortraitFolder, ...]
     portrait_rejects: tuple[Mapping[str, object], ...]
-    models: Path | None
+    models: Mapping[MethodOutput, Path]
+    """Folders of the models that are there."""
+    methods: tuple[MethodOutput, ...]
+    """What avatars were fitted with."""
     avatars: tuple[AvatarFolder, ...]
     avatar_rejects: tuple[Mapping[str, object], ...]
     metrics: MetricSet
@@ -101,13 +106,19 @@ class Run:
         """Names of the portraits that were tracked."""
         return frozenset(portrait.name for portrait in self.portraits)
 
-    def subject_avatars(self) -> tuple[AvatarFolder, ...]:
-        """Avatars of the dataset's subjects."""
-        return tuple(avatar for avatar in self.avatars if avatar.name not in self.portrait_names)
+    def subject_avatars(self, method: MethodOutput | None = None) -> tuple[AvatarFolder, ...]:
+        """Return the avatars of the dataset's subjects, by default those of the first method that has any."""
+        found = [avatar for avatar in self.avatars if avatar.name not in self.portrait_names]
+        wanted = method or next((avatar.method for avatar in found), None)
+        return tuple(avatar for avatar in found if avatar.method == wanted)
+
+    def portrait_avatars(self, name: str) -> tuple[AvatarFolder, ...]:
+        """Return a portrait's avatars, one of each method that made one."""
+        return tuple(avatar for avatar in self.avatars if avatar.name == name)
 
     def portrait_avatar(self, name: str) -> AvatarFolder | None:
-        """The avatar of a portrait, or None."""
-        return next((avatar for avatar in self.avatars if avatar.name == name), None)
+        """Return the avatar of a portrait by the first method that made one, or None."""
+        return next(iter(self.portrait_avatars(name)), None)
 
 
 def read_run(
@@ -116,23 +127,30 @@ def read_run(
     models: Path | None,
     avatars: Path | None,
     metrics: Path | None,
+    trained: Sequence[MethodOutput] = (),
+    fitted: Sequence[MethodOutput] = (),
 ) -> Run:
-    """Read the stages' folders; a path that is None or does not exist counts as a stage that has not run."""
+    """Read the stages' folders; a path that is None or does not exist counts as a stage that has not run.
+
+    `trained` are the models in `models`, `fitted` the methods whose avatars are in `avatars`.
+    """
     tracked = tracked if tracked is not None and tracked.is_dir() else None
-    models = models if models is not None and models.is_dir() else None
+    folders = {model: models / model.folder for model in trained} if models is not None else {}
+    folders = {model: folder for model, folder in folders.items() if folder.is_dir()}
     opened = Dataset(dataset) if dataset is not None and (dataset / "dataset.json").is_file() else None
     predictions = metrics / "details" / "predictions.parquet" if metrics is not None else None
     return Run(
         dataset=opened,
-        head=_find_head(models, dataset),
+        head=_find_head([*folders.values(), dataset]),
         tracks=_read_tracks(tracked),
         track_summary=read_json(tracked / "tracks.json") if tracked else {},
         portraits=_portraits(tracked),
         portrait_rejects=_rejects(tracked),
-        models=models,
-        avatars=_avatars(avatars),
+        models=folders,
+        methods=tuple(fitted),
+        avatars=tuple(avatar for method in fitted for avatar in _avatars(avatars, method)),
         avatar_rejects=_rejects(avatars),
-        metrics=read_metrics(metrics),
+        metrics=read_metrics(metrics, [model.label for model in trained], [method.label for method in fitted]),
         predictions=tuple(read_predictions(predictions)) if predictions and predictions.is_file() else (),
         videos=_videos(tracked),
     )
@@ -154,8 +172,8 @@ def read_picture(path: Path) -> np.ndarray | None:
     return decode_image(path.read_bytes()) if path.is_file() else None
 
 
-def _find_head(models: Path | None, dataset: Path | None) -> HeadModel | None:
-    for folder in (models, dataset):
+def _find_head(folders: Sequence[Path | None]) -> HeadModel | None:
+    for folder in folders:
         if folder is not None and (folder / HEAD_FILE).is_file():
             return load_head(folder / HEAD_FILE)
     return None
@@ -180,8 +198,7 @@ def _rejects(folder: Path | None) -> tuple[Mapping[str, object], ...]:
     return tuple(item for item in items if isinstance(item, dict)) if isinstance(items, list) else ()
 
 
-def _avatars(avatars: Path | None) -> tuple[AvatarFolder, ...]:
-    folders = sorted(avatars.glob("*")) if avatars is not None else []
-    return tuple(
-        AvatarFolder(f.name, f, read_json(f / "avatar.json")) for f in folders if (f / "avatar.safetensors").is_file()
-    )
+def _avatars(avatars: Path | None, method: MethodOutput) -> tuple[AvatarFolder, ...]:
+    folders = sorted((avatars / method.folder).glob("*")) if avatars is not None else []
+    made = [folder for folder in folders if (folder / "avatar.safetensors").is_file()]
+    return tuple(AvatarFolder(folder.name, folder, read_json(folder / "avatar.json"), method) for folder in made)

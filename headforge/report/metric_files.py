@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headforge.errors import DataError
 from headforge.report.tables import MetricRow, flatten
 
-METHOD_ORDER = (
-    "control_tracked",
-    "control_exact",
-    "avatar_tracked",
-    "avatar_exact",
-    "copy",
-    "reproject_tracked",
-    "reproject_exact",
-    "mean",
-)
-"""Rows of a table: the method first, its baselines after it."""
+SOURCES = ("tracked", "exact")
+"""Of the parameters that a picture was drawn with."""
+BASELINES = ("copy", "reproject_tracked", "reproject_exact", "mean")
+"""Rows of a table: models and avatars first, these after them."""
 METRIC_ORDER = ("psnr_db", "ssim", "l1", "foreground_psnr_db", "foreground_ssim", "foreground_l1")
 SUBSET_ORDER = ("", "bald hair", "short hair", "medium hair", "long hair")
 
@@ -39,17 +32,23 @@ class MetricSet:
     """A sentence on each portrait, by name."""
 
 
-def read_metrics(folder: Path | None) -> MetricSet:
-    """Read data/metrics; an empty set if it is not there. Raises DataError if a file in it is damaged."""
+def read_metrics(folder: Path | None, models: Sequence[str] = (), avatars: Sequence[str] = ()) -> MetricSet:
+    """Read data/metrics; an empty set if it is not there. Raises DataError if a file in it is damaged.
+
+    `models` and `avatars` are the labels of what was measured, in the order of the tables' rows.
+    """
     found = _read(folder / "metrics.json") if folder is not None else None
     if folder is None or not isinstance(found, dict):
         return MetricSet()
     portraits = found.pop("portraits", {})
+    for name in [name for name in found if name.endswith("_portraits")]:
+        found.pop(name)
     leaves = flatten(found)
+    order = [f"{label}_{source}" for label in (*models, *avatars) for source in SOURCES] + list(BASELINES)
     table, protocols = _read(folder / "details" / "table.json"), _read(folder / "details" / "protocols.json")
     return MetricSet(
         headline={k: v for k, v in leaves if v is None or (isinstance(v, int | float) and not isinstance(v, bool))},
-        groups=_groups(table) if isinstance(table, list) else {},
+        groups=_groups(table, order) if isinstance(table, list) else {},
         protocols=protocols if isinstance(protocols, dict) else {},
         likeness={name: _likeness(entry) for name, entry in portraits.items()},
     )
@@ -64,24 +63,24 @@ def _read(path: Path) -> object:
         raise DataError(path, f"{path.name} is not JSON: {error}", "run the stage evaluate again.") from error
 
 
-def _groups(table: list[dict]) -> dict[str, tuple[MetricRow, ...]]:
+def _groups(table: list[dict], order: Sequence[str]) -> dict[str, tuple[MetricRow, ...]]:
     groups: dict[str, list[MetricRow]] = {}
     for entry in table:
         names = ("metric", "method", "value", "n", "protocol", "subset")
         groups.setdefault(entry["group"], []).append(MetricRow(**{name: entry[name] for name in names}))
-    ordered = {title: tuple(sorted(rows, key=_rank)) for title, rows in groups.items()}
-    return dict(sorted(ordered.items(), key=lambda item: _rank(item[1][0])))
+    ordered = {title: tuple(sorted(rows, key=lambda row: _rank(row, order))) for title, rows in groups.items()}
+    return dict(sorted(ordered.items(), key=lambda item: _rank(item[1][0], order)))
 
 
-def _rank(row: MetricRow) -> tuple[int, str, int, str, int, str]:
+def _rank(row: MetricRow, order: Sequence[str]) -> tuple[int, str, int, str, int, str]:
     return (
-        *_place(METHOD_ORDER, row.method),
+        *_place(order, row.method),
         *_place(SUBSET_ORDER, row.subset),
         *_place(METRIC_ORDER, row.metric),
     )
 
 
-def _place(order: tuple[str, ...], name: str) -> tuple[int, str]:
+def _place(order: Sequence[str], name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 

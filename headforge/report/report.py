@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headforge.report.blocks import Gallery, Grid, Hero, Page, Picture, Section
@@ -10,12 +10,12 @@ from headforge.report.config import ReportConfig
 from headforge.report.inputs import Run, read_run
 from headforge.report.page import render_page
 from headforge.report.sections.avatars import avatars_section
-from headforge.report.sections.control import control_section
 from headforge.report.sections.control_maps import control_map_pictures
 from headforge.report.sections.coverage import coverage_section
 from headforge.report.sections.dataset import dataset_section
 from headforge.report.sections.lineage import lineage_section
 from headforge.report.sections.metrics import avatar_tables, headline_cards, metrics_section
+from headforge.report.sections.models import model_section
 from headforge.report.sections.portrait import hero_pictures, portrait_section
 from headforge.report.sections.tracking import tracking_section
 from headforge.report.sections.videos import videos_section
@@ -23,6 +23,7 @@ from headforge.report.sections.viewer import viewer_section
 from headforge.report.sheets import gallery_sheet, labelled_grid
 from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
+from headforge.types import MethodOutput
 
 VERSION = 2
 
@@ -36,14 +37,18 @@ def build_report(
     metrics: Path | None,
     output: Path,
     lineage: Mapping[str, object],
+    *,
+    trained: Sequence[MethodOutput],
+    fitted: Sequence[MethodOutput],
 ) -> Path:
     """Write the page `output`/index.html, which needs nothing else, and sheets in `output`/figures; returns the page.
 
     Any input may be None or a folder that does not exist: its part of the page then says so. The bytes depend on the
     arguments' contents only. `lineage` holds what the run was made from; times, run ids and folders are left out.
+    `trained` and `fitted` are the methods whose results are in `models` and `avatars`; each has its own section.
     """
-    run = read_run(dataset, tracked, models, avatars, metrics)
-    page = compose_page(config, run, lineage)
+    run = read_run(dataset, tracked, models, avatars, metrics, trained, fitted)
+    page = compose_page(config, run, lineage, trained)
     for name, sheet in figures(page).items():
         write_bytes(output / "figures" / f"{name}.png", sheet)
     index = output / "index.html"
@@ -51,14 +56,19 @@ def build_report(
     return index
 
 
-def compose_page(config: ReportConfig, run: Run, lineage: Mapping[str, object]) -> Page:
-    """The contents of the page."""
-    maps = control_map_pictures(run, config.n_control_rows)
+def compose_page(
+    config: ReportConfig, run: Run, lineage: Mapping[str, object], trained: Sequence[MethodOutput]
+) -> Page:
+    """Return the contents of the page."""
+    maps = {model: control_map_pictures(run, model, config.n_control_rows) for model in trained}
     sections = (
         viewer_section(run, config.n_viewer_avatars, config.viewer_max_gaussians),
         portrait_section(run, config.n_portraits, run.metrics.likeness),
-        avatars_section(run, config.n_avatars, config.n_avatar_views, avatar_tables(run.metrics)),
-        control_section(run, config.n_control_rows, maps),
+        *(
+            avatars_section(run, method, config.n_avatars, config.n_avatar_views, avatar_tables(run.metrics, method))
+            for method in run.methods
+        ),
+        *(model_section(run, model, config.n_control_rows, maps[model]) for model in trained),
         tracking_section(run, config.n_tracking_overlays, config.n_tracking_compared),
         *((videos_section(run),) if run.videos else ()),
         dataset_section(run, config.n_contact_subjects),
@@ -70,7 +80,13 @@ def compose_page(config: ReportConfig, run: Run, lineage: Mapping[str, object]) 
         "Heads are synthesized and tracked, a diffusion model learns to draw a person from other sides under the "
         "control of a head model, and Gaussian avatars are fitted. Every number stands beside its baseline."
     )
-    hero = Hero(config.title, subtitle, _facts(run), hero_pictures(run), headline_cards(run.metrics.headline))
+    hero = Hero(
+        config.title,
+        subtitle,
+        _facts(run),
+        hero_pictures(run),
+        headline_cards(run.metrics.headline, trained, run.methods),
+    )
     return Page(hero, sections)
 
 

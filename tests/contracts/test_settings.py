@@ -12,10 +12,11 @@ from ruamel.yaml import YAML
 
 from flows.cli import _parser
 from flows.project.params import field_help, load_settings, preset_names, render_params, validate
-from flows.project.sections import SECTIONS
+from flows.project.sections import CHOICES, all_sections, code_of
 from flows.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
+SECTIONS = all_sections()
 RELIED_ON = (
     "synthesize.n_subjects", "synthesize.views_per_subject", "synthesize.image_size", "synthesize.subjects_per_shard",
     "synthesize.generator", "train.n_images_seen", "train.image_size", "train.learning_rate", "engine.workers",
@@ -48,6 +49,12 @@ def test_preset_is_valid_and_the_demo_undoes_it(name: str) -> None:
         assert set(values) <= set(demo[section]), f"presets/demo.yaml must set what {name} sets in {section}"
 
 
+def test_presets_of_methods_list_them() -> None:
+    demo = YAML(typ="safe").load((ROOT / "presets" / "demo.yaml").read_text())
+    for stage, choice in CHOICES.items():
+        assert tuple(demo[stage][choice.key]) == choice.default
+
+
 def test_demo_preset_is_the_default() -> None:
     demo = YAML(typ="safe").load((ROOT / "presets" / "demo.yaml").read_text())
     assert validate(demo, "demo").sections == load_settings(ROOT).sections
@@ -61,14 +68,16 @@ def test_dvc_stages_are_the_stages() -> None:
         outputs = [*entry.get("outs", []), *entry.get("metrics", [])]
         assert entry["cmd"] == f"python -m flows.{stage.name}"
         assert all(Path(output).is_relative_to(stage.output) for output in outputs)
-        assert stage.name in entry["params"]
+        assert stage.name in entry["params"], "its methods' settings and the choice of them lie in its section"
         assert "engine" not in entry["params"], "no result depends on the engine"
 
 
 def test_dvc_watches_the_version_of_every_stage_function() -> None:
     text = (ROOT / "dvc.yaml").read_text()
-    for path in re.findall(r"(headforge/\S+\.py):", text):
+    watched = set(re.findall(r"(headforge/\S+\.py):", text))
+    for path in watched:
         assert re.search(r"^VERSION = \d+$", (ROOT / path).read_text(), re.MULTILINE), path
+    assert watched == {code.file for code in code_of().values()}
 
 
 def test_commands_in_the_readme_exist() -> None:

@@ -17,6 +17,7 @@ from headforge.store.dataset.tables import write_predictions
 from headforge.store.files import sha256_file
 from headforge.store.images import area_resize, encode_png
 from headforge.types import Prediction, Sample
+from tests.methods import METHODS, MODELS
 from tests.metrics.faces import FakeFaces
 from tests.store.rows import sample
 
@@ -56,6 +57,7 @@ class Run:
         return evaluate(
             EvaluateConfig(), self.root / "synthetic", self.root / "tracked", self.root / "predictions.parquet",
             self.root / "avatars", faces, self.root / "metrics", perceptual,
+            models=MODELS, methods=METHODS,
         )  # fmt: skip
 
 

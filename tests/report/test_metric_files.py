@@ -14,6 +14,7 @@ from headforge.metrics.evaluate import evaluate
 from headforge.report.metric_files import MetricSet, read_metrics
 from headforge.report.sections.metrics import avatar_tables, headline_cards, metrics_section, protocol_table
 from headforge.report.tables import comparison_table
+from tests.methods import METHODS, MODELS
 from tests.report.fabricated import PORTRAIT, fabricate_run
 
 
@@ -25,14 +26,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     track.write_text(json.dumps({"residual_eye_distance": 0.05}))
     evaluate(
         EvaluateConfig(), folders["dataset"], folders["tracked"], predictions, folders["avatars"], None,
-        folders["metrics"],
+        folders["metrics"], models=MODELS, methods=METHODS,
     )  # fmt: skip
     return folders
 
 
 @pytest.fixture(scope="module")
 def metrics(run: Mapping[str, Path]) -> MetricSet:
-    return read_metrics(run["metrics"])
+    return read_metrics(run["metrics"], [MODELS[0].label], [METHODS[0].label])
 
 
 def test_headline_is_numbers_only(metrics: MetricSet) -> None:
@@ -54,7 +55,7 @@ def test_groups_are_ordered_and_their_tables_have_like_protocols(metrics: Metric
 
 
 def test_avatars_by_hair_tracked_and_exact(metrics: MetricSet) -> None:
-    (table,) = avatar_tables(metrics)
+    (table,) = avatar_tables(metrics, METHODS[0])
     assert [row[0] for row in table.rows] == [
         "avatar tracked · short hair", "avatar tracked · long hair",
         "avatar exact · short hair", "avatar exact · long hair", "protocol",
@@ -70,7 +71,7 @@ def test_every_protocol_is_spelled_out(metrics: MetricSet) -> None:
 
 
 def test_cards_carry_baselines(metrics: MetricSet) -> None:
-    cards = {card.label: card for card in headline_cards(metrics.headline).cards}
+    cards = {card.label: card for card in headline_cards(metrics.headline, MODELS, METHODS).cards}
     assert set(cards) == {"Control model, PSNR", "Control model, SSIM", "Avatars, PSNR", "Tracking, residual"}
     assert [name for name, _ in cards["Control model, PSNR"].baselines] == ["copy", "reprojection", "exact parameters"]
     assert cards["Control model, PSNR"].detail == "2 people the model has never seen"

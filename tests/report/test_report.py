@@ -11,6 +11,7 @@ import pytest
 from headforge.errors import ConfigError
 from headforge.report.config import ReportConfig
 from headforge.report.report import build_report
+from tests.methods import METHODS, MODELS
 from tests.report.fabricated import PORTRAIT, fabricate_run
 from tests.report.test_page import assert_self_contained
 
@@ -30,7 +31,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 def build(run: Mapping[str, Path | None], output: Path, lineage: Mapping[str, object] = LINEAGE) -> str:
     page = build_report(
-        CONFIG, run["dataset"], run["tracked"], run["models"], run["avatars"], run["metrics"], output, lineage
+        CONFIG,
+        run["dataset"],
+        run["tracked"],
+        run["models"],
+        run["avatars"],
+        run["metrics"],
+        output,
+        lineage,
+        trained=MODELS,
+        fitted=METHODS,
     )
     assert page == output / "index.html"
     return page.read_text(encoding="utf-8")

@@ -13,17 +13,18 @@ import pytest
 
 from headforge.report.blocks import Folded, Note, Table
 from headforge.report.inputs import Run, read_run
-from headforge.report.sections import avatars, control, dataset, tracking
+from headforge.report.sections import avatars, dataset, models, tracking
 from headforge.report.sections.lineage import lineage_section, shown_value
 from headforge.report.sections.metrics import headline_cards
 from headforge.store.dataset.shards import Dataset
 from headforge.types import Prediction
+from tests.methods import METHODS, MODELS
 from tests.report.fabricated import N_VIEWS, fabricate_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return read_run(**fabricate_run(tmp_path_factory.mktemp("run")))
+    return read_run(**fabricate_run(tmp_path_factory.mktemp("run")), trained=MODELS, fitted=METHODS)
 
 
 def opened(run: Run) -> Dataset:
@@ -53,7 +54,7 @@ def test_spread(n: int, expected: list[int]) -> None:
 
 
 def test_comparison_rows_are_different_people_and_columns_in_order(run: Run) -> None:
-    grid = control.comparison_grid(opened(run), run.predictions, 2, {})
+    grid = models.comparison_grid(opened(run), run.predictions, MODELS[0], 2, {})
     assert grid.columns == (
         "reference", "output, tracked", "output, exact", "truth", "copy", "reprojection, tracked",
     )  # fmt: skip
@@ -63,7 +64,7 @@ def test_comparison_rows_are_different_people_and_columns_in_order(run: Run) -> 
 
 def test_a_method_without_a_picture_leaves_a_hole(run: Run) -> None:
     fewer = [p for p in run.predictions if (p.subject_id, p.method) != ("000003", "copy")]
-    grid = control.comparison_grid(opened(run), fewer, 2, {})
+    grid = models.comparison_grid(opened(run), fewer, MODELS[0], 2, {})
     assert grid.rows[1].cells[grid.columns.index("copy")] is None
 
 
@@ -87,9 +88,9 @@ def test_training_curve_from_a_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     lines = [{"n_images_seen": i, "loss": 1.0 / i, "name": "x", "heldout_psnr_db": 20 + i} for i in range(1, 9)]
     path.write_text("\n".join(json.dumps(line) for line in lines))
-    log = control.read_log(path)
+    log = models.read_log(path)
     assert "name" not in log[0]
-    assert [c.caption for c in control.training_charts(log)] == ["Training: loss", "Training: PSNR (dB)"]
+    assert [c.caption for c in models.training_charts(log)] == ["Training: loss", "Training: PSNR (dB)"]
 
 
 def test_tracking_errors_are_zero_for_exact_tracks(run: Run) -> None:
@@ -129,7 +130,9 @@ def test_lineage_leaves_out_when_and_where() -> None:
 
 
 def test_cards_show_the_baseline_and_leave_out_what_was_not_measured() -> None:
-    cards = headline_cards({"heldout.psnr_db": 23.08, "heldout.copy_psnr_db": 17.28, "avatar.psnr_db": None}).cards
+    cards = headline_cards(
+        {"heldout.psnr_db": 23.08, "heldout.copy_psnr_db": 17.28, "avatar.psnr_db": None}, MODELS, METHODS
+    ).cards
     assert [card.label for card in cards] == ["Control model, PSNR"]
     assert cards[0].value == "23.08"
     assert dict(cards[0].baselines)["copy"] == "17.28 dB"

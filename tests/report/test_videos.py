@@ -61,8 +61,8 @@ def test_a_film_that_is_too_large_is_named_and_not_embedded(tracked: Path, monke
 
 def test_pages_without_videos_do_not_speak_of_them(tracked: Path, tmp_path: Path) -> None:
     with_videos, without = (read_run(None, path, None, None, None) for path in (tracked, tmp_path / "nothing"))
-    anchors = [section.anchor for section in compose_page(ReportConfig(), with_videos, {}).sections]
+    anchors = [section.anchor for section in compose_page(ReportConfig(), with_videos, {}, ()).sections]
     assert "videos" in anchors
-    page = compose_page(ReportConfig(), without, {})
+    page = compose_page(ReportConfig(), without, {}, ())
     assert "videos" not in [section.anchor for section in page.sections]
     assert not any("video" in fact for fact in page.hero.facts)

@@ -18,6 +18,7 @@ from headforge.store.dataset.tables import write_predictions
 from headforge.store.objects.store import Store
 from tasks.evaluate import evaluate_item, perceptual_asset, perceptual_distance
 from tasks.items import Item
+from tests.methods import METHODS, MODELS
 from tests.priors.asset_files import WHOLE
 from tests.store.rows import subjects
 
@@ -33,7 +34,7 @@ def test_weights_are_an_input_and_the_default_has_none(tmp_path: Path) -> None:
         config = EvaluateConfig(perceptual=name)
         weights = perceptual_asset(config, {"lpips-alex": asset.sha256}, store.root)
         paths = tmp_path / "data", tmp_path / "data", [tmp_path / "p.parquet"], tmp_path / "data"
-        return evaluate_item(config, *paths, weights)
+        return evaluate_item(config, *paths, weights, models=MODELS, methods=METHODS)
 
     plain, mini, lpips = (item(name).recipe for name in ("none", "mini", "lpips-alex"))
     assert set(plain.inputs) == {"dataset", "tracked", "avatars", "predictions 0"} == set(mini.inputs)

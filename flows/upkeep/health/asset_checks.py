@@ -11,6 +11,7 @@ import torch
 from flows.project.assets import stored
 from flows.project.params import Settings
 from flows.project.project import store_root
+from flows.run.methods import chosen_outputs
 from flows.stages import stage_named
 from flows.upkeep.health.checks import BAD, INFO, LIMIT, OK, Finding
 from headforge.priors.assets import Asset, asset_recipe
@@ -78,9 +79,10 @@ def memory_needs(settings: Settings, root: Path) -> dict[str, tuple[str, int]]:
         asset = stored(store, sha256)
         if asset is not None:
             needs[f"asset {name}"] = (asset.kind, weight_bytes(asset))
-    model = root / stage_named("train").output / "model.safetensors"
-    if settings["engine"].gpus and model.is_file():
-        needs["training"] = ("train", TRAINING_COPIES * model.stat().st_size)
+    for output in chosen_outputs(settings, "train"):
+        model = root / stage_named("train").output / output.folder / "model.safetensors"
+        if settings["engine"].gpus and model.is_file():
+            needs[f"training {output.name}"] = ("train", TRAINING_COPIES * model.stat().st_size)
     return needs
 
 

@@ -11,16 +11,17 @@ from headforge.report.blocks import Block, Gallery, Grid, GridRow, Note, Picture
 from headforge.report.inputs import AvatarFolder, Run
 from headforge.report.pictures import ERROR_GAIN, error_map, psnr_db
 from headforge.report.sections.dataset import spread
+from headforge.report.sections.models import anchor_of
 from headforge.report.tables import rejects_table
 from headforge.store.dataset.shards import Dataset
 from headforge.store.images import area_resize
-from headforge.types import Prediction
+from headforge.types import MethodOutput, Prediction
 
 
-def avatars_section(run: Run, n_avatars: int, n_views: int, tables: Sequence[Block]) -> Section:
-    """Truth, render and error for up to `n_avatars` subjects, their turntables, and the metric `tables`."""
+def avatars_section(run: Run, method: MethodOutput, n_avatars: int, n_views: int, tables: Sequence[Block]) -> Section:
+    """Return truth, render and error for up to `n_avatars` subjects, their turntables, and the metric `tables`."""
     lead = "Gaussians that ride on the head model. Shown are views and expressions that were kept out of the fit."
-    folders = run.subject_avatars()
+    folders = run.subject_avatars(method)
     blocks: list[Block] = []
     if not folders or run.dataset is None:
         blocks.append(Note("This run has no avatars of the dataset's subjects.", "missing"))
@@ -40,9 +41,9 @@ def avatars_section(run: Run, n_avatars: int, n_views: int, tables: Sequence[Blo
             blocks.append(Gallery(films, "Turntables.", "medium"))
         if not any(hair_of(run.dataset, f.name) == "long" for f in folders):
             blocks.append(Note("No long-haired subject is among the avatars of this run.", "missing"))
-    if run.avatar_rejects:
+    if run.avatar_rejects and method == run.methods[0]:
         blocks.append(rejects_table(run.avatar_rejects, "Rejected subjects"))
-    return Section("avatars", "Avatars", lead, (*blocks, *tables))
+    return Section(anchor_of(method), method.title, lead, (*blocks, *tables))
 
 
 def hair_of(dataset: Dataset, subject_id: str) -> str:

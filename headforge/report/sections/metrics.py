@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from headforge.report.blocks import Block, Card, Cards, Folded, Note, Section, Table
 from headforge.report.metric_files import MetricSet
 from headforge.report.published import WARNING, published_tables
 from headforge.report.tables import ABSENT, HASH_LENGTH, comparison_tables, format_value
+from headforge.types import MethodOutput
 
 AVATAR_METRICS = ("psnr_db", "ssim", "foreground_psnr_db")
 SAME_PERSON_DISTANCE = 0.6
@@ -33,64 +35,67 @@ def metrics_section(metrics: MetricSet) -> Section:
     return Section("numbers", "Numbers", lead, (*blocks, published))
 
 
-def avatar_tables(metrics: MetricSet) -> tuple[Table, ...]:
-    """Quality of the avatars by method and hair, the few metrics that tell most; all are among the numbers."""
-    rows = [row for group in metrics.groups.values() for row in group if row.method.startswith("avatar_")]
-    return comparison_tables([row for row in rows if row.metric in AVATAR_METRICS], "Avatars by hair length")
+def avatar_tables(metrics: MetricSet, method: MethodOutput) -> tuple[Table, ...]:
+    """Return the quality of a method's avatars by hair, the few metrics that tell most; all are among the numbers."""
+    of_method = (method.tracked, method.exact)
+    rows = [row for group in metrics.groups.values() for row in group if row.method in of_method]
+    return comparison_tables([row for row in rows if row.metric in AVATAR_METRICS], f"{method.title} by hair length")
 
 
-def headline_cards(headline: Mapping[str, float | None]) -> Cards:
-    """The numbers a reader looks for first, each with its baselines; those that were not measured are left out."""
-    makers = (_control_psnr, _control_ssim, _avatars, _portrait, _tracking)
-    return Cards(tuple(card for make in makers if (card := make(headline)) is not None))
+def headline_cards(
+    headline: Mapping[str, float | None], models: Sequence[MethodOutput], methods: Sequence[MethodOutput]
+) -> Cards:
+    """Return the numbers a reader looks for first, each with its baselines; what was not measured is left out."""
+    makers = [partial(make, model) for model in models for make in (_model_psnr, _model_ssim)]
+    makers += [partial(make, method) for make in (_avatars, _portrait) for method in methods]
+    return Cards(tuple(card for make in (*makers, _tracking) if (card := make(headline)) is not None))
 
 
 Headline = Mapping[str, float | None]
 
 
-def _control_psnr(headline: Headline) -> Card | None:
-    value = headline.get("heldout.psnr_db")
+def _model_psnr(model: MethodOutput, headline: Headline) -> Card | None:
+    return _model_card(model, headline, "PSNR", "psnr_db", "{:.2f}", "dB")
+
+
+def _model_ssim(model: MethodOutput, headline: Headline) -> Card | None:
+    return _model_card(model, headline, "SSIM", "ssim", "{:.3f}", "")
+
+
+def _model_card(model: MethodOutput, headline: Headline, title: str, metric: str, form: str, unit: str) -> Card | None:
+    key = f"{model.prefix}heldout"
+    value = headline.get(f"{key}.{metric}")
     if value is None:
         return None
-    baselines = _pairs(headline, "{:.2f} dB", {
-        "copy": "heldout.copy_psnr_db",
-        "reprojection": "heldout.reprojection_psnr_db",
-        "exact parameters": "heldout_exact.psnr_db",
+    baselines = _pairs(headline, f"{form} {unit}".strip(), {
+        "copy": f"{key}.copy_{metric}",
+        "reprojection": f"{key}.reprojection_{metric}",
+        "exact parameters": f"{key}_exact.{metric}",
     })  # fmt: skip
-    return Card("Control model, PSNR", f"{value:.2f}", "dB", _people(headline), baselines)
+    return Card(f"{model.title}, {title}", form.format(value), unit, _people(headline, key), baselines)
 
 
-def _control_ssim(headline: Headline) -> Card | None:
-    value = headline.get("heldout.ssim")
-    if value is None:
-        return None
-    baselines = _pairs(headline, "{:.3f}", {
-        "copy": "heldout.copy_ssim",
-        "reprojection": "heldout.reprojection_ssim",
-        "exact parameters": "heldout_exact.ssim",
-    })  # fmt: skip
-    return Card("Control model, SSIM", f"{value:.3f}", "", _people(headline), baselines)
-
-
-def _avatars(headline: Headline) -> Card | None:
-    value, n = headline.get("avatar.psnr_db"), headline.get("avatar.n_short_hair")
+def _avatars(method: MethodOutput, headline: Headline) -> Card | None:
+    key = f"{method.prefix}avatar"
+    value, n = headline.get(f"{key}.psnr_db"), headline.get(f"{key}.n_short_hair")
     if value is None:
         return None
     others = _pairs(headline, "{:.2f} dB", {
-        "medium hair": "avatar.medium_hair_psnr_db",
-        "long hair": "avatar.long_hair_psnr_db",
-        "tracked parameters": "avatar_tracked.psnr_db",
+        "medium hair": f"{key}.medium_hair_psnr_db",
+        "long hair": f"{key}.long_hair_psnr_db",
+        "tracked parameters": f"{key}_tracked.psnr_db",
     })  # fmt: skip
     whom = "" if n is None else f"{n:.0f} short-haired people; "
-    return Card("Avatars, PSNR", f"{value:.2f}", "dB", f"{whom}views and expressions not fitted to", others)
+    return Card(f"{method.title}, PSNR", f"{value:.2f}", "dB", f"{whom}views and expressions not fitted to", others)
 
 
-def _portrait(headline: Headline) -> Card | None:
-    value = headline.get("portrait.identity_distance")
+def _portrait(method: MethodOutput, headline: Headline) -> Card | None:
+    value = headline.get(f"{method.prefix}portrait.identity_distance")
     if value is None:
         return None
     limit = (("same person below", f"{SAME_PERSON_DISTANCE:g}"),)
-    return Card("Portrait, identity distance", f"{value:.3f}", "", "photo to avatar, dlib embedding", limit)
+    title = f"Portrait, identity distance, {method.title}" if method.prefix else "Portrait, identity distance"
+    return Card(title, f"{value:.3f}", "", "photo to avatar, dlib embedding", limit)
 
 
 def _tracking(headline: Headline) -> Card | None:
@@ -112,8 +117,8 @@ def headline_table(headline: Mapping[str, float | None]) -> Table:
     return Table(("name", "value"), tuple((name, format_value(name, headline[name])) for name in sorted(headline)))
 
 
-def _people(headline: Headline) -> str:
-    n = headline.get("heldout.n_identities")
+def _people(headline: Headline, key: str) -> str:
+    n = headline.get(f"{key}.n_identities")
     return "" if n is None else f"{n:.0f} people the model has never seen"
 
 

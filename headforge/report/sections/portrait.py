@@ -53,14 +53,17 @@ def portrait_blocks(run: Run, portrait: PortraitFolder, identity: str) -> list[B
     generated = generated_views(run, portrait.name)
     if generated:
         blocks.append(Gallery(tuple(generated), "Views of this person drawn by the control model (yaw).", "small"))
-    folder = run.portrait_avatar(portrait.name)
-    if folder is None:
+    folders = run.portrait_avatars(portrait.name)
+    if not folders:
         blocks.append(Note(f"There is no avatar of {portrait.name}.", "missing"))
-    elif run.head is not None:
+    for folder in folders:
+        if run.head is None:
+            break
         pictures: list[Picture | Video] = list(avatar_views(run.head, folder))
         if folder.turntable is not None:
             pictures.append(Video(folder.turntable, f"turntable of {portrait.name}", "turntable"))
-        blocks.append(Gallery(tuple(pictures), "The avatar from several sides.", "medium"))
+        which = f"The avatar by {folder.method.name}" if len(folders) > 1 else "The avatar"
+        blocks.append(Gallery(tuple(pictures), f"{which} from several sides.", "medium"))
     return blocks
 
 
@@ -123,8 +126,7 @@ def _view_files(run: Run, name: str) -> list[Path]:
     """Where the stages leave the generated views of a portrait."""
     folder = run.portrait_avatar(name)
     places = [folder.path / "views.parquet"] if folder is not None else []
-    if run.models is not None:
-        places.append(run.models / "portraits" / name / "views.parquet")
+    places += [model / "portraits" / name / "views.parquet" for model in run.models.values()]
     return [path for path in places if path.is_file()][:1]
 
 

@@ -18,7 +18,7 @@ DEFAULT_SIZE_PX = 128
 def viewer_section(run: Run, n_avatars: int, max_gaussians: int) -> Section:
     """The portraits' avatars, or a subject's if there are none, to turn and to animate."""
     lead = "The avatar itself, drawn by your browser. Turn it and move its face; nothing is loaded from anywhere."
-    folders = [folder for p in run.portraits if (folder := run.portrait_avatar(p.name)) is not None]
+    folders = [folder for p in run.portraits for folder in run.portrait_avatars(p.name)]
     folders = (folders or list(run.subject_avatars()))[:n_avatars]
     if not folders or run.head is None:
         return Section("viewer", "Viewer", lead, (Note("This run has no avatar to show.", "missing"),))
@@ -32,10 +32,11 @@ def viewer_section(run: Run, n_avatars: int, max_gaussians: int) -> Section:
             )
         film = folder.turntable
         fallback = None if film is None else Video(film, f"turntable of {folder.name}")
-        entries.append(ViewerEntry(folder.name, packed.meta, packed.payload, fallback))
+        title = f"{folder.name}, {folder.method.name}" if len(run.methods) > 1 else folder.name
+        entries.append(ViewerEntry(title, packed.meta, packed.payload, fallback))
         if packed.n_left_out:
             shown = f"{packed.n_gaussians:,} of {packed.n_gaussians + packed.n_left_out:,}"
-            notes.append(Note(f"{folder.name}: {shown} Gaussians are shown, the most visible ones."))
+            notes.append(Note(f"{title}: {shown} Gaussians are shown, the most visible ones."))
     count = ", ".join(f"{e.name}: {e.meta['n']:,} Gaussians" for e in entries)
     notes.append(
         Note(f"{count}. Joints are skinned exactly; expressions are linear between rest and the slider's end.")

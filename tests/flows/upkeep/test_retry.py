@@ -40,7 +40,9 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
 
 def fail(root: Path, stage: str) -> None:
-    record_failures(root, stage, stage_settings(stage, load_settings(root).sections), [FAILED])
+    record_failures(
+        root, stage, stage_settings(stage, load_settings(root).sections, load_settings(root).methods), [FAILED]
+    )
 
 
 def headforge(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict, str]:

@@ -1,4 +1,4 @@
-"""The control model: what it was shown, what it drew, the truth, and what a model-free baseline would have done."""
+"""A trained model: what it was shown, what it drew, the truth, and what a baseline without a model gives."""
 
 from __future__ import annotations
 
@@ -16,48 +16,55 @@ from headforge.report.pictures import psnr_db
 from headforge.report.sections.dataset import spread
 from headforge.store.dataset.shards import Dataset
 from headforge.store.images import area_resize
-from headforge.types import Prediction
+from headforge.types import MethodOutput, Prediction
 
-MAIN_METHODS = ("control_tracked", "control_exact")
-"""Methods of the model itself; rows are made for the views the first of them that is there has drawn."""
-TITLES = {
-    "control_tracked": "output, tracked",
-    "control_exact": "output, exact",
+BASELINE_TITLES = {
     "copy": "copy",
     "mean": "mean picture",
     "reproject_tracked": "reprojection, tracked",
     "reproject_exact": "reprojection, exact",
 }
-"""Column titles of the methods, in the order of the columns."""
+"""Column titles of the baselines, in the order of the columns."""
 
 
-def control_section(run: Run, n_rows: int, control_maps: Mapping[tuple[str, int], np.ndarray]) -> Section:
-    """Comparison grid, training curve. `control_maps` holds control pictures by (subject, view), if any."""
+def model_section(
+    run: Run, model: MethodOutput, n_rows: int, control_maps: Mapping[tuple[str, int], np.ndarray]
+) -> Section:
+    """Return comparison grid and training curve. `control_maps` holds control pictures by (subject, view), if any."""
     lead = (
         "One reference picture of a person the model has never seen, head parameters of another view, and the picture "
         "it draws. Beside it, what copying or reprojecting the reference would give."
     )
     blocks: list[Block] = []
+    folder = run.models.get(model)
     if run.dataset is not None and run.predictions:
-        blocks.append(comparison_grid(run.dataset, run.predictions, n_rows, control_maps))
+        blocks.append(comparison_grid(run.dataset, run.predictions, model, n_rows, control_maps))
     else:
         blocks.append(Note("This run has no predictions of held-out views.", "missing"))
-        sheet = None if run.models is None else samples_picture(run.models)
+        sheet = None if folder is None else samples_picture(folder)
         if sheet is not None:
             blocks.append(Gallery((sheet,), "What the training stage drew when it was done.", "large"))
-    if run.models is not None:
-        log = run.models / "train_log.jsonl"
+    if folder is not None:
+        log = folder / "train_log.jsonl"
         charts = training_charts(read_log(log)) if log.is_file() else ()
         if charts:
             blocks.extend(charts)
     else:
         blocks.append(Note("This run has no trained model.", "missing"))
-    return Section("control-model", "Control model", lead, tuple(blocks))
+    return Section(anchor_of(model), model.title, lead, tuple(blocks))
 
 
-def chosen_views(predictions: Sequence[Prediction], n_rows: int) -> list[tuple[str, int]]:
-    """(subject, view) of the rows: different subjects first, spread evenly, and different views of them."""
-    main = next((m for m in MAIN_METHODS if any(p.method == m for p in predictions)), None)
+def anchor_of(method: MethodOutput) -> str:
+    """Return the anchor of a method's section."""
+    return method.title.lower().replace(" ", "-")
+
+
+def chosen_views(predictions: Sequence[Prediction], model: MethodOutput, n_rows: int) -> list[tuple[str, int]]:
+    """Return (subject, view) of the rows: different subjects first, spread evenly, and different views of them.
+
+    They are views that the model drew with tracked parameters, or with exact ones if there are none.
+    """
+    main = next((m for m in (model.tracked, model.exact) if any(p.method == m for p in predictions)), None)
     by_subject: dict[str, list[int]] = {}
     for p in predictions:
         if main is None or p.method == main:
@@ -73,23 +80,25 @@ def chosen_views(predictions: Sequence[Prediction], n_rows: int) -> list[tuple[s
 def comparison_grid(
     dataset: Dataset,
     predictions: Sequence[Prediction],
+    model: MethodOutput,
     n_rows: int,
     control_maps: Mapping[tuple[str, int], np.ndarray],
 ) -> Grid:
-    """Reference, control map, outputs and baselines beside the truth, with PSNR over the whole picture."""
+    """Return reference, control map, outputs and baselines beside the truth, with PSNR over the whole picture."""
     found = {(p.subject_id, p.view, p.method): p for p in predictions}
-    methods = [m for m in TITLES if any(p.method == m for p in predictions)]
-    outputs = [m for m in methods if m in MAIN_METHODS]
-    baselines = [m for m in methods if m not in MAIN_METHODS and m != "mean"]
+    titles = {model.tracked: "output, tracked", model.exact: "output, exact", **BASELINE_TITLES}
+    methods = [m for m in titles if any(p.method == m for p in predictions)]
+    outputs = [m for m in methods if m in (model.tracked, model.exact)]
+    baselines = [m for m in methods if m in BASELINE_TITLES and m != "mean"]
     with_maps = bool(control_maps)
-    columns = ("reference", *(("control map",) if with_maps else ()), *(TITLES[m] for m in outputs), "truth")
-    columns += tuple(TITLES[m] for m in baselines)
+    columns = ("reference", *(("control map",) if with_maps else ()), *(titles[m] for m in outputs), "truth")
+    columns += tuple(titles[m] for m in baselines)
     rows = []
-    for subject, view in chosen_views(predictions, n_rows):
+    for subject, view in chosen_views(predictions, model, n_rows):
         of_view = [found.get((subject, view, method)) for method in (*outputs, *baselines)]
         size = next(p.image.shape[0] for p in of_view if p is not None)
         truth = area_resize(dataset.sample(subject, view).image, size)
-        cells = [_prediction_cell(p, truth) for p in of_view]
+        cells = [_prediction_cell(p, truth, titles) for p in of_view]
         name = f"{subject} · {view}"
         maps = (_map_cell(control_maps.get((subject, view)), name),) if with_maps else ()
         reference = _reference_cell(dataset, subject, of_view, size)
@@ -137,11 +146,10 @@ def _series(log: Sequence[Mapping[str, float]], name: str, *, smooth: bool) -> p
     return plots.Series(name.replace("_", " "), xs[::stride], ys[::stride])
 
 
-def _prediction_cell(prediction: Prediction | None, truth: np.ndarray) -> Picture | None:
+def _prediction_cell(prediction: Prediction | None, truth: np.ndarray, titles: Mapping[str, str]) -> Picture | None:
     if prediction is None:
         return None
-    title = TITLES.get(prediction.method, prediction.method)
-    return Picture(prediction.image, f"{title} {prediction.subject_id} · {prediction.view}",
+    return Picture(prediction.image, f"{titles[prediction.method]} {prediction.subject_id} · {prediction.view}",
                    f"{psnr_db(prediction.image, truth):.1f}")  # fmt: skip
 
 

@@ -1,0 +1,44 @@
+"""The methods that a stage is to use: their items, and where their results are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flows.project.params import Settings
+from flows.project.sections import CHOICES
+from headforge.store.objects.store import StoredObject
+from headforge.types import MethodOutput
+from tasks.items import Item
+from tasks.methods import Method, Sources, labelled
+
+
+def chosen_outputs(settings: Settings, stage: str) -> list[MethodOutput]:
+    """Return what is known of the methods that a stage uses, in their order."""
+    return CHOICES[stage].outputs(settings.methods[stage])
+
+
+def chosen_rows(settings: Settings, stage: str) -> dict[str, Method]:
+    """Return the rows of the methods that a stage uses, by name."""
+    return {name: CHOICES[stage].methods[name] for name in settings.methods[stage]}
+
+
+def method_items(settings: Settings, stage: str, sources: Sources) -> list[Item]:
+    """Return the items of all methods that a stage uses; labels are their places below the stage's folder.
+
+    Methods whose results lie at the top come first: publishing clears the folder that it fills.
+    """
+    rows, outputs = chosen_rows(settings, stage), chosen_outputs(settings, stage)
+    return [
+        labelled(item, output)
+        for output in sorted(outputs, key=lambda output: output.folder != "")
+        for item in rows[output.name].items(sources)
+    ]
+
+
+def sources_of(
+    data: Callable[[str], Path], settings: Settings, build: Callable[[Sequence[Item], str], list[StoredObject]]
+) -> Sources:
+    """Return what methods may make their items from; `data` gives the folder that a stage publishes."""
+    models = {output.name: data("train") / output.folder for output in chosen_outputs(settings, "train")}
+    return Sources(data("synthesize"), data("track"), models, settings.portraits, settings.sections, build)
