@@ -147,9 +147,8 @@ class SynthesizeConfig:
         """Refuse values out of range."""
         check_settings(self, "synthesize")
         is_ordered = self.pitch_min_deg <= self.pitch_max_deg
-        require(
-            self, "synthesize", "pitch_min_deg", is_ordered, f"at most pitch_max_deg, which is {self.pitch_max_deg}"
-        )
+        highest = f"at most pitch_max_deg, which is {self.pitch_max_deg}"
+        require(self, "synthesize", "pitch_min_deg", is_ordered, highest)
         self._check_drawing()
         if self.is_trained:
             self._check_weights()
