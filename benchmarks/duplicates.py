@@ -22,7 +22,7 @@ from benchmarks.record import arguments, finish, machine_record
 from headforge.store.dataset.identities import Identity, Mark
 from headforge.synth.config import SynthesizeConfig
 from headforge.synth.duplicates import find_marks, find_marks_pairwise
-from headforge.synth.identities import parameter_vector
+from headforge.synth.people.likeness import parameter_vector
 from headforge.synth.people.subjects import sample_person
 from headforge.synth.shots.samplers import split_of, subject_name
 

@@ -33,7 +33,7 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
     "rich": {"appearance": "rich", "domain": "both", "glasses": True, "background": "surroundings"},
 }
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "prepare a subject": ("prepare",),
+    "prepare a subject": ("sample_traits", "prepare_subject", "prepare_rich"),
     "pose and normals": ("_pose", "pose_head", "_vertex_normals"),
     "nearest triangles": ("nearest_faces", "rasterize"),
     "shade surfaces": ("_shade", "shade_skin", "skin_points"),

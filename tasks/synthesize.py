@@ -41,13 +41,13 @@ def shard_item(config: SynthesizeConfig, subjects: range, asset: Asset | None = 
     params = params_of(config, without=LAYOUT) | {"subjects": [subjects.start, subjects.stop]}
     inputs = DlibFaces().weights_sha256 if "dlib" in (config.gate_detector, config.identity) else {}
     drawn = {} if asset is None else {"generator": asset.sha256}
-    needs_gpu = config.is_trained and config.generator_device == "cuda"
+    needs_gpu = asset is not None and config.generator_device == "cuda"
     runtime = {**CPU_RUNTIME, "device": config.generator_device} if needs_gpu else CPU_RUNTIME
     return Item(
         label=f"subjects {subjects.start}-{subjects.stop - 1}",
         recipe=Recipe("synthesize", VERSION, params, {**inputs, **drawn}, runtime),
-        function=make_shard if asset is None else make_generated_shard,
-        args=(config, subjects) if asset is None else (config, subjects, asset.folder),
+        function=make_shard,
+        args=(config, subjects, None if asset is None else asset.folder),
         n_parts=len(subjects),
         part="subject",
         needs_gpu=needs_gpu,
@@ -67,8 +67,6 @@ def item_of(manifest: Manifest) -> Item | None:
         config = SynthesizeConfig(**{name: _as_tuple(value) for name, value in params.items()})
     except (TypeError, ConfigError):  # settings of another version of the code
         return None
-    if config.is_trained:
-        return None
     item = shard_item(config, range(*subjects))
     return item if item.recipe.key == manifest.key else None
 
@@ -77,18 +75,12 @@ def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(part) for part in value) if isinstance(value, list) else value
 
 
-def make_shard(config: SynthesizeConfig, subjects: range, folder: Path, progress: Progress) -> None:
-    """Runs in a worker."""
-    detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
-    synthesize_shard(config, subjects, folder, progress, detector, embedder)
-
-
-def make_generated_shard(
-    config: SynthesizeConfig, subjects: range, asset: Path, folder: Path, progress: Progress
+def make_shard(
+    config: SynthesizeConfig, subjects: range, weights: Path | None, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker; `asset` is the folder of the generator's weights."""
+    """Runs in a worker; `weights` is the folder of a trained generator's asset, else None."""
     detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
-    generator = load_generator(config, asset)
+    generator = load_generator(config, weights)
     synthesize_shard(config, subjects, folder, progress, detector, embedder, generator)
 
 

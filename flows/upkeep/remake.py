@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows.project.params import load_settings
 from flows.project.project import find_root, store_root
@@ -14,7 +15,7 @@ from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 from headforge.store.objects.manifest import Manifest, read_manifest
 from headforge.store.objects.store import Store
-from headforge.synth.generated import HeadGenerator
+from headforge.synth.generators import Generator
 from headforge.synth.remake import Comparison, compare_views, dataset_config, remake_view
 from headforge.synth.synthesize import VERSION
 from tasks.environment import made_with
@@ -47,13 +48,12 @@ def remake(folder: Path, subject: int, view: int, out: Path | None = None) -> Re
     return Remade(comparison, None if manifest is None else _others(manifest))
 
 
-def _generator(dataset: Dataset) -> HeadGenerator | None:
-    """The trained generator that a dataset was drawn with; its weights are those that the project here names."""
+def _generator(dataset: Dataset) -> Generator[Any]:
+    """Return what a dataset was drawn with; a trained generator's weights are those that the project here names."""
     config = dataset_config(dataset)
-    if not config.is_trained:
-        return None
-    asset = generator_asset(config, load_settings(find_root(Path.cwd())).assets, store_root())
-    return None if asset is None else load_generator(config, asset.folder)
+    assets = load_settings(find_root(Path.cwd())).assets if config.is_trained else {}
+    asset = generator_asset(config, assets, store_root())
+    return load_generator(config, None if asset is None else asset.folder)
 
 
 def _others(manifest: Manifest) -> dict[str, tuple[str, str]] | None:

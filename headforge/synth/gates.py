@@ -15,7 +15,7 @@ from headforge.geometry.cameras import project
 from headforge.geometry.meshes import face_normals
 from headforge.render.visibility import visible_points
 from headforge.synth.config import SynthesizeConfig
-from headforge.types import Camera, HeadParams, Sample
+from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Sample
 
 COVERED = 8
 """Mask values from here on count as covered at the border."""
@@ -48,9 +48,10 @@ Measured = tuple[Gate | None, Mapping[str, float]]
 
 
 def check_view(config: SynthesizeConfig, sample: Sample, head: HeadModel, detector: Detector | None = None) -> Measured:
-    """The first gate that a view fails, or None, and what was measured: by gates that are switched on only.
+    """Return the first gate that a view fails, or None, and what was measured: by gates that are switched on only.
 
-    `detector` is asked if it is given. The cheap gates come first; after one that fails the others are not asked.
+    `detector` is asked if it is given. The cheap gates come first; after one that fails the others are not asked. The
+    gate of the landmarks is only for views whose parameters, of the model `head`, are known.
     """
     failed, measured = check_picture(sample.mask, config)
     checks: list[Callable[[], Measured]] = []
@@ -66,25 +67,6 @@ def check_view(config: SynthesizeConfig, sample: Sample, head: HeadModel, detect
         failed, found = check()
         measured = {**measured, **found}
     return failed, measured
-
-
-def check_generated(config: SynthesizeConfig, sample: Sample, detector: Detector | None = None) -> Measured:
-    """As `check_view`, of a picture whose landmarks nobody knows: the detector only has to find a face."""
-    failed, measured = check_picture(sample.mask, config)
-    if failed is None and config.gate_min_sharpness > 0:
-        failed, found = check_sharpness(sample.image, sample.mask, config.gate_min_sharpness)
-        measured = {**measured, **found}
-    if failed is None and detector is not None:
-        yaw, pitch = math.radians(sample.yaw_deg), math.radians(sample.pitch_deg)
-        angle_deg = math.degrees(math.acos(min(max(math.cos(yaw) * math.cos(pitch), -1.0), 1.0)))
-        if angle_deg <= config.gate_detector_max_angle_deg and not detector(sample.image):
-            failed = _no_face(angle_deg)
-    return failed, measured
-
-
-def _no_face(angle_deg: float) -> Gate:
-    reason = f"the detector found no face in a picture taken {angle_deg:.0f} degrees from the front"
-    return Gate("detector", reason, None)
 
 
 def check_picture(mask: np.ndarray, config: SynthesizeConfig) -> Measured:
@@ -134,13 +116,20 @@ def check_landmarks(head: HeadModel, params: HeadParams, camera: Camera, least: 
 
 
 def check_detector(config: SynthesizeConfig, sample: Sample, head: HeadModel, detector: Detector) -> Measured:
-    """Whether a detector finds the face of a near-frontal view where it is; other views pass unmeasured."""
-    angle_deg = angle_from_front_deg(sample.params, sample.camera)
+    """Return whether a detector finds the face of a near-frontal view where it is; other views pass unmeasured.
+
+    Where nobody knows the head's parameters, and so its landmarks, it only has to find a face.
+    """
+    is_known = sample.params.model_id != NO_HEAD_MODEL
+    angle_deg = angle_from_front_deg(sample.params, sample.camera) if is_known else angle_from_axis_deg(sample)
     if angle_deg > config.gate_detector_max_angle_deg:
         return None, {}
     faces = detector(sample.image)
     if not faces:
-        return _no_face(angle_deg), {}
+        reason = f"the detector found no face in a picture taken {angle_deg:.0f} degrees from the front"
+        return Gate("detector", reason, None), {}
+    if not is_known:
+        return None, {}
     exact = project(_batched(sample.camera), _posed(head, sample.params)[1])[0][0].double().numpy()
     error = min(detector_error(exact, face) for face in faces)
     measured = {"detector_error": round(error, 6)}
@@ -164,6 +153,12 @@ def angle_from_front_deg(params: HeadParams, camera: Camera) -> float:
     facing = (root @ neck)[:, 2]
     cosine = float(facing @ torch.nn.functional.normalize(camera.centre - params.translation, dim=0))
     return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+
+
+def angle_from_axis_deg(sample: Sample) -> float:
+    """Return the angle in degrees between the head's forward axis and the camera, of a head that isn't turned."""
+    yaw, pitch = math.radians(sample.yaw_deg), math.radians(sample.pitch_deg)
+    return math.degrees(math.acos(min(max(math.cos(yaw) * math.cos(pitch), -1.0), 1.0)))
 
 
 def _posed(head: HeadModel, params: HeadParams) -> tuple[torch.Tensor, torch.Tensor]:

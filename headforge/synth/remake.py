@@ -14,7 +14,7 @@ from headforge.store.dataset.columns import PARAM_COLUMNS
 from headforge.store.dataset.shards import Dataset
 from headforge.store.dataset.tables import read_rejects
 from headforge.synth.config import SynthesizeConfig
-from headforge.synth.generated import HeadGenerator
+from headforge.synth.generators import Generator
 from headforge.synth.shots.samplers import subject_name
 from headforge.synth.synthesize import synthesize_one
 from headforge.types import Sample
@@ -53,11 +53,11 @@ class Comparison:
         return is_close and self.max_parameter <= PARAMETER_TOLERANCE
 
 
-def remake_view(dataset: Dataset, subject: int, view: int, generator: HeadGenerator | None = None) -> Sample:
-    """The view as the settings in dataset.json give it; nothing else of the dataset is used.
+def remake_view(dataset: Dataset, subject: int, view: int, generator: Generator[Any] | None = None) -> Sample:
+    """Return the view as the settings in dataset.json give it; nothing else of the dataset is used.
 
-    `generator`: with its weights, if the settings name a trained one. Raises InputError if the dataset has no such view
-    or was not made by a generator, Rejected if a gate kept the view out, ConfigError without a trained generator.
+    `generator` is by default the one that the settings name. Raises InputError if the dataset has no such view or was
+    not made by a generator, Rejected if a gate kept the view out, ConfigError if a trained generator is not given.
     """
     config = dataset_config(dataset)
     name = subject_name(subject)

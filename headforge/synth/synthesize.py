@@ -6,13 +6,10 @@ import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from headforge.errors import ConfigError
 from headforge.flame.builtin.head import builtin_head
 from headforge.flame.files import HEAD_FILE, save_head
-from headforge.geometry.seeding import item_seed
 from headforge.progress import SILENT, Progress
 from headforge.settings import params_of
 from headforge.store.dataset.coverage import COVERAGE_FILE, Cell, read_coverage, write_coverage
@@ -26,17 +23,14 @@ from headforge.store.dataset.identities import (
 )
 from headforge.store.dataset.shards import ShardInfo, write_dataset_json, write_shard
 from headforge.store.dataset.tables import Reject, read_rejects, write_rejects
-from headforge.synth.appearance import draw, prepare
-from headforge.synth.builtin.subject import Subject
 from headforge.synth.config import SynthesizeConfig
 from headforge.synth.coverage import add_cells, count_views
 from headforge.synth.duplicates import find_marks
 from headforge.synth.gates import Detector, check_view
-from headforge.synth.generated import HeadGenerator, generate_samples, generate_views, latent_identity
+from headforge.synth.generators import Generator, Person, Prepared, make_generator
 from headforge.synth.identities import Embedder, person_identity
-from headforge.synth.rich.subject import RichSubject
-from headforge.synth.shots.samplers import split_of, subject_name
-from headforge.synth.shots.shots import n_fixed_cameras, shot_params, view_shot
+from headforge.synth.shots.samplers import subject_name
+from headforge.synth.shots.shots import view_shot
 from headforge.types import Sample
 
 VERSION = 2
@@ -50,14 +44,15 @@ def synthesize_shard(
     progress: Progress = SILENT,
     detector: Detector | None = None,
     embedder: Embedder | None = None,
-    generator: HeadGenerator | None = None,
+    generator: Generator[Any] | None = None,
 ) -> ShardInfo:
     """Make the pictures of `subjects`: writes part, rejects, identities and coverage .parquet in `output`.
 
     Every row depends on the config, the subject and the view only, not on which others are in the shard. `detector`
-    and `embedder` are what `config.gate_detector` and `config.identity` name, `generator` what `config.generator` does
-    if it is a trained one.
+    and `embedder` are what `config.gate_detector` and `config.identity` name; `generator` is by default the one that
+    `config` names, which must not be a trained one then.
     """
+    drawing = make_generator(config) if generator is None else generator
     rejects: list[Reject] = []
     identities: list[Identity] = []
     coverage: list[Sequence[Cell]] = []
@@ -65,102 +60,63 @@ def synthesize_shard(
 
     def made() -> Iterator[Sequence[Sample]]:
         for subject in subjects:
-            samples, bad, identity = _synthesize(config, subject, detector, embedder, generator)
+            prepared = drawing.subject(subject)
+            samples, bad = synthesize_views(config, drawing, prepared, detector)
             rejects.extend(bad)
             for reject in bad:
                 progress.item_rejected(reject.item, reject.reason)
-            if identity is not None:
-                identities.append(identity)
+            if samples:
+                identities.append(person_identity(drawing.likeness(prepared), samples, embedder))
                 coverage.append(count_views(builtin_head(), samples, identities[-1].cluster))
                 yield samples
             progress.item_done(subject_name(subject))
 
     output.mkdir(parents=True, exist_ok=True)
-    has_moments = config.is_trained or n_fixed_cameras(config) is not None
-    info = write_shard(output / "part.parquet", made(), has_moments=has_moments)
+    info = write_shard(output / "part.parquet", made(), has_moments=drawing.has_moments)
     write_rejects(output / "rejects.parquet", rejects)
     write_identities(output / IDENTITIES_FILE, identities)
     write_coverage(output / COVERAGE_FILE, add_cells(coverage))
     return info
 
 
-def _synthesize(
-    config: SynthesizeConfig,
-    subject: int,
-    detector: Detector | None,
-    embedder: Embedder | None,
-    generator: HeadGenerator | None,
-) -> tuple[list[Sample], list[Reject], Identity | None]:
-    """One subject's views, rejected views and, if any view is left, row of identities."""
-    if config.is_trained:
-        generator = _required(config, generator)
-        samples, bad = generate_views(config, subject, generator, detector)
-        return samples, bad, latent_identity(config, subject, samples, generator, embedder) if samples else None
-    prepared = prepare(config, subject)
-    samples, bad = synthesize_views(config, prepared, detector)
-    return samples, bad, person_identity(config, prepared.person, samples, embedder) if samples else None
-
-
-def _required(config: SynthesizeConfig, generator: HeadGenerator | None) -> HeadGenerator:
-    if generator is None:
-        message = f"the generator {config.generator} needs its weights."
-        raise ConfigError("synthesize.generator", config.generator, message, "add them: headforge assets add")
-    return generator
-
-
 def synthesize_subject(
-    config: SynthesizeConfig, subject: int, detector: Detector | None = None
+    config: SynthesizeConfig, subject: int, detector: Detector | None = None, generator: Generator[Any] | None = None
 ) -> tuple[list[Sample], list[Reject]]:
-    """All views of one subject that pass the gates, and the ones that don't."""
-    return synthesize_views(config, prepare(config, subject), detector)
+    """Return all views of one subject that pass the gates, and the ones that don't."""
+    drawing = make_generator(config) if generator is None else generator
+    return synthesize_views(config, drawing, drawing.subject(subject), detector)
 
 
 def synthesize_views(
-    config: SynthesizeConfig, prepared: Subject | RichSubject, detector: Detector | None = None
+    config: SynthesizeConfig, generator: Generator[Person], prepared: Person, detector: Detector | None = None
 ) -> tuple[list[Sample], list[Reject]]:
-    """All views of one prepared subject that pass the gates, and the ones that don't."""
+    """Return all views of one prepared subject that pass the gates, and the ones that don't."""
     samples: list[Sample] = []
     rejects: list[Reject] = []
-    for view in range(config.views_per_subject):
-        sample = synthesize_view(config, prepared, view)
+    shots = [view_shot(config, prepared.number, view) for view in range(config.views_per_subject)]
+    for sample in generator.draw(prepared, shots):
         failed, measured = check_view(config, sample, builtin_head(), detector)
         if failed is None:
             samples.append(dataclasses.replace(sample, quality=measured))
         else:
-            rejects.append(Reject(f"{sample.subject_id}/{view}", failed.name, failed.reason, failed.value))
+            rejects.append(Reject(f"{sample.subject_id}/{sample.view}", failed.name, failed.reason, failed.value))
     return samples, rejects
 
 
-def synthesize_one(config: SynthesizeConfig, subject: int, view: int, generator: HeadGenerator | None = None) -> Sample:
-    """One view made alone, equal to the one made among others; not gated."""
-    if config.is_trained:
-        return next(generate_samples(config, subject, [view], _required(config, generator)))
-    return synthesize_view(config, prepare(config, subject), view)
+def synthesize_view(
+    config: SynthesizeConfig, prepared: Prepared, view: int, generator: Generator[Any] | None = None
+) -> Sample:
+    """Return one view of a prepared subject, equal to the one made among others; not gated."""
+    drawing = make_generator(config) if generator is None else generator
+    return next(drawing.draw(prepared, [view_shot(config, prepared.number, view)]))
 
 
-def synthesize_view(config: SynthesizeConfig, prepared: Subject | RichSubject, view: int) -> Sample:
-    """One picture with its ground truth, not yet gated."""
-    person = prepared.person
-    shot = view_shot(config, person.subject, view)
-    params = shot_params(config, builtin_head(), person.shape, person.subject, view, shot.timestep)
-    with torch.no_grad():
-        image, mask = draw(prepared, params, shot.camera)
-    return Sample(
-        subject_id=subject_name(person.subject),
-        view=view,
-        split=split_of(config.seed, person.subject, config.heldout_every),
-        source=prepared.source,
-        seed=item_seed(config.seed, "view", person.subject, view),
-        image=image,
-        mask=mask,
-        camera=shot.camera,
-        params=params,
-        yaw_deg=shot.yaw_deg,
-        pitch_deg=shot.pitch_deg,
-        attributes=prepared.attributes,
-        timestep=shot.timestep,
-        camera_id=shot.camera_id,
-    )
+def synthesize_one(
+    config: SynthesizeConfig, subject: int, view: int, generator: Generator[Any] | None = None
+) -> Sample:
+    """Return one view made alone, equal to the one made among others; not gated."""
+    drawing = make_generator(config) if generator is None else generator
+    return synthesize_view(config, drawing.subject(subject), view, drawing)
 
 
 def shard_subjects(config: SynthesizeConfig) -> list[range]:

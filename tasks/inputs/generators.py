@@ -1,9 +1,10 @@
-"""Trained generators out of the store, for the stage that draws with them."""
+"""Generators, the trained ones with their weights out of the store, for the stage that draws with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from headforge.priors.gan.generator import DrawSettings, GanPeople
 from headforge.priors.gan.head_gans import CHECKOUT, WEIGHTS_FILE
 from headforge.priors.licences import LEDGER
 from headforge.synth.config import SynthesizeConfig
+from headforge.synth.generators import Generator, make_generator
 from headforge.synth.synthesize import BUILTIN_LICENCES
 from tasks.inputs.assets import named_asset
 
@@ -30,8 +32,13 @@ def generator_asset(config: SynthesizeConfig, assets: Mapping[str, str], store: 
     return named_asset(config.generator_asset or config.generator, config.generator, assets, store)
 
 
-def load_generator(config: SynthesizeConfig, folder: Path) -> GanPeople:
-    """The generator in the folder of an asset; the official code if the asset holds it.
+def load_generator(config: SynthesizeConfig, weights: Path | None) -> Generator[Any]:
+    """Return the generator that `config` names; `weights` is the folder of a trained one's asset, else None."""
+    return make_generator(config, None if weights is None else load_people(config, weights))
+
+
+def load_people(config: SynthesizeConfig, folder: Path) -> GanPeople:
+    """Return the trained people in the folder of an asset; the official code if the asset holds it.
 
     Raises ConfigError if `config` asks for a graphics card and there is none.
     """

@@ -23,7 +23,7 @@ from headforge.synth.gates import (
     detector_error,
     sharpness,
 )
-from headforge.types import Sample
+from headforge.types import HeadParams, Sample
 from tests.heads import tiny_head
 
 CONFIG = SynthesizeConfig()
@@ -175,3 +175,15 @@ def test_a_gate_that_failed_spares_the_dearer_ones() -> None:
     small = dataclasses.replace(view(head), mask=disc(3))
     gate, _ = check_view(CONFIG, small, head, detector)
     assert gate is not None and gate.name == "mask_area"
+
+
+def test_of_an_unknown_head_the_detector_only_has_to_find_a_face() -> None:
+    def check(faces: Sequence[np.ndarray], yaw_deg: float) -> tuple[str, dict[str, float]]:
+        sample = dataclasses.replace(view(tiny_head(), yaw_deg), params=HeadParams.unknown())
+        gate, measured = check_view(CONFIG, sample, tiny_head(), lambda image: faces)
+        return ("" if gate is None else gate.name), dict(measured)
+
+    anywhere = [np.zeros((68, 2))]
+    assert check(anywhere, 10.0)[0] == "" and set(check(anywhere, 10.0)[1]) == {"mask_area", "border_touched"}
+    assert check([], 29.0)[0] == "detector"
+    assert check([], 31.0)[0] == "", "it is not asked about profiles"

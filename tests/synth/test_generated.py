@@ -19,6 +19,7 @@ from headforge.store.dataset.shards import Dataset
 from headforge.store.dataset.tables import read_rejects
 from headforge.synth.config import SynthesizeConfig
 from headforge.synth.generated import over_white
+from headforge.synth.generators import Generator, make_generator
 from headforge.synth.remake import compare_views, remake_view
 from headforge.synth.synthesize import assemble_dataset, shard_subjects, synthesize_one, synthesize_shard
 from headforge.types import NO_HEAD_MODEL, Camera
@@ -47,11 +48,15 @@ class Discs:
             yield image, mask, orbit_camera(yaw, pitch, distance_m=1.1, focal_px=4.0 * size, width=size, height=size)
 
 
+def _discs(config: SynthesizeConfig = CONFIG) -> Generator[Any]:
+    return make_generator(config, Discs())
+
+
 def _dataset(config: SynthesizeConfig, folder: Path, detector: Any = None) -> Dataset:
     shards = []
     for number, subjects in enumerate(shard_subjects(config)):
         shards.append(folder / f"shard{number}")
-        synthesize_shard(config, subjects, shards[-1], detector=detector, generator=Discs())
+        synthesize_shard(config, subjects, shards[-1], detector=detector, generator=_discs(config))
     assemble_dataset(config, shards, folder / "data", licences=Discs.licences)
     return Dataset(folder / "data")
 
@@ -100,13 +105,13 @@ def test_identities_are_the_latent_codes(tmp_path: Path) -> None:
 
 def test_a_view_is_made_again_alone(tmp_path: Path) -> None:
     data = _dataset(CONFIG, tmp_path)
-    remade = remake_view(data, 2, 3, Discs())
+    remade = remake_view(data, 2, 3, _discs())
     assert compare_views(remade, data.sample("000002", 3)).is_equal
 
 
 def test_the_generated_background_can_be_kept() -> None:
     config = SynthesizeConfig(**{**vars(CONFIG), "background": "generated"})
-    assert synthesize_one(config, 1, 0, Discs()).image[0, 0].tolist() == [10] * 3
+    assert synthesize_one(config, 1, 0, _discs(config)).image[0, 0].tolist() == [10] * 3
 
 
 def test_over_white_mixes_by_the_mask() -> None:

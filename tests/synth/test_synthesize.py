@@ -18,11 +18,11 @@ from headforge.store.dataset.coverage import read_coverage
 from headforge.store.dataset.identities import MARKS_FILE, read_identities, read_marks
 from headforge.store.dataset.shards import Dataset, read_shard_samples
 from headforge.store.dataset.tables import read_rejects
-from headforge.synth.appearance import prepare
 from headforge.synth.builtin.subject import prepare_subject
 from headforge.synth.config import SynthesizeConfig
 from headforge.synth.coverage import bin_of
 from headforge.synth.gates import check_picture
+from headforge.synth.generators import make_generator
 from headforge.synth.shots.shots import n_fixed_cameras
 from headforge.synth.synthesize import (
     assemble_dataset,
@@ -135,7 +135,7 @@ def test_views_of_fixed_cameras_carry_moment_and_camera(sampler: str, tmp_path: 
     assert n is not None and len(rows) == 8
     assert [sample.timestep for sample in rows.values()] == [view // n for view in range(8)]
     assert len({sample.camera_id for sample in rows.values()}) == n
-    prepared = prepare(config, 0)
+    prepared = make_generator(config).subject(0)
     assert all(
         _same(sample, _measured(config, synthesize_view(config, prepared, v))) for (_, v), sample in rows.items()
     )
@@ -145,7 +145,7 @@ def test_views_of_fixed_cameras_carry_moment_and_camera(sampler: str, tmp_path: 
 def test_ground_truth_projects_onto_a_turned_head(appearance: str) -> None:
     config = dataclasses.replace(CONFIG, motion="sequence", image_size=96, head_turn_max_deg=40.0, frame_rate_hz=2.0)
     config = dataclasses.replace(config, appearance=appearance)
-    head, prepared = builtin_head(), prepare(config, 1)
+    head, prepared = builtin_head(), make_generator(config).subject(1)
     for view in (1, 3):
         sample = synthesize_view(config, prepared, view)
         batched = HeadParams(sample.params.model_id, **{k: v[None] for k, v in sample.params.tensors().items()})
@@ -165,7 +165,7 @@ def test_what_is_behind_a_turning_head_stays() -> None:
         head_turn_max_deg=40.0,
         frame_rate_hz=1.0,
     )
-    prepared = prepare(config, 1)
+    prepared = make_generator(config).subject(1)
     first, second = (synthesize_view(config, prepared, view) for view in (0, 1))
     empty = (first.mask == 0) & (second.mask == 0)
     assert not torch.allclose(first.params.rotation, second.params.rotation, atol=0.05)
@@ -244,7 +244,8 @@ def test_a_view_that_fails_a_gate_is_recorded(tmp_path: Path) -> None:
      ("background", "forest"), ("glasses", True), ("heldout_every", 0), ("long_hair_share", 2.0),
      ("sampler", "spiral"), ("motion", "dance"),
      ("frame_rate_hz", 0.0), ("sequence_cameras", 0), ("rig_deviation", 0.5), ("gate_detector", "eyes"),
-     ("gate_min_landmarks", 69), ("gate_min_area", -0.1)],
+     ("gate_min_landmarks", 69), ("gate_min_area", -0.1), ("n_subjects", 10**8), ("views_per_subject", 10**5),
+     ("target_height_m", float("nan")), ("fov_deg", float("inf")), ("generator_device", "tpu")],
 )  # fmt: skip
 def test_bad_settings_are_refused(name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -52,9 +52,9 @@ def timed_shards(
 ) -> list[Item]:
     """Their items; one view of one subject makes a worker warm."""
     little = dataclasses.replace(config, views_per_subject=1)
-    weights = () if asset is None else (asset.folder,)
+    weights = None if asset is None else asset.folder
     return [
-        timed_item(shard_item(config, s, asset), (little, range(s.start, s.start + 1), *weights), times) for s in shards
+        timed_item(shard_item(config, s, asset), (little, range(s.start, s.start + 1), weights), times) for s in shards
     ]
 
 

@@ -50,6 +50,11 @@ class Subject:
     hair: HairSurface | None
 
     @property
+    def number(self) -> int:
+        """Return the person's number in the dataset."""
+        return self.person.subject
+
+    @property
     def source(self) -> str:
         """The domain its pictures belong to."""
         return "synthetic"

@@ -87,6 +87,11 @@ class RichSubject:
     """[3, 9], see `irradiance_polynomial`."""
 
     @property
+    def number(self) -> int:
+        """Return the person's number in the dataset."""
+        return self.person.subject
+
+    @property
     def person(self) -> Person:
         """Who it is, without what only this appearance shows."""
         return self.traits.person

@@ -21,7 +21,7 @@ def test_pictures_against_the_twin(subject: int, view: int, hair: str) -> None:
     prepared = prepare_subject(config.seed, subject, config.long_hair_share)
     assert prepared.attributes["hair"] == hair
     shot = view_shot(config, subject, view)
-    params = shot_params(config, builtin_head(), prepared.person.shape, subject, view, shot.timestep)
+    params = shot_params(config, builtin_head(), prepared.person.shape, shot)
     resting = at_rest(builtin_head(), params, shot.camera)
     with torch.no_grad():
         found, expected = render_view(prepared, *resting), twins.render_view(prepared, *resting)

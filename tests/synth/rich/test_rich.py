@@ -15,14 +15,14 @@ from headforge.errors import ConfigError
 from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import landmarks, pose_head
 from headforge.geometry.cameras import project
-from headforge.synth.appearance import draw, prepare
 from headforge.synth.builtin.subject import Subject
-from headforge.synth.config import RICH_BACKGROUNDS, SynthesizeConfig
+from headforge.synth.config import BACKGROUNDS, SynthesizeConfig
+from headforge.synth.generators import make_generator
 from headforge.synth.rich.subject import RichSubject, prepare_rich
 from headforge.synth.rich.traits import BEARDS, GLASSES, HAIRCUTS, Traits, sample_traits
 from headforge.synth.rich.view import render_rich
 from headforge.synth.shots.samplers import view_camera
-from headforge.synth.synthesize import synthesize_subject, synthesize_view
+from headforge.synth.synthesize import synthesize_one, synthesize_subject
 from headforge.types import HeadParams
 
 SIZE = 96
@@ -70,12 +70,12 @@ def test_the_shares_change_nothing_else() -> None:
 
 
 def test_a_view_depends_on_seed_subject_and_view_only() -> None:
-    sample = synthesize_view(CONFIG, prepare(CONFIG, 2), 1)
+    sample = synthesize_one(CONFIG, 2, 1)
     wider = dataclasses.replace(CONFIG, n_subjects=50, views_per_subject=9, subjects_per_shard=3)
-    again = synthesize_view(wider, prepare(wider, 2), 1)
+    again = synthesize_one(wider, 2, 1)
     assert np.array_equal(sample.image, again.image) and np.array_equal(sample.mask, again.mask)
     assert sample.attributes == again.attributes and sample.source == again.source
-    other = synthesize_view(dataclasses.replace(CONFIG, seed=1), prepare(dataclasses.replace(CONFIG, seed=1), 2), 1)
+    other = synthesize_one(dataclasses.replace(CONFIG, seed=1), 2, 1)
     assert not np.array_equal(sample.image, other.image)
 
 
@@ -134,7 +134,7 @@ def test_hair_follows_the_skull_and_not_the_jaw() -> None:
     assert (np.abs(rest.astype(int) - nodding.astype(int)).max(-1) > 24)[: SIZE // 3].sum() > 100
 
 
-@pytest.mark.parametrize("background", RICH_BACKGROUNDS)
+@pytest.mark.parametrize("background", BACKGROUNDS["rich"])
 def test_backgrounds_leave_the_head_alone(background: str) -> None:
     over_white, mask = shown(prepared(0))
     image, same_mask = shown(prepared(0, background=background))
@@ -145,9 +145,9 @@ def test_backgrounds_leave_the_head_alone(background: str) -> None:
 
 
 def test_the_basic_appearance_is_the_default() -> None:
-    config = SynthesizeConfig()
-    assert isinstance(prepare(config, 0), Subject)
-    assert synthesize_view(dataclasses.replace(config, image_size=32), prepare(config, 0), 0).source == "synthetic"
+    config = SynthesizeConfig(image_size=32)
+    assert isinstance(make_generator(config).subject(0), Subject)
+    assert synthesize_one(config, 0, 0).source == "synthetic"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,6 @@ def test_bad_settings_are_refused(name: str, value: object) -> None:
     assert caught.value.key == f"synthesize.{name}"
 
 
-def test_a_drawing_is_of_the_prepared_kind() -> None:
-    image, mask = draw(prepared(0), at_rest(prepared(0)), view_camera(CONFIG, 180.0, 0.0, SIZE))
+def test_the_back_of_a_head_is_drawn() -> None:
+    image, mask = shown(prepared(0), 180.0)
     assert image.shape == (SIZE, SIZE, 3) and mask.shape == (SIZE, SIZE) and mask.max() == 255

@@ -13,8 +13,9 @@ from headforge.geometry.cameras import project, yaw_pitch_deg
 from headforge.geometry.seeding import item_seed
 from headforge.synth.config import SAMPLERS, SynthesizeConfig
 from headforge.synth.shots.poses import at_rest
+from headforge.synth.shots.rigs import RIGS
 from headforge.synth.shots.samplers import arc_angles, orbit_angles, view_angles, view_camera
-from headforge.synth.shots.shots import n_fixed_cameras, shot_params, view_shot
+from headforge.synth.shots.shots import ANGLES, n_fixed_cameras, shot_params, view_shot
 from headforge.types import HeadParams
 from tests.heads import tiny_head
 
@@ -54,6 +55,10 @@ def test_an_arc_goes_from_one_side_to_the_other(subject: int, n: int) -> None:
     assert abs(angles[0][1]) <= config.reference_pitch_max_deg
 
 
+def test_settings_name_every_sampler() -> None:
+    assert (*ANGLES, *RIGS) == SAMPLERS
+
+
 @pytest.mark.parametrize("motion", ["stills", "sequence"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_rows_say_where_the_camera_is_whatever_the_order(sampler: str, motion: str) -> None:
@@ -79,7 +84,7 @@ def test_fixed_cameras_share_moments(sampler: str, motion: str, n: int) -> None:
     assert [shot.timestep for shot in shots] == [view // n for view in range(3 * n)]
     names = [shot.camera_id for shot in shots]
     assert names[:n] == names[n : 2 * n] and len(set(names)) == n
-    params = [shot_params(config, head, shape, 0, view, shots[view].timestep) for view in (0, n - 1, n)]
+    params = [shot_params(config, head, shape, shots[view]) for view in (0, n - 1, n)]
     assert torch.equal(params[0].expr, params[1].expr) and not torch.equal(params[0].expr, params[2].expr)
 
 

@@ -15,13 +15,14 @@ from headforge.priors.kinds import KINDS
 from headforge.progress import SILENT
 from headforge.store.dataset.shards import read_shard_samples
 from headforge.store.dataset.tables import read_rejects
+from headforge.store.objects.manifest import read_manifest
 from headforge.store.objects.store import Store
 from headforge.synth.config import SynthesizeConfig
 from headforge.synth.generated import over_white
 from headforge.synth.synthesize import BUILTIN_LICENCES
 from headforge.types import NO_HEAD_MODEL
 from tasks.inputs.generators import dataset_licences, generator_asset, load_generator
-from tasks.synthesize import shard_item, shard_items
+from tasks.synthesize import item_of, shard_item, shard_items
 from tests.priors.gan.nets import small_facts, small_gan, write_checkpoint
 
 CONFIG = SynthesizeConfig(
@@ -73,6 +74,15 @@ def test_a_shard_holds_what_the_generator_draws(asset: Asset, tmp_path: Path) ->
     for sample, (image, mask, _) in zip(samples, people.draw(0, 1, angles_deg, 64), strict=True):
         assert sample.params.model_id == NO_HEAD_MODEL and sample.timestep == 0
         assert np.array_equal(sample.mask, mask) and np.array_equal(sample.image, over_white(image, mask))
+
+
+def test_a_shard_names_its_item_unless_a_trained_generator_drew_it(store: Store, asset: Asset) -> None:
+    builtin = SynthesizeConfig(n_subjects=1, views_per_subject=1, image_size=16)
+    for item, is_found in ((shard_item(builtin, range(1)), True), (shard_item(CONFIG, range(1), asset), False)):
+        built = store.build(item.recipe, lambda folder: (folder / "part.parquet").touch())
+        found = item_of(read_manifest(built.path))
+        assert (found is not None) == is_found
+        assert found is None or found.recipe.key == item.recipe.key
 
 
 def test_a_card_is_asked_for_before_anything_is_drawn(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:

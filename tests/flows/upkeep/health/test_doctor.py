@@ -8,6 +8,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -89,7 +90,8 @@ def test_dataset_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.copy(ROOT / "params.yaml", tmp_path)
     change_params(tmp_path, assignments=["synthesize.views_per_subject=1", "synthesize.image_size=16"])
     assert level_of(doctor._dataset_space(tmp_path), "dataset's space") == OK
-    change_params(tmp_path, assignments=[f"synthesize.n_subjects={10**12}"])
+    change_params(tmp_path, assignments=[f"synthesize.n_subjects={10**7}"])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**9))
     assert level_of(doctor._dataset_space(tmp_path), "dataset's space") == BAD
 
 
