@@ -10,7 +10,9 @@ back leaves as they were. The guard adds the time of the last change of the file
 
 DVC has no plug-in point, and it has to be guarded in every process, whoever starts it. So `install` writes a file
 beside the installed packages (`headforge_dvc_guard.pth`) that Python reads when it starts; `make` calls it, and so does
-`headforge run` if it finds it missing. All that file does is to leave a finder that waits for DVC's modules.
+`headforge run` if it finds it missing. All that file does is to import the module beside it, which leaves a finder that
+waits for DVC. `flows` itself is not imported before that: in a process that starts in another checkout it must be that
+checkout's.
 """
 
 from __future__ import annotations
@@ -25,19 +27,43 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from headforge.store.files import write_bytes
+
 START_FILE = "headforge_dvc_guard.pth"
-START_LINE = (
-    'import importlib.util, importlib; importlib.util.find_spec("flows") and '
-    'importlib.import_module("flows.services.dvc_guard").watch()\n'
-)
-"""Python runs lines of such files that begin with import; nothing happens once headforge is uninstalled."""
+START_LINE = "import headforge_dvc_start\n"
+"""Python runs lines of such files that begin with import."""
+START_MODULE = "headforge_dvc_start.py"
+START_CODE = '''"""Written by headforge: guards DVC's modules (flows.services.dvc_guard) when they are first imported."""
+
+import importlib
+import importlib.util
+import sys
+
+
+class _Start:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] != "dvc_data":
+            return None
+        sys.meta_path.remove(self)
+        if importlib.util.find_spec("flows") is not None:
+            importlib.import_module("flows.services.dvc_guard").watch()
+        return importlib.util.find_spec(name)
+
+
+sys.meta_path.insert(0, _Start())
+'''
+"""Nothing happens once headforge is uninstalled."""
 
 
 def install() -> None:
-    """Make every Python process of this environment call `watch` when it starts; does nothing if it does already."""
-    path = Path(sysconfig.get_path("purelib")) / START_FILE
-    if not path.is_file() or path.read_text() != START_LINE:
-        path.write_text(START_LINE)
+    """Make every Python process of this environment call `watch` before it imports DVC's modules.
+
+    Does nothing if it does already.
+    """
+    folder = Path(sysconfig.get_path("purelib"))
+    for name, text in ((START_MODULE, START_CODE), (START_FILE, START_LINE)):
+        if not (folder / name).is_file() or (folder / name).read_text() != text:
+            write_bytes(folder / name, text.encode())
 
 
 def watch() -> None:

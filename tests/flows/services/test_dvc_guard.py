@@ -31,6 +31,13 @@ def _guarded() -> None:
     install()
 
 
+def test_a_process_in_another_checkout_uses_its_own_flows(tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").write_text("print('own')\n")
+    command = [sys.executable, "-c", "import flows"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "own\n"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
