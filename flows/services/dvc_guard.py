@@ -33,7 +33,7 @@ START_FILE = "headforge_dvc_guard.pth"
 START_LINE = "import headforge_dvc_start\n"
 """Python runs lines of such files that begin with import."""
 START_MODULE = "headforge_dvc_start.py"
-START_CODE = '''"""Written by headforge: guards DVC's modules (flows.services.dvc_guard) when they are first imported."""
+START_CODE = '''"""Written by headforge: guards DVC's modules when they are first imported."""
 
 import importlib
 import importlib.util

@@ -16,7 +16,7 @@ from headforge.diffusion.config import DOMAINS, GenerateConfig
 from headforge.diffusion.model_files import TrainedModel, load_model
 from headforge.diffusion.sample import ddim, initial_noise
 from headforge.diffusion.targets import Target, heldout_targets
-from headforge.errors import DataError, ModelMismatchError
+from headforge.errors import DataError, ModelMismatchError, ShapeError
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import orbit_camera
 from headforge.progress import SILENT, Progress
@@ -151,25 +151,12 @@ def generate_portrait_views(
     zero, as in the dataset.
     """
     trained = load_model(model)
-    size = trained.network.config.image_size
-    image, params, camera = read_portrait(portrait, size)
-    if params.model_id != trained.head.model_id:
-        raise ModelMismatchError(trained.head.model_id, params.model_id)
-    views, angles = portrait_cameras(config, camera)
-    n = len(angles)
-    reference = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    person = HeadParams.stack([params])
-    still = person.replace(neck=torch.zeros(1, 3), rotation=torch.zeros(1, 3), translation=torch.zeros(1, 3))
-    target = still[torch.zeros(n, dtype=torch.int64)]
-    keys = [(portrait.name, view) for view in range(n)]
-    domains = torch.tensor([DOMAINS.index(config.domain)])
-    progress.start(n, "image")
-    with torch_threads(config.n_threads):
-        images, control = sample_images(
-            trained, reference, person, Camera.stack([camera]), target, views, domains, keys, config.seed,
-            config.n_ddim_steps,
-        )  # fmt: skip
-    pictures, masks = to_uint8(images), foreground_masks(images, control)
+    image, params, camera = read_portrait(portrait, trained.network.config.image_size)
+    angles = portrait_angles(config)
+    views = cameras_like(camera, angles)
+    target = still_params(params, len(angles))
+    progress.start(len(angles), "image")
+    pictures, masks = sample_person(config, trained, portrait.name, image, params, camera, target, views)
     samples = [
         Sample(
             subject_id=portrait.name,
@@ -187,7 +174,47 @@ def generate_portrait_views(
         for i, (yaw_deg, pitch_deg) in enumerate(angles)
     ]
     write_shard(output, [samples])
-    progress.item_done(portrait.name, n)
+    progress.item_done(portrait.name, len(angles))
+
+
+@torch.no_grad()
+def sample_person(
+    config: GenerateConfig,
+    trained: TrainedModel,
+    name: str,
+    photo: np.ndarray,
+    params: HeadParams,
+    camera: Camera,
+    target_params: HeadParams,
+    target_camera: Camera,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [n, S, S, 3] uint8 of the person of a photo, in other poses and views, and their masks [n, S, S] uint8.
+
+    `photo` [S, S, 3] uint8, over white, has the model's picture size; `params` and `camera`, unbatched, are what was
+    tracked in it. `target_params` [n] and `target_camera` [n] control the pictures. `name` and the number of a picture
+    are the key of its noise. Raises ModelMismatchError for parameters of another head model than the trained one.
+    """
+    if params.model_id != trained.head.model_id:
+        raise ModelMismatchError(trained.head.model_id, params.model_id)
+    reference = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    keys = [(name, view) for view in range(len(target_params.expr))]
+    domains = torch.tensor([DOMAINS.index(config.domain)])
+    with torch_threads(config.n_threads):
+        images, control = sample_images(
+            trained, reference, HeadParams.stack([params]), Camera.stack([camera]), target_params, target_camera,
+            domains, keys, config.seed, config.n_ddim_steps,
+        )  # fmt: skip
+    return to_uint8(images), foreground_masks(images, control)
+
+
+def still_params(params: HeadParams, n: int) -> HeadParams:
+    """Parameters [n] of the same people and expressions as `params`, unbatched or [n], facing +z from the origin."""
+    people = params if params.expr.ndim == 2 else HeadParams.stack([params])
+    if len(people.expr) not in (1, n):
+        raise ShapeError("params.expr", f"[n_expr] or [{n}, n_expr]", tuple(params.expr.shape))
+    nothing = torch.zeros_like(people.neck)
+    still = people.replace(neck=nothing, rotation=nothing, translation=nothing)
+    return still if len(people.expr) == n else still[torch.zeros(n, dtype=torch.int64)]
 
 
 def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadParams, Camera]:
@@ -205,11 +232,15 @@ def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadPara
     return area_resize(photo, image_size), params, camera.resized(image_size, image_size)
 
 
-def portrait_cameras(config: GenerateConfig, camera: Camera) -> tuple[Camera, list[tuple[float, float]]]:
-    """Cameras [n] like `camera` (focal length, size, distance) on the configured grid, and their (yaw, pitch)."""
+def portrait_angles(config: GenerateConfig) -> list[tuple[float, float]]:
+    """(yaw, pitch) in degrees of the configured grid of views."""
     yaws = torch.linspace(-config.portrait_yaw_max_deg, config.portrait_yaw_max_deg, config.portrait_n_yaws)
-    angles = [(float(yaw), pitch) for pitch in config.portrait_pitches_deg for yaw in yaws]
-    views = orbit_camera(
+    return [(float(yaw), pitch) for pitch in config.portrait_pitches_deg for yaw in yaws]
+
+
+def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camera:
+    """Cameras [n] with the focal length, size and distance of `camera`, about the origin from `angles` (yaw, pitch)."""
+    return orbit_camera(
         torch.tensor([yaw for yaw, _ in angles]),
         torch.tensor([pitch for _, pitch in angles]),
         distance_m=float(camera.centre.norm()),
@@ -217,7 +248,6 @@ def portrait_cameras(config: GenerateConfig, camera: Camera) -> tuple[Camera, li
         width=camera.width,
         height=camera.height,
     )
-    return views, angles
 
 
 def foreground_masks(images: Tensor, control: Tensor) -> np.ndarray:

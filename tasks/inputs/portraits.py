@@ -6,19 +6,17 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from skimage import data
 
 from headforge.errors import ConfigError
+from headforge.store.astronaut import ASTRONAUT, astronaut
 from headforge.store.images import read_photo
 from headforge.store.objects.store import Store
 from tasks.inputs.named_inputs import content_of
 
-ASTRONAUT = "builtin:astronaut"
-
 
 def load_picture(picture: str, store: Path) -> np.ndarray:
     """The pixels [H, W, 3] uint8 of a portrait that params.yaml names by SHA-256 or as builtin:astronaut."""
-    return _astronaut() if picture == ASTRONAUT else read_photo(stored_file(content_of(picture), store, "portrait"))
+    return astronaut() if picture == ASTRONAUT else read_photo(stored_file(content_of(picture), store, "portrait"))
 
 
 def stored_file(sha256: str, store: Path, kind: str) -> Path:
@@ -34,8 +32,4 @@ def stored_file(sha256: str, store: Path, kind: str) -> Path:
 
 def picture_digest(picture: str) -> str:
     """What stands for the picture in a recipe."""
-    return hashlib.sha256(_astronaut().tobytes()).hexdigest() if picture == ASTRONAUT else content_of(picture)
-
-
-def _astronaut() -> np.ndarray:
-    return data.astronaut()
+    return hashlib.sha256(astronaut().tobytes()).hexdigest() if picture == ASTRONAUT else content_of(picture)

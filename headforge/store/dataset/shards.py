@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -280,6 +281,26 @@ class Dataset:
     def subject_ids(self, split: str | None = None) -> list[str]:
         """Subjects in stored order, all or those of one split."""
         return [name for name, entry in self._index.items() if split in (None, entry.split)]
+
+    def __len__(self) -> int:
+        """Views of all subjects."""
+        return sum(len(entry.views) for entry in self._index.values())
+
+    def __getitem__(self, index: int) -> Sample:
+        """The view with this number in stored order, decoded; IndexError past the end."""
+        row = operator.index(index)
+        row += len(self) if row < 0 else 0
+        if row >= 0:
+            for subject_id, entry in self._index.items():
+                if row < len(entry.views):
+                    return self.sample(subject_id, entry.views[row])
+                row -= len(entry.views)
+        raise IndexError(f"{self.folder} has {len(self)} views, there is none with the number {index}")
+
+    def __iter__(self) -> Iterator[Sample]:
+        """All views in stored order, decoded as they are asked for; a subject's rows are read at once."""
+        for subject_id in self._index:
+            yield from self.samples(subject_id)
 
     def views_of(self, subject_id: str) -> list[int]:
         """View numbers of one subject, in stored order."""

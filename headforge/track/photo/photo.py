@@ -51,6 +51,45 @@ class PhotoTrack:
     """[V, 3] of the posed head."""
 
 
+@dataclass(frozen=True)
+class TrackedPhoto:
+    """A tracked photo and the pictures of it that later stages and people look at; pixels are those of the crop."""
+
+    found: PhotoTrack
+    image: np.ndarray
+    """[S, S, 3] uint8: the square head crop as the photo shows it, white outside the photo."""
+    mask: np.ndarray
+    """[S, S] uint8: how much of each pixel is head or hair, 255 all of it."""
+    photo: np.ndarray
+    """[S, S, 3] uint8: the person over white."""
+    overlay: np.ndarray
+    """[S, S, 3] uint8: the crop with the fitted mesh, the observed (red) and the fitted (green) landmarks."""
+
+    @property
+    def name(self) -> str:
+        """What the photo is called in messages and files."""
+        return self.found.track.subject_id
+
+    @property
+    def params(self) -> HeadParams:
+        """Unbatched parameters of the person in the photo."""
+        return self.found.track.params
+
+    @property
+    def camera(self) -> Camera:
+        """Unbatched camera of the crop."""
+        return self.found.track.camera
+
+    def save(self, folder: Path | str) -> None:
+        """Write original_crop.png, mask.png, photo.png, overlay.png and track.json into `folder`, made if needed."""
+        output = Path(folder)
+        output.mkdir(parents=True, exist_ok=True)
+        pictures = {"original_crop": self.image, "mask": self.mask, "photo": self.photo, "overlay": self.overlay}
+        for stem, pixels in pictures.items():
+            (output / f"{stem}.png").write_bytes(encode_png(pixels))
+        (output / "track.json").write_text(json.dumps(_as_json(self.found), indent=1, sort_keys=True) + "\n")
+
+
 def track_photo(
     config: TrackConfig,
     photo: np.ndarray,
@@ -66,18 +105,27 @@ def track_photo(
     photo.png (on white), overlay.png and track.json. Raises Rejected for a photo without a usable face; then nothing
     is written.
     """
+    tracked = fit_and_matte(config, photo, name, head, faces, face_index)
+    tracked.save(output)
+    return tracked.found.track
+
+
+def fit_and_matte(
+    config: TrackConfig,
+    photo: np.ndarray,
+    name: str,
+    head: HeadModel,
+    faces: FaceDetector,
+    face_index: int = LARGEST_FACE,
+) -> TrackedPhoto:
+    """What `track_photo` writes, as values. Raises Rejected for a photo without a usable face."""
     found = fit_photo(config, photo, name, head, faces, face_index)
     image, inside = found.crop.cut(photo)
     alpha = matte(image, matte_prior(head, found.vertices, found.track.camera, inside))
     mask = np.round(255 * alpha).astype(np.uint8)
     on_white = np.round(image * alpha[..., None] + 255 * (1 - alpha[..., None])).astype(np.uint8)
     overlay = draw_overlay(image, head, found.vertices, found.track.camera, found.observed, found.fitted)
-    output.mkdir(parents=True, exist_ok=True)
-    pictures = {"original_crop": image, "mask": mask, "photo": on_white, "overlay": overlay}
-    for stem, pixels in pictures.items():
-        (output / f"{stem}.png").write_bytes(encode_png(pixels))
-    (output / "track.json").write_text(json.dumps(_as_json(found), indent=1, sort_keys=True) + "\n")
-    return found.track
+    return TrackedPhoto(found, image, mask, on_white, overlay)
 
 
 def fit_photo(
