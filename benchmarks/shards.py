@@ -37,8 +37,9 @@ from benchmarks.record import arguments, finish, machine_record, write
 from headforge.store.dataset.columns import picture_values, write_row_groups
 from headforge.store.dataset.loader import Loader, LoaderConfig
 from headforge.store.dataset.shards import SHARD_SCHEMA, Dataset, write_dataset_json, write_shard
+from headforge.store.exchange.formats.webdataset import write_webdataset
 from headforge.store.exchange.rows import StoredView, plain_values, stored_views, view_name
-from headforge.store.exchange.webdataset import write_webdataset
+from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import fsync_file
 from headforge.store.images import decode_image
 from headforge.synth.config import SynthesizeConfig
@@ -93,7 +94,7 @@ def write_tars(subjects: list[list[StoredView]], folder: Path) -> None:
     path = folder / "train-000000.tar"
     if webdataset is None:
         rows = ([{**row, "split": "train"} for row in views] for views in subjects)
-        write_webdataset(rows, {"licences": {}, "synthetic_media": True}, folder)
+        write_webdataset(rows, ExportFacts({"licences": {}, "synthetic_media": True}), folder)
     else:
         with webdataset.TarWriter(str(path)) as writer:
             for row in (row for views in subjects for row in views):

@@ -13,6 +13,8 @@ from headforge.errors import ConfigError
 ADDED: Mapping[str, bool] = {"added": True}
 """Metadata of a field that is younger than its stage's VERSION. Its default does what was done before there was the
 field."""
+LARGEST_SEED = 2**63 - 1
+"""What 64 bits with a sign hold, and every generator takes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Allowed:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)
             and (self.above is None or value > self.above)
@@ -46,9 +48,15 @@ class Allowed:
         if self.one_of:
             return f"one of {', '.join(str(value) for value in self.one_of)}"
         if self.at_least is not None and self.at_most is not None:
-            return f"between {self.at_least:g} and {self.at_most:g}"
+            return f"between {_shown(self.at_least)} and {_shown(self.at_most)}"
         bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None) or "finite"
+        return (
+            " and ".join(f"{word} {_shown(bound)}" for word, bound in bounds.items() if bound is not None) or "finite"
+        )
+
+
+def _shown(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def setting(

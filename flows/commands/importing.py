@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
 from flows.commands.watching import CommandProgress
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("eg3d", "nerfstudio", "colmap", "gaussianavatars")
 """Formats of pictures; named here too, so that `--help` needs neither torch nor pyarrow; a test compares."""
+HEAD_FORMAT = "gaussianavatars"
+"""The one of these that has head parameters."""
 TRACK_FORMAT = "vhap"
 REJECTS_HELP = "the rest was taken; rejects.parquet in the new folder lists these."
 CHECK_PICTURE = "camera_check.png"
@@ -80,19 +82,18 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 def _import(wanted: argparse.Namespace) -> Imported:
     from flows.commands.heads import read_head  # torch and pyarrow come with these
-    from headforge.store.exchange.importing import IMPORTS, ImportConfig
+    from headforge.store.exchange.importing import import_dataset
+    from headforge.store.exchange.source import ImportConfig, ImportSource
 
     config = ImportConfig(
         source=wanted.source, licence=wanted.licence, heldout_every=wanted.heldout_every, by_folder=wanted.by_folder,
         cameras=wanted.cameras,
     )  # fmt: skip
-    others: dict[str, Any] = {}
-    if wanted.kind == "gaussianavatars" and wanted.head is not None:
-        others = {"head": read_head(wanted.head)[0], "head_file": wanted.head}
+    head_file = wanted.head if wanted.kind == HEAD_FORMAT else None
+    head = None if head_file is None else read_head(head_file)[0]
+    source = ImportSource(wanted.path, wanted.images, wanted.masks, head, head_file)
     with CommandProgress("import") as progress:
-        return IMPORTS[wanted.kind](
-            config, wanted.path, wanted.output, wanted.images, wanted.masks, progress=progress, **others
-        )
+        return import_dataset(wanted.kind, config, source, wanted.output, progress)
 
 
 def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejection], str]:
@@ -124,7 +125,7 @@ def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejec
 
 def _run_tracks(wanted: argparse.Namespace) -> Summary:
     from flows.commands.heads import read_head
-    from headforge.store.exchange.vhap import import_vhap_tracks
+    from headforge.store.exchange.formats.vhap import import_vhap_tracks
 
     if wanted.head is None:
         raise InputError(wanted.path, "VHAP's file does not name the head model of its parameters.",

@@ -2,84 +2,67 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from headforge.errors import ConfigError
+from headforge.settings import LARGEST_SEED, check_settings, setting
 
 
 @dataclass(frozen=True)
 class FitConfig:
     """Settings of the stage `fit`: avatars of dataset subjects and of portraits."""
 
-    seed: int = 0
+    seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     """Seed of the order of the views and of which hair candidates are kept."""
-    n_iterations: int = 500
+    n_iterations: int = setting(500, at_least=0, at_most=1_000_000)
     """Adam steps for a dataset subject, one view each."""
-    image_size: int = 128
+    image_size: int = setting(128, at_least=1, at_most=4096)
     """Pixels; larger dataset images are averaged down to it."""
-    heldout_every: int = 4
+    heldout_every: int = setting(4, at_least=2, at_most=1_000_000)
     """One view in this many is held out for scoring."""
-    n_skin: int = 5000
+    n_skin: int = setting(5000, at_least=1, at_most=5_000_000)
     """Gaussians on the head model's surface."""
-    n_hair: int = 4000
+    n_hair: int = setting(4000, at_least=0, at_most=5_000_000)
     """Gaussians at most in the space between the surface and the visual hull of the masks; 0 for none."""
-    hair_shell_m: float = 0.12
+    hair_shell_m: float = setting(0.12, at_least=0, at_most=1)
     """How far from scalp and neck hair is looked for, metres."""
-    sh_degree: int = 1
+    sh_degree: int = setting(1, at_least=0, at_most=3)
     """Degree of the view-dependent colour, 0 to 3."""
     also_exact: bool = True
     """Beside an avatar from tracked poses fit one from the dataset's exact poses, for its predictions only."""
-    lr_means: float = 0.03
+    lr_means: float = setting(0.03, above=0, at_most=10)
     """Learning rate of the positions, triangle sizes."""
-    lr_scales: float = 0.02
+    lr_scales: float = setting(0.02, above=0, at_most=10)
     """Learning rate of the logarithms of the sizes."""
-    lr_quats: float = 0.01
+    lr_quats: float = setting(0.01, above=0, at_most=10)
     """Learning rate of the rotations."""
-    lr_opacities: float = 0.05
+    lr_opacities: float = setting(0.05, above=0, at_most=10)
     """Learning rate of the opacity logits."""
-    lr_colors: float = 0.02
+    lr_colors: float = setting(0.02, above=0, at_most=10)
     """Learning rate of the constant colour coefficient; the view-dependent ones have a twentieth of it."""
-    lr_final: float = 0.1
+    lr_final: float = setting(0.1, above=0, at_most=1)
     """Learning rates fall exponentially to this share of their start."""
-    weight_ssim: float = 0.2
+    weight_ssim: float = setting(0.2, at_least=0, at_most=1)
     """Weight of 1 - SSIM; mean absolute error has the rest."""
-    weight_position: float = 0.01
+    weight_position: float = setting(0.01, at_least=0, at_most=1000)
     """Weight of leaving one triangle size of the triangle's centre, skin only."""
-    weight_scale: float = 1.0
+    weight_scale: float = setting(1.0, at_least=0, at_most=1000)
     """Weight of growing beyond the allowed size."""
-    weight_hair: float = 0.005
+    weight_hair: float = setting(0.005, at_least=0, at_most=1000)
     """Weight of hair that is far from the head and that no picture needs."""
-    portrait_n_skin: int = 40000
+    portrait_n_skin: int = setting(40000, at_least=1, at_most=5_000_000)
     """Gaussians on the surface of a portrait's head."""
-    portrait_n_hair: int = 14000
+    portrait_n_hair: int = setting(14000, at_least=0, at_most=5_000_000)
     """Gaussians at most for a portrait's hair."""
-    portrait_n_iterations: int = 240
+    portrait_n_iterations: int = setting(240, at_least=0, at_most=1_000_000)
     """Adam steps for a portrait."""
-    portrait_size: int = 384
+    portrait_size: int = setting(384, at_least=1, at_most=4096)
     """Pixels at which the photo is fitted."""
-    portrait_views_weight: float = 0.25
+    portrait_views_weight: float = setting(0.25, at_least=0, at_most=1000)
     """Weight of the generated views against the photo's 1."""
-    turntable_size: int = 256
+    turntable_size: int = setting(256, at_least=1, at_most=4096)
     """Pixels of the turntable video."""
-    turntable_yaw_max_deg: float = 60.0
+    turntable_yaw_max_deg: float = setting(60.0, at_least=0, at_most=180)
     """The turntable swings this far to both sides."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
-                self._refuse(field.name, "0 or a positive number")
-        for name in ("image_size", "n_skin", "portrait_n_skin", "portrait_size", "turntable_size", "lr_final"):
-            if not getattr(self, name) > 0:
-                self._refuse(name, "a positive number")
-        if self.heldout_every < 2:
-            self._refuse("heldout_every", "a whole number of at least 2")
-        if self.sh_degree > 3:
-            self._refuse("sh_degree", "0, 1, 2 or 3")
-        if self.weight_ssim > 1 or self.lr_final > 1:
-            self._refuse("weight_ssim" if self.weight_ssim > 1 else "lr_final", "a number of at most 1")
-
-    def _refuse(self, name: str, expected: str) -> None:
-        found = getattr(self, name)
-        raise ConfigError(f"fit.{name}", found, f"fit.{name} is {found}, expected {expected}.", f"give {expected}.")
+        check_settings(self, "fit")

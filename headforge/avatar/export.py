@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc
 from headforge.errors import DataError
-from headforge.store.exchange.flame_params import PARAM_KEYS
+from headforge.store.exchange.formats.flame_params import PARAM_KEYS
 from headforge.types import GaussianCloud, HeadParams
 
 GA_REST = 45

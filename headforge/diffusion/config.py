@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headforge.errors import ConfigError
+from headforge.settings import LARGEST_SEED, check_settings, require, setting
 
 MODEL_KIND = "learn2control-pixels"
 """What model.json calls the control model."""
@@ -16,36 +16,34 @@ DOMAINS = ("real", "synthetic")
 class NetworkConfig:
     """Sizes of the network."""
 
-    image_size: int = 64
+    image_size: int = setting(64, at_least=1, at_most=4096)
     """Side of the pictures in pixels."""
-    patch: int = 4
+    patch: int = setting(4, at_least=1, at_most=4096)
     """Side of the codec's patches; latents are image_size / patch wide."""
-    n_components: int = 16
+    n_components: int = setting(16, at_least=1, at_most=4096)
     """Latent channels: principal components kept for each patch."""
-    widths: tuple[int, ...] = (48, 80)
+    widths: tuple[int, ...] = setting((48, 80), at_least=1, at_most=65_536)
     """Channels of the U-Net's levels; each level halves the size."""
-    n_heads: int = 2
+    n_heads: int = setting(2, at_least=1, at_most=1024)
     """Attention heads at every level."""
-    norm_groups: int = 16
+    norm_groups: int = setting(16, at_least=1, at_most=1024)
     """Groups of the group normalisation."""
-    feed_forward_factor: int = 2
+    feed_forward_factor: int = setting(2, at_least=1, at_most=64)
     """Width of a transformer block's feed-forward layer over that of the block."""
-    token_dim: int = 32
+    token_dim: int = setting(32, at_least=1, at_most=65_536)
     """Size of the real and synthetic tokens."""
-    control_channels: int = 8
+    control_channels: int = setting(8, at_least=1, at_most=4096)
     """Feature channels of the Gaussians."""
-    control_resolution: int = 64
+    control_resolution: int = setting(64, at_least=1, at_most=4096)
     """Side of the Gaussians' texture in texels."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that don't fit together."""
+        check_settings(self, "train")
         step = self.patch * 2 ** (len(self.widths) - 1)
-        if self.image_size < step or self.image_size % step:
-            raise ConfigError("train.image_size", self.image_size, f"the picture size is {self.image_size}.",
-                              f"give a multiple of {step}.")  # fmt: skip
-        if any(width % self.norm_groups or width % self.n_heads for width in self.widths):
-            raise ConfigError("train.widths", self.widths, f"the U-Net's widths are {self.widths}.",
-                              f"give multiples of {self.norm_groups} and of {self.n_heads}.")  # fmt: skip
+        require(self, "train", "image_size", self.image_size % step == 0, f"a multiple of {step}")
+        fit = not any(width % self.norm_groups or width % self.n_heads for width in self.widths)
+        require(self, "train", "widths", fit, f"multiples of {self.norm_groups} and of {self.n_heads}")
 
     @property
     def latent_size(self) -> int:
@@ -62,49 +60,42 @@ class NetworkConfig:
 class TrainConfig:
     """Settings of the training stage."""
 
-    image_size: int = 64
+    image_size: int = setting(64, at_least=1, at_most=4096)
     """Side of the pictures in pixels; the dataset is averaged down to it."""
-    n_images_seen: int = 10_400
+    n_images_seen: int = setting(10_400, at_least=1, at_most=1_000_000_000)
     """Training length: target images shown in all. Never a time, so that a rerun is the same run."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float = setting(1.5e-3, above=0, at_most=10)
     """AdamW's learning rate; the Gaussians learn six times faster."""
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: float = setting(0.02, above=0, at_most=10)
     """Muon's learning rate, for the networks' hidden matrices."""
-    weight_decay: float = 0.01
+    weight_decay: float = setting(0.01, at_least=0, at_most=10)
     """Decay of the hidden matrices, times the learning rate."""
-    warmup_images: int = 400
+    warmup_images: int = setting(400, at_least=0, at_most=1_000_000_000)
     """The learning rates rise from zero over this many images, then follow a cosine to zero."""
-    ema_decay: float = 0.98
+    ema_decay: float = setting(0.98, at_least=0, below=1)
     """Decay of the weight average per iteration; the average is what is saved."""
-    n_references: int = 4
+    n_references: int = setting(4, at_least=1, at_most=4096)
     """Reference pictures in a batch, each of another identity."""
-    n_targets: int = 4
+    n_targets: int = setting(4, at_least=1, at_most=4096)
     """Targets for each reference."""
-    reference_yaw_max_deg: float = 15.0
+    reference_yaw_max_deg: float = setting(15.0, at_least=0, at_most=180)
     """Views turned less than this may serve as references."""
     with_reference: bool = True
     """Whether the denoiser attends to the reference branch; off only to measure what the branch is worth."""
-    n_identities: int = 200
+    n_identities: int = setting(200, at_least=1, at_most=10_000_000)
     """Training identities used, the first ones of the split."""
-    n_threads: int = 1
+    n_threads: int = setting(1, at_least=1, at_most=1024)
     """Processor threads; part of what the trained bytes depend on."""
-    checkpoint_images: int = 1600
+    checkpoint_images: int = setting(1600, at_least=1, at_most=1_000_000_000)
     """A checkpoint to resume from is written after every so many images."""
-    log_images: int = 160
+    log_images: int = setting(160, at_least=1, at_most=1_000_000_000)
     """A line of the training log is the mean over so many images."""
-    seed: int = 0
+    seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     """Seed of initialisation, batches and noise."""
 
     def __post_init__(self) -> None:
         """Refuse values that can't train."""
-        for name in ("n_images_seen", "n_references", "n_targets", "n_identities", "n_threads", "checkpoint_images",
-                     "log_images", "learning_rate", "muon_learning_rate"):  # fmt: skip
-            found = getattr(self, name)
-            if found <= 0:
-                raise ConfigError(f"train.{name}", found, f"train.{name} is {found}.", "give a value above 0.")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError("train.ema_decay", self.ema_decay, f"train.ema_decay is {self.ema_decay}.",
-                              "give a value from 0 to below 1.")  # fmt: skip
+        check_settings(self, "train")
         NetworkConfig(image_size=self.image_size)
 
     @property
@@ -117,37 +108,31 @@ class TrainConfig:
 class GenerateConfig:
     """Settings of sampling."""
 
-    n_identities: int = 40
+    n_identities: int = setting(40, at_least=1, at_most=10_000_000)
     """Held-out identities sampled, the first ones of the test split."""
-    n_targets: int = 4
+    n_targets: int = setting(4, at_least=1, at_most=4096)
     """Pictures made of each, of its first views that are not references."""
-    n_reference_views: int = 4
+    n_reference_views: int = setting(4, at_least=1, at_most=4096)
     """The first so many views of a subject are references; the very first one is shown to the model."""
-    n_ddim_steps: int = 20
+    n_ddim_steps: int = setting(20, at_least=1, at_most=1000)
     """Denoising steps."""
     with_exact: bool = True
     """Whether to sample with exact parameters as well, beside tracked ones."""
-    domain: str = "synthetic"
+    domain: str = setting("synthetic", one_of=DOMAINS)
     """Token of pictures made from photos: the embedded default has seen no other in training."""
-    portrait_yaw_max_deg: float = 60.0
+    portrait_yaw_max_deg: float = setting(60.0, at_least=0, at_most=180)
     """Largest azimuth of the views made of a person."""
-    portrait_n_yaws: int = 9
+    portrait_n_yaws: int = setting(9, at_least=1, at_most=4096)
     """Number of azimuths, evenly spread to both sides."""
-    portrait_pitches_deg: tuple[float, ...] = (-15.0, 0.0, 20.0)
+    portrait_pitches_deg: tuple[float, ...] = setting((-15.0, 0.0, 20.0), at_least=-90, at_most=90)
     """Elevations of the views made of a person."""
-    batch_references: int = 4
+    batch_references: int = setting(4, at_least=1, at_most=4096)
     """References sampled together."""
-    n_threads: int = 1
+    n_threads: int = setting(1, at_least=1, at_most=1024)
     """Processor threads; part of what the bytes depend on."""
-    seed: int = 0
+    seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     """Seed of the noise; each picture's depends on its subject and view besides."""
 
     def __post_init__(self) -> None:
         """Refuse values that can't be sampled with."""
-        for name in ("n_identities", "n_targets", "n_ddim_steps", "portrait_n_yaws", "batch_references", "n_threads"):
-            found = getattr(self, name)
-            if found < 1:
-                raise ConfigError(f"generate.{name}", found, f"generate.{name} is {found}.", "give at least 1.")
-        if self.domain not in DOMAINS:
-            raise ConfigError("generate.domain", self.domain, f"there is no domain '{self.domain}'.",
-                              f"give one of {', '.join(DOMAINS)}.")  # fmt: skip
+        check_settings(self, "generate")

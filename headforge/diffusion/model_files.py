@@ -15,7 +15,7 @@ from headforge.diffusion.config import DOMAINS, MODEL_KIND, NetworkConfig
 from headforge.diffusion.networks.control import GaussianField
 from headforge.diffusion.networks.latent import PatchPCA
 from headforge.diffusion.networks.network import Learn2Control
-from headforge.errors import DataError
+from headforge.errors import ConfigError, DataError
 from headforge.flame.files import HEAD_FILE, load_head
 from headforge.flame.model import HeadModel
 from headforge.store.files import atomic_path, write_json
@@ -62,7 +62,7 @@ def load_model(folder: Path) -> TrainedModel:
         field = GaussianField(description["n_gaussians"], config.control_channels)
         model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
         model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+    except (ConfigError, OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(folder, f"{folder} holds no model that can be read ({error}).", HELP) from error
     head = load_head(folder / HEAD_FILE)
     if head.model_id != description["head_model"]:

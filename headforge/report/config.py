@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headforge.errors import ConfigError
+from headforge.settings import check_settings, setting
 
 DATASET_PAGE_VERSION = 2
 """Of the page about a dataset alone, `headforge.report.dataset_page`."""
@@ -16,29 +16,24 @@ class ReportConfig:
 
     title: str = "From seeds and a photo to an animatable head"
     """Heading of the page."""
-    n_contact_subjects: int = 48
+    n_contact_subjects: int = setting(48, at_least=1, at_most=100_000)
     """Subjects on the dataset's contact sheet."""
-    n_tracking_overlays: int = 3
+    n_tracking_overlays: int = setting(3, at_least=1, at_most=100_000)
     """Rows of the tracking overlays."""
-    n_tracking_compared: int = 240
+    n_tracking_compared: int = setting(240, at_least=1, at_most=10_000_000)
     """Views whose tracks are compared with the exact values."""
-    n_control_rows: int = 8
+    n_control_rows: int = setting(8, at_least=1, at_most=100_000)
     """Rows of the control model's comparison."""
-    n_avatars: int = 6
+    n_avatars: int = setting(6, at_least=1, at_most=100_000)
     """Subjects' avatars shown."""
-    n_avatar_views: int = 3
+    n_avatar_views: int = setting(3, at_least=1, at_most=100_000)
     """Held-out views shown of each avatar."""
-    n_portraits: int = 4
+    n_portraits: int = setting(4, at_least=1, at_most=100_000)
     """Portraits shown."""
-    n_viewer_avatars: int = 2
+    n_viewer_avatars: int = setting(2, at_least=1, at_most=100_000)
     """Avatars in the interactive viewer."""
-    viewer_max_gaussians: int = 60_000
+    viewer_max_gaussians: int = setting(60_000, at_least=1, at_most=5_000_000)
     """Gaussians of an avatar in the viewer at most; the most visible ones are kept."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1:
-                key = f"report.{name}"
-                raise ConfigError(
-                    key, value, f"{key} is {value}, expected a count of at least 1.", f"set {key} to 1 or more."
-                )
+        check_settings(self, "report")

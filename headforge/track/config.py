@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from headforge.errors import ConfigError
-from headforge.settings import ADDED
+from headforge.settings import LARGEST_SEED, check_settings, setting
 
 CAMERAS = ("estimated", "known")
 LANDMARKS = ("simulated", "detected")
@@ -15,84 +14,60 @@ LANDMARKS = ("simulated", "detected")
 class TrackConfig:
     """Settings of the stage `track`."""
 
-    seed: int = 0
+    seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     """Seed of the synthetic detector's errors."""
-    landmark_noise: float = 0.002
+    landmark_noise: float = setting(0.002, at_least=0, at_most=0.1)
     """Standard deviation of the synthetic detector's error per coordinate, as a share of the image width."""
-    missing_share: float = 0.05
+    missing_share: float = setting(0.05, at_least=0, below=1)
     """Share of the visible landmarks that the synthetic detector misses."""
-    outlier_share: float = 0.0
+    outlier_share: float = setting(0.0, at_least=0, below=1)
     """Share of the visible landmarks that the synthetic detector puts somewhere else."""
     focal_known: bool = False
     """Take the dataset's focal length as known instead of estimating one per subject."""
-    initial_fov_deg: float = 25.0
+    initial_fov_deg: float = setting(25.0, above=0, below=120)
     """Field of view at which the search for the focal length starts."""
-    focal_sigma_log: float = 0.5
+    focal_sigma_log: float = setting(0.5, above=0, at_most=1000)
     """Prior width of the logarithm of the focal length."""
-    shape_sigma: float = 1.0
+    shape_sigma: float = setting(1.0, above=0, at_most=1000)
     """Prior width of the shape coefficients."""
-    expr_sigma: float = 0.5
+    expr_sigma: float = setting(0.5, above=0, at_most=1000)
     """Prior width of the expression coefficients."""
-    jaw_sigma_rad: float = 0.15
+    jaw_sigma_rad: float = setting(0.15, above=0, at_most=1000)
     """Prior width of the jaw's opening; its sidewards and twisting angles have a fifth of it."""
-    n_iterations: int = 14
+    n_iterations: int = setting(14, at_least=1, at_most=10_000)
     """Levenberg-Marquardt iterations at most."""
-    min_landmarks: int = 20
+    min_landmarks: int = setting(20, at_least=6, at_most=68)
     """A view with fewer landmarks is rejected."""
-    max_residual: float = 0.02
+    max_residual: float = setting(0.02, above=0, at_most=100)
     """A view with a larger root mean square residual, as a share of the image width, is rejected."""
-    photo_fov_deg: float = 22.0
+    photo_fov_deg: float = setting(22.0, above=0, below=120)
     """Field of view assumed for the square head crop of a photo."""
-    photo_size: int = 512
+    photo_size: int = setting(512, at_least=64, at_most=2048)
     """Side of the square head crop of a photo, in pixels."""
-    photo_margin: float = 1.0
+    photo_margin: float = setting(1.0, above=0, at_most=100)
     """Margin around the head in a photo's crop, in multiples of the default one."""
-    photo_landmark_noise: float = 0.02
+    photo_landmark_noise: float = setting(0.02, above=0, at_most=100)
     """Standard deviation of a photo's landmarks (detector and head model together), in outer-eye distances."""
-    photo_max_residual: float = 0.12
+    photo_max_residual: float = setting(0.12, above=0, at_most=100)
     """A photo with a larger root mean square residual, in outer-eye distances, is rejected."""
-    coefficient_limit: float = 3.0
+    coefficient_limit: float = setting(3.0, above=0, at_most=1000)
     """Largest shape or expression coefficient of a fit to detected landmarks."""
-    camera: str = field(default="estimated", metadata=ADDED)
+    camera: str = setting("estimated", one_of=CAMERAS, added=True)
     """Cameras of the dataset's views: "estimated" from the landmarks, or "known": the dataset's own ones in any world
     coordinates, before which the head is placed. Views of one moment are then labelled even where no face is seen."""
-    landmarks: str = field(default="simulated", metadata=ADDED)
+    landmarks: str = setting("simulated", one_of=LANDMARKS, added=True)
     """Where a view's landmarks come from: "simulated" from the exact parameters, or "detected" in the picture (needs
     the extra photos)."""
-    min_face_views: int = field(default=3, metadata=ADDED)
+    min_face_views: int = setting(3, at_least=2, at_most=1_000_000, added=True)
     """With known cameras, a subject whose face is seen in fewer views is rejected."""
-    photometric: bool = field(default=False, metadata=ADDED)
+    photometric: bool = setting(False, added=True)
     """Refine a subject's tracks by its pictures (texture, light, silhouette) after the landmarks."""
-    photometric_texture_steps: int = field(default=40, metadata=ADDED)
+    photometric_texture_steps: int = setting(40, at_least=0, at_most=1_000_000, added=True)
     """Steps of that for texture and light alone; VHAP takes 500."""
-    photometric_joint_steps: int = field(default=120, metadata=ADDED)
+    photometric_joint_steps: int = setting(120, at_least=0, at_most=1_000_000, added=True)
     """Then steps for everything together; VHAP takes 500."""
-    photometric_size: int = field(default=128, metadata=ADDED)
+    photometric_size: int = setting(128, at_least=32, at_most=1024, added=True)
     """Height in pixels to which the pictures are averaged down for that."""
 
     def __post_init__(self) -> None:
-        positive = ("initial_fov_deg", "focal_sigma_log", "shape_sigma", "expr_sigma", "jaw_sigma_rad", "n_iterations",
-                    "max_residual", "photo_fov_deg", "photo_margin", "photo_landmark_noise", "photo_max_residual",
-                    "coefficient_limit")  # fmt: skip
-        for name in positive:
-            _require(name, getattr(self, name), getattr(self, name) > 0, "a number above 0")
-        for name in ("missing_share", "outlier_share"):
-            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a share in [0, 1)")
-        for name in ("initial_fov_deg", "photo_fov_deg"):
-            _require(name, getattr(self, name), getattr(self, name) < 120, "an angle below 120 degrees")
-        _require("landmark_noise", self.landmark_noise, 0 <= self.landmark_noise <= 0.1, "a share in [0, 0.1]")
-        _require("min_landmarks", self.min_landmarks, 6 <= self.min_landmarks <= 68, "a count from 6 to 68")
-        _require("camera", self.camera, self.camera in CAMERAS, "one of " + ", ".join(CAMERAS))
-        _require("landmarks", self.landmarks, self.landmarks in LANDMARKS, "one of " + ", ".join(LANDMARKS))
-        _require("min_face_views", self.min_face_views, self.min_face_views >= 2, "a count of at least 2")
-        for name in ("photometric_texture_steps", "photometric_joint_steps"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "a count of at least 0")
-        _require("photometric_size", self.photometric_size, 32 <= self.photometric_size <= 1024,
-                 "a size from 32 to 1024 px")  # fmt: skip
-        _require("photo_size", self.photo_size, 64 <= self.photo_size <= 2048, "a size from 64 to 2048 px")
-
-
-def _require(name: str, found: object, fine: bool, expected: str) -> None:
-    if not fine:
-        key = f"track.{name}"
-        raise ConfigError(key, found, f"{key} is {found!r}, expected {expected}.", f"set {key} to {expected}.")
+        check_settings(self, "track")

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from headforge.errors import ConfigError, HeadforgeError
 from headforge.progress import SILENT, Progress
+from headforge.settings import check_settings, require, setting
 
 PROFILES = ("local", "dask-local", "dask", "slurm")
 CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -22,14 +23,14 @@ _WALLTIME = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 class EngineConfig:
     """Settings of the engine; no result depends on them."""
 
-    profile: str = "local"
+    profile: str = setting("local", one_of=PROFILES)
     """Where items run: local (processes of this machine), dask-local (a Dask cluster of this machine), dask (the
     cluster at scheduler_address) or slurm (Dask workers as SLURM jobs)."""
-    workers: int = 0
+    workers: int = setting(0, at_least=0, at_most=4096)
     """Processes that work at the same time; 0 for one per processor core, with dask for as many as the cluster has."""
-    retries: int = 2
+    retries: int = setting(2, at_least=0, at_most=1000)
     """How often an item that crashed is tried again; an item that is refused on purpose is not."""
-    gpus: int = 0
+    gpus: int = setting(0, at_least=0, at_most=4096)
     """How many of the workers get a graphics card each; items that need one run there only. With slurm all or none."""
     scheduler_address: str = ""
     """Address of the Dask scheduler, such as tcp://node1:8786; for the profile dask."""
@@ -45,32 +46,28 @@ class EngineConfig:
     """Network interface by which jobs reach the driver, such as ib0; empty for the default one."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "retries", "gpus"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
-        _require("profile", self.profile, self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
+        check_settings(self, "engine")
         is_addressed = (self.profile == "dask") == bool(self.scheduler_address)
         allowed = "an address with the profile dask and empty with any other"
-        _require("scheduler_address", self.scheduler_address, is_addressed, allowed)
+        require(self, "engine", "scheduler_address", is_addressed, allowed)
         is_timed = bool(_WALLTIME.fullmatch(self.slurm_walltime))
-        _require("slurm_walltime", self.slurm_walltime, is_timed, "hours:minutes:seconds")
+        require(self, "engine", "slurm_walltime", is_timed, "hours:minutes:seconds")
         if self.profile == "slurm":
-            _require("workers", self.workers, self.workers >= 1, "1 or more with the profile slurm: the number of jobs")
-            _require("gpus", self.gpus, self.gpus in (0, self.workers), "0 or engine.workers with the profile slurm")
+            allowed = "at least 1 with the profile slurm: the number of jobs"
+            require(self, "engine", "workers", self.workers >= 1, allowed)
+            allowed = "0 or engine.workers with the profile slurm"
+            require(self, "engine", "gpus", self.gpus in (0, self.workers), allowed)
         elif self.profile == "dask":
-            _require("gpus", self.gpus, self.gpus == 0, "0 with the profile dask: its workers say what they have")
+            allowed = "0 with the profile dask: its workers say what they have"
+            require(self, "engine", "gpus", self.gpus == 0, allowed)
         else:
-            _require("gpus", self.gpus, self.gpus <= self.n_processes, "at most the number of workers")
+            allowed = "at most the number of workers"
+            require(self, "engine", "gpus", self.gpus <= self.n_processes, allowed)
 
     @property
     def n_processes(self) -> int:
         """The number of processes that `workers` stands for on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
-
-
-def _require(name: str, found: object, is_fine: bool, allowed: str) -> None:
-    if not is_fine:
-        key = f"engine.{name}"
-        raise ConfigError(key, found, f"{key} is {found!r}, it must be {allowed}.", f"set {key} to a value {allowed}.")
 
 
 class CrashedError(Exception):
@@ -124,5 +121,8 @@ def visible_cards(n: int) -> list[str]:
     """What the first n graphics cards that this process may use are called in CUDA_VISIBLE_DEVICES."""
     named = os.environ.get(CARDS_VARIABLE)
     cards = [str(number) for number in range(n)] if named is None else [name for name in named.split(",") if name]
-    _require("gpus", n, n <= len(cards), f"at most {len(cards)}, the number of cards that {CARDS_VARIABLE} names")
+    if n > len(cards):
+        allowed = f"at most {len(cards)}, the number of cards that {CARDS_VARIABLE} names"
+        raise ConfigError("engine.gpus", n, f"engine.gpus is {n}, it must be {allowed}.",
+                          f"set engine.gpus to a value that is {allowed}.")  # fmt: skip
     return cards[:n]

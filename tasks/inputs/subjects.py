@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from headforge.errors import ConfigError
+from headforge.settings import check_settings, setting
 from headforge.store.dataset.shards import Dataset
 
 SHORT_HAIR = ("bald", "short")
@@ -16,17 +16,13 @@ LONG_HAIR = ("long",)
 class SubjectsConfig:
     """Which held-out subjects get an avatar."""
 
-    n_short_hair: int = 4
+    n_short_hair: int = setting(4, at_least=0, at_most=10_000_000)
     """Subjects whose hair ends above the shoulders, the first ones of the test split."""
-    n_long_hair: int = 2
+    n_long_hair: int = setting(2, at_least=0, at_most=10_000_000)
     """Subjects with hair over the shoulders."""
 
     def __post_init__(self) -> None:
-        for name in ("n_short_hair", "n_long_hair"):
-            found = getattr(self, name)
-            if found < 0:
-                key = f"subjects.{name}"
-                raise ConfigError(key, found, f"{key} is {found}, expected 0 or more.", f"set {key} to 0 or more.")
+        check_settings(self, "subjects")
 
 
 def choose_subjects(config: SubjectsConfig, dataset: Path) -> list[str]:

@@ -14,8 +14,8 @@ from headforge.store.dataset.tables import write_tracks
 from headforge.store.exchange.export import FORMATS
 from headforge.store.exchange.importing import IMPORTS
 from headforge.types import Track
+from tests.store.exchange.formats.test_vhap import tracked
 from tests.store.exchange.posed import HEAD, posed_dataset
-from tests.store.exchange.test_vhap import tracked
 from tests.store.rows import subjects
 
 

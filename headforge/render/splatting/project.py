@@ -146,7 +146,8 @@ def screen_axes(
     means: Array, quats: Array, scales: Array, i: int, view: Array, K: Array, width: int, height: int, near: float
 ) -> tuple[tuple[Lanes, ...], ...]:
     """What both ways start from: `_rays`, `_jacobian`, `_unit_quaternions`, `_rotation` and, of the Gaussians' axes,
-    the scales, the two screen rows of the unit axes (x 0-2, y 0-2) and the variances xx, xy, yy without `eps2d`."""
+    the scales, the two screen rows of the unit axes (x 0-2, y 0-2), those times the scales, and the variances xx, xy,
+    yy without `eps2d`."""
     rays = _rays(means, i, view, near)
     jacobian = _jacobian(view, K, width, height, rays[2], rays[3], rays[4])
     jx0, jx1, jx2, jy0, jy1, jy2, _, _ = jacobian
@@ -160,7 +161,36 @@ def screen_axes(
     mx0, mx1, mx2, my0, my1, my2 = ux0 * s0, ux1 * s1, ux2 * s2, uy0 * s0, uy1 * s1, uy2 * s2
     variances = (dot(mx0, mx1, mx2, mx0, mx1, mx2), dot(mx0, mx1, mx2, my0, my1, my2),
                  dot(my0, my1, my2, my0, my1, my2))  # fmt: skip
-    return rays, jacobian, quaternion, rotation, (s0, s1, s2), (ux0, ux1, ux2, uy0, uy1, uy2), variances
+    unit, scaled = (ux0, ux1, ux2, uy0, uy1, uy2), (mx0, mx1, mx2, my0, my1, my2)
+    return rays, jacobian, quaternion, rotation, (s0, s1, s2), unit, scaled, variances
+
+
+@kernel(inline="always")
+def blurred(variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float) -> tuple[Lanes, ...]:
+    """The variances xx and yy with `eps2d`, the determinant without it, whether the one with it is positive and the
+    Gaussian in range, and its inverse (1 where not)."""
+    xx, xy, yy = variances
+    sharp = xx * yy - xy * xy
+    xx, yy = xx + broadcast16(eps2d), yy + broadcast16(eps2d)
+    det = xx * yy - xy * xy
+    valid = in_range & (det > broadcast16(_ZERO))
+    return xx, yy, sharp, valid, broadcast16(_ONE) / select(valid, det, broadcast16(_ONE))
+
+
+@kernel(inline="always")
+def empty_tail() -> tuple[Array, Array, Array, Array]:
+    """Room for the means, quaternions, scales and opacities of 16 Gaussians; opacity 0 hides those that are not set."""
+    return np.zeros(48, np.float32), np.ones(64, np.float32), np.zeros(48, np.float32), np.zeros(16, np.float32)
+
+
+@kernel(inline="always")
+def fill_tail(
+    tail: tuple[Array, Array, Array, Array], means: Array, quats: Array, scales: Array, opacities: Array, i: int
+) -> None:
+    """Copy the Gaussians from i on, fewer than 16, to the tail."""
+    count = len(opacities) - i
+    tail[0][: count * 3], tail[1][: count * 4] = means[i * 3 :], quats[i * 4 :]
+    tail[2][: count * 3], tail[3][:count] = scales[i * 3 :], opacities[i:]
 
 
 @kernel()
@@ -193,18 +223,15 @@ def project(
     column, first and last row.
     """
     depths = np.empty(16, np.float32)
-    tail_means, tail_quats = np.zeros(48, np.float32), np.ones(64, np.float32)
-    tail_scales, tail_opacities = np.zeros(48, np.float32), np.zeros(16, np.float32)
+    tail = empty_tail()
     for i in range(first_part * PART, min(last_part * PART, n), 16):
         if i + 16 <= n:
             _project_16(means, quats, scales, opacities, i, i, view, K, width, height, eps2d, near, antialiased, stride,
                         records, boxes, keys, depths)  # fmt: skip
         else:
-            # Opacity 0 hides the lanes that are too many.
-            tail_means[: (n - i) * 3], tail_quats[: (n - i) * 4] = means[i * 3 :], quats[i * 4 :]
-            tail_scales[: (n - i) * 3], tail_opacities[: n - i] = scales[i * 3 :], opacities[i:]
-            _project_16(tail_means, tail_quats, tail_scales, tail_opacities, 0, i, view, K, width, height, eps2d, near,
-                        antialiased, stride, records, boxes, keys, depths)  # fmt: skip
+            fill_tail(tail, means, quats, scales, opacities, i)
+            _project_16(tail[0], tail[1], tail[2], tail[3], 0, i, view, K, width, height, eps2d, near, antialiased,
+                        stride, records, boxes, keys, depths)  # fmt: skip
         _copy_colors(i, min(16, n - i), colors, n_colors, depths, with_depth, stride, records)
 
 
@@ -248,16 +275,12 @@ def _project_16(
 ) -> None:
     """Gaussians i..i + 15 to the records, boxes and keys from `to` on, and their depths."""
     zero, one, half = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_HALF)
-    rays, _, _, _, _, _, variances = screen_axes(means, quats, scales, i, view, K, width, height, near)
+    rays, _, _, _, _, _, _, variances = screen_axes(means, quats, scales, i, view, K, width, height, near)
     depth, in_range, _, ray_x, ray_y = rays
     center_x = fma(broadcast16(K[0, 0]), ray_x, broadcast16(K[0, 2]))
     center_y = fma(broadcast16(K[1, 1]), ray_y, broadcast16(K[1, 2]))
-    xx, xy, yy = variances
-    sharp = xx * yy - xy * xy
-    xx, yy = xx + broadcast16(eps2d), yy + broadcast16(eps2d)
-    det = xx * yy - xy * xy
-    valid = in_range & (det > zero)
-    inverse = one / select(valid, det, one)
+    xy = variances[1]
+    xx, yy, sharp, valid, inverse = blurred(variances, in_range, eps2d)
     opacity = load16(opacities, i)
     if antialiased:
         opacity = opacity * square_root(maximum(sharp * inverse, zero))

@@ -30,7 +30,17 @@ from headforge.render.splatting.lanes import (
     store16_of_3,
     store16_of_4,
 )
-from headforge.render.splatting.project import PART, camera_lanes, dot, screen_axes, slope_limits, tile_range
+from headforge.render.splatting.project import (
+    PART,
+    blurred,
+    camera_lanes,
+    dot,
+    empty_tail,
+    fill_tail,
+    screen_axes,
+    slope_limits,
+    tile_range,
+)
 
 MOMENTS = 8
 """First floats of a gradient slot: sums of the exponent's gradient times 1, dx, dy, dx^2, dx dy, dy^2; two unused.
@@ -140,8 +150,7 @@ def project_backward(
     All arrays of Gaussians are flat. If `is_first`, their gradients are not read but written.
     """
     sums, moments, camera = np.empty(slot_stride, np.float32), np.zeros(7 * 16, np.float32), np.empty(192, np.float32)
-    tail_means, tail_quats = np.zeros(48, np.float32), np.ones(64, np.float32)
-    tail_scales, tail_opacities = np.zeros(48, np.float32), np.zeros(16, np.float32)
+    tail = empty_tail()
     for part in range(first_part, last_part):
         camera[:] = _ZERO
         for i in range(part * PART, min((part + 1) * PART, n), 16):
@@ -157,14 +166,13 @@ def project_backward(
                                      antialiased, moments, is_first, grad_means, grad_quats, grad_scales,
                                      grad_opacities, camera)  # fmt: skip
                 continue
-            tail_means[: count * 3], tail_quats[: count * 4] = means[i * 3 :], quats[i * 4 :]
-            tail_scales[: count * 3], tail_opacities[:count] = scales[i * 3 :], opacities[i:]
+            fill_tail(tail, means, quats, scales, opacities, i)
             for c in range(7):
                 moments[c * 16 + count : c * 16 + 16] = _ZERO
             tail_grads = np.empty(48, np.float32), np.empty(64, np.float32), np.empty(48, np.float32)
             tail_grad_opacities = np.empty(16, np.float32)
-            _project_16_backward(tail_means, tail_quats, tail_scales, tail_opacities, 0, view, K, width, height, eps2d,
-                                 near, antialiased, moments, True, tail_grads[0], tail_grads[1], tail_grads[2],
+            _project_16_backward(tail[0], tail[1], tail[2], tail[3], 0, view, K, width, height, eps2d, near,
+                                 antialiased, moments, True, tail_grads[0], tail_grads[1], tail_grads[2],
                                  tail_grad_opacities, camera)  # fmt: skip
             _add_tail(tail_grads[0], grad_means, i * 3, count * 3, is_first)
             _add_tail(tail_grads[1], grad_quats, i * 4, count * 4, is_first)
@@ -223,14 +231,14 @@ def _project_16_backward(
     camera [12, 16] is added to.
     """
     axes = screen_axes(means, quats, scales, i, view, K, width, height, near)
-    rays, jacobian, quaternion, rotation, (s0, s1, s2), (ux0, ux1, ux2, uy0, uy1, uy2), variances = axes
+    rays, jacobian, quaternion, rotation, (s0, s1, s2), (ux0, ux1, ux2, uy0, uy1, uy2), scaled, variances = axes
     g_opacity, g_center, (g_xx, g_xy, g_yy) = _ellipse_gradients(opacities, i, moments, variances, rays[1], eps2d,
                                                                  antialiased)  # fmt: skip
     if not is_first:
         g_opacity = g_opacity + load16(grad_opacities, i)
     store16(grad_opacities, i, g_opacity)
     g_xx, g_yy = g_xx + g_xx, g_yy + g_yy
-    mx0, mx1, mx2, my0, my1, my2 = ux0 * s0, ux1 * s1, ux2 * s2, uy0 * s0, uy1 * s1, uy2 * s2
+    mx0, mx1, mx2, my0, my1, my2 = scaled
     gmx0, gmy0 = fma(g_xx, mx0, g_xy * my0), fma(g_yy, my0, g_xy * mx0)
     gmx1, gmy1 = fma(g_xx, mx1, g_xy * my1), fma(g_yy, my1, g_xy * mx1)
     gmx2, gmy2 = fma(g_xx, mx2, g_xy * my2), fma(g_yy, my2, g_xy * mx2)
@@ -257,12 +265,8 @@ def _ellipse_gradients(
 ) -> tuple[Lanes, tuple[Lanes, ...], tuple[Lanes, ...]]:  # fmt: skip
     """Gradients of the opacity, the centre x, y, and the variances xx, xy, yy (through their inverse)."""
     zero, one, two, half = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_TWO), broadcast16(_HALF)
-    xx, xy, yy = variances
-    sharp = xx * yy - xy * xy
-    eps = broadcast16(eps2d)
-    xx, yy = xx + eps, yy + eps
-    det = xx * yy - xy * xy
-    inv_det = one / select(in_range & (det > zero), det, one)
+    xy = variances[1]
+    xx, yy, sharp, _, inv_det = blurred(variances, in_range, eps2d)
     a, b, c = yy * inv_det, zero - xy * inv_det, xx * inv_det
     s_x, s_y = load16(moments, 16), load16(moments, 32)
     center = zero - fma(a, s_x, b * s_y), zero - fma(b, s_x, c * s_y)
@@ -275,7 +279,7 @@ def _ellipse_gradients(
     if antialiased:
         ratio = sharp * inv_det
         g_ratio = select(ratio > zero, half * pull / maximum(ratio, broadcast16(_TINY)), zero)
-        inv_eps = eps * (a * c - b * b)
+        inv_eps = broadcast16(eps2d) * (a * c - b * b)
         g_xx = g_xx + g_ratio * ((one - ratio) * a - inv_eps)
         g_yy = g_yy + g_ratio * ((one - ratio) * c - inv_eps)
         g_xy = g_xy + g_ratio * two * (one - ratio) * b

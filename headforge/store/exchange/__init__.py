@@ -1,1 +1,1 @@
-"""Datasets in other programs' formats: WebDataset, Hugging Face, EG3D, nerfstudio; and back from the last two."""
+"""Datasets in other programs' formats, and back from those that hold pictures with cameras."""

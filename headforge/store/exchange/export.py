@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
-import headforge
 from headforge.errors import ConfigError, DataError, InputError
 from headforge.progress import SILENT, Progress
 from headforge.store.dataset.columns import REPAIR_HELP
 from headforge.store.dataset.shards import Dataset
-from headforge.store.exchange.colmap import write_colmap
-from headforge.store.exchange.eg3d import write_eg3d
-from headforge.store.exchange.flame_params import loads_in_gaussianavatars
 from headforge.store.exchange.folders import new_folder, require_plain_name
-from headforge.store.exchange.gaussianavatars import write_gaussianavatars
+from headforge.store.exchange.formats.colmap import write_colmap
+from headforge.store.exchange.formats.eg3d import write_eg3d
+from headforge.store.exchange.formats.gaussianavatars import write_gaussianavatars
+from headforge.store.exchange.formats.huggingface import write_huggingface
+from headforge.store.exchange.formats.nerfstudio import write_nerfstudio
+from headforge.store.exchange.formats.webdataset import write_webdataset
 from headforge.store.exchange.heads import HeadFacts, LandmarkFinder, read_static_offsets
-from headforge.store.exchange.huggingface import write_huggingface
-from headforge.store.exchange.nerfstudio import write_nerfstudio
+from headforge.store.exchange.provenance import PROVENANCE, provenance
 from headforge.store.exchange.rows import StoredView, stored_views, tracked_view
-from headforge.store.exchange.webdataset import write_webdataset
+from headforge.store.exchange.writing import ExportFacts, Writer
 from headforge.store.files import sha256_file, write_json
 from headforge.types import Track
-
-Writer = Callable[[Iterator[list[StoredView]], Mapping[str, object], Path], None]
-"""Writes subjects, each the list of its views, into an empty folder; the mapping says where they come from."""
 
 FORMATS: Mapping[str, Writer] = {
     "webdataset": write_webdataset,
@@ -38,7 +32,6 @@ FORMATS: Mapping[str, Writer] = {
     "colmap": write_colmap,
     "gaussianavatars": write_gaussianavatars,
 }
-PROVENANCE = "provenance.json"
 TRACKS_HELP = "give the tracks of this dataset: --tracks data/tracked."
 
 
@@ -76,7 +69,7 @@ def export_dataset(
     """
     _require_format(to)
     chosen = _chosen(dataset, subject_ids)
-    about = provenance(dataset)
+    facts = ExportFacts(provenance(dataset), head, landmarks, read_static_offsets(dataset.folder))
     counts: dict[str, int] = {}
     n_views = n_left_out = 0
 
@@ -98,12 +91,11 @@ def export_dataset(
             progress.item_done(require_plain_name(subject_id))
 
     with new_folder(output) as folder:
-        writer = _writer(to, read_static_offsets(dataset.folder), head, landmarks)
-        writer(subjects(), about, folder)
+        of_format = FORMATS[to](subjects(), facts, folder)
         if not n_views:
             raise InputError(output, f"none of the {n_left_out} views has a usable track.", TRACKS_HELP)
         made = {"n_subjects_by_split": counts, "n_views": n_views, **_about_tracks(tracks, n_left_out)}
-        write_json(folder / PROVENANCE, {**about, "format": to, **made, **_about_head(to, head)})
+        write_json(folder / PROVENANCE, {**facts.about, "format": to, **made, **of_format})
     return Exported(output, sum(counts.values()), n_views, _size(output), n_left_out)
 
 
@@ -124,9 +116,9 @@ def export_views(
     if not views:
         raise InputError(output, "there is no view to export.", TRACKS_HELP)
     with new_folder(output) as folder:
-        _writer(to, {}, head, landmarks)(iter([views]), about, folder)
+        of_format = FORMATS[to](iter([views]), ExportFacts(about, head, landmarks), folder)
         made = {"n_subjects_by_split": {views[0]["split"]: 1}, "n_views": len(views)}
-        write_json(folder / PROVENANCE, {**about, "format": to, **made, **_about_head(to, head)})
+        write_json(folder / PROVENANCE, {**about, "format": to, **made, **of_format})
     return Exported(output, 1, len(views), _size(output))
 
 
@@ -140,12 +132,6 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _writer(to: str, offsets: Mapping[str, Tensor], head: HeadFacts | None, landmarks: LandmarkFinder | None) -> Writer:
-    if to == "gaussianavatars":
-        return partial(write_gaussianavatars, head=head, offsets=offsets)
-    return partial(write_colmap, landmarks=landmarks) if to == "colmap" else FORMATS[to]
-
-
 def _tracked(stored: Sequence[StoredView], tracks: Mapping[tuple[str, int], Track]) -> list[StoredView]:
     found = [(row, tracks.get((row["subject_id"], row["view"]))) for row in stored]
     return [tracked_view(row, track) for row, track in found if track is not None and track.status == "ok"]
@@ -154,29 +140,6 @@ def _tracked(stored: Sequence[StoredView], tracks: Mapping[tuple[str, int], Trac
 def _about_tracks(tracks: Mapping[tuple[str, int], Track] | None, n_left_out: int) -> dict[str, object]:
     source = "the dataset's own" if tracks is None else "tracked"
     return {"cameras_and_head_parameters": source, "n_views_left_out": n_left_out}
-
-
-def _about_head(to: str, head: HeadFacts | None) -> dict[str, object]:
-    if to != "gaussianavatars" or head is None:
-        return {}
-    return {"head_model": head.model_id, "loads_in_gaussianavatars": loads_in_gaussianavatars(head)}
-
-
-def provenance(dataset: Dataset) -> dict[str, object]:
-    """Where a dataset comes from: generator and its settings, head models, licences, whether it is synthetic."""
-    described = dataset.description
-    params = described.get("params", {})
-    return {
-        "headforge_version": headforge.__version__,
-        "dataset_json_sha256": sha256_file(dataset.folder / "dataset.json"),
-        "schema_version": described["schema_version"],
-        "generator": described["generator"],
-        "head_models": described["head_models"],
-        "licences": described["licences"],
-        "params": params,
-        # Pictures are made by a program unless an import said that they are not.
-        "synthetic_media": bool(params.get("synthetic_media", True)),
-    }
 
 
 def _chosen(dataset: Dataset, subject_ids: Sequence[str]) -> list[str]:

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from headforge.errors import InputError
 from headforge.geometry.camera_check import CONVENTIONS, FINE, Convention
 from headforge.store.dataset.tables import Reject
+from headforge.store.exchange.heads import StatedHead
 from headforge.store.images import read_mask, read_photo
 from headforge.types import Camera, HeadParams
 
@@ -40,8 +42,8 @@ class Frame:
     mask: Path | None
     camera: Callable[[int, int], Camera]
     """The camera for an upright picture of a width and height; raises ValueError with a reason if there is none."""
-    params: Callable[[], HeadParams] | None = None
-    """Head parameters, unbatched, where the format has them; raises ValueError with a reason if there are none."""
+    head: Callable[[], StatedHead] | None = None
+    """Head parameters, where the format has them; raises ValueError with a reason if there are none."""
     timestep: int | None = None
     """Number of the moment, where the format has them."""
     camera_id: str | None = None
@@ -62,6 +64,8 @@ class ReadFrame:
     """Unbatched, float64."""
     params: HeadParams
     """Unbatched; unknown where the format says nothing of them."""
+    static_offset: Tensor | None
+    """[V, 3]; None where the format says nothing of it."""
 
 
 class BadFrame(Exception):
@@ -91,7 +95,9 @@ def read_frame(frame: Frame, size: tuple[int, int] | None, convention: Conventio
     camera, flips = _rigid(convention.apply(camera))
     _check_camera(camera)
     image, mask = np.flip(image, flips), mask if mask is None else np.flip(mask, flips)
-    return ReadFrame(np.ascontiguousarray(image), mask, camera, _params(frame))
+    head = _head(frame)
+    params, offset = (HeadParams.unknown(), None) if head is None else (head.params, head.static_offset)
+    return ReadFrame(np.ascontiguousarray(image), mask, camera, params, offset)
 
 
 def _rigid(camera: Camera) -> tuple[Camera, tuple[int, ...]]:
@@ -106,11 +112,9 @@ def _rigid(camera: Camera) -> tuple[Camera, tuple[int, ...]]:
     return Camera(K, viewmat, camera.width, camera.height), (1 - column,)
 
 
-def _params(frame: Frame) -> HeadParams:
-    if frame.params is None:
-        return HeadParams.unknown()
+def _head(frame: Frame) -> StatedHead | None:
     try:
-        return frame.params()
+        return None if frame.head is None else frame.head()
     except ValueError as error:
         raise BadFrame("head", str(error)) from error
 

@@ -34,6 +34,16 @@ class HeadFacts:
     n_expr: int
 
 
+@dataclass(frozen=True)
+class StatedHead:
+    """Head parameters of one picture as a file states them."""
+
+    params: HeadParams
+    """Unbatched."""
+    static_offset: Tensor
+    """[V, 3]: the person's, zero if there is none."""
+
+
 def write_static_offsets(folder: Path, offsets: Mapping[str, Tensor]) -> None:
     """Write the offsets of those subjects that have any; nothing if none has."""
     kept = {name: value.contiguous() for name, value in sorted(offsets.items()) if bool(value.any())}

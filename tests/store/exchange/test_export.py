@@ -10,9 +10,13 @@ import pytest
 from headforge.errors import ConfigError, DataError, InputError
 from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.exchange import export as export_module
-from headforge.store.exchange.export import FORMATS, PROVENANCE, export_dataset
+from headforge.store.exchange.export import FORMATS, export_dataset
 from headforge.store.exchange.heads import HeadFacts
+from headforge.store.exchange.importing import import_dataset
+from headforge.store.exchange.provenance import PROVENANCE
 from headforge.store.exchange.rows import StoredView
+from headforge.store.exchange.source import ImportConfig, ImportSource
+from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import sha256_file
 from tests.store.exchange.conftest import LICENCES
 from tests.store.rows import N_EXPR, N_SHAPE, sample
@@ -65,7 +69,7 @@ def test_an_empty_folder_is_filled(dataset: Dataset, tmp_path: Path) -> None:
 def test_an_error_on_the_way_leaves_no_folder(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stops(subjects: Iterator[list[StoredView]], about: Mapping[str, object], folder: Path) -> None:
+    def stops(subjects: Iterator[list[StoredView]], facts: ExportFacts, folder: Path) -> Mapping[str, object]:
         (folder / "half").write_text(str(next(subjects)[0]["view"]))
         raise KeyboardInterrupt
 
@@ -119,3 +123,9 @@ def test_memory_does_not_grow_with_the_number_of_people(tmp_path: Path, to: str)
 
     peak_bytes(2)
     assert peak_bytes(40) < 1.5 * peak_bytes(10)
+
+
+def test_an_unknown_import_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no import format 'zip'") as error:
+        import_dataset("zip", ImportConfig(source="real"), ImportSource(tmp_path), tmp_path / "out")
+    assert "eg3d" in error.value.help and not (tmp_path / "out").exists()

@@ -7,8 +7,9 @@ Source: ShenhanQian/VHAP, `export_as_nerf_dataset.py`; ShenhanQian/GaussianAvata
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,24 @@ from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import camera_to_gaussianavatars
 from headforge.store.dataset.columns import PARAM_COLUMNS
 from headforge.store.dataset.tables import Reject
-from headforge.store.exchange.centring import centred_view
-from headforge.store.exchange.flame_params import (
+from headforge.store.exchange.folders import path_inside, require_plain_name
+from headforge.store.exchange.formats.centring import centred_view
+from headforge.store.exchange.formats.flame_params import (
     canonical_arrays,
+    loads_in_gaussianavatars,
     moment_arrays,
     offset_of_arrays,
     params_of_arrays,
     read_arrays,
 )
-from headforge.store.exchange.folders import path_inside, require_plain_name
+from headforge.store.exchange.formats.nerfstudio import frame_camera
 from headforge.store.exchange.frames import Frame, frame_reject, read_json
-from headforge.store.exchange.heads import HeadFacts
-from headforge.store.exchange.nerfstudio import frame_camera
+from headforge.store.exchange.heads import HeadFacts, StatedHead
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_params
+from headforge.store.exchange.source import ImportConfig, ImportSource
+from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import write_json
 from headforge.store.images import encode_png
-from headforge.types import HeadParams
 
 DIVISIONS = ("train", "val", "test")
 CANONICAL = "canonical_flame_param.npz"
@@ -48,28 +51,27 @@ HOLD_OUT_EVERY = 10
 FORMAT_HELP = "give a folder with transforms_train.json as VHAP exports it, or one that holds several."
 HEAD_HELP = "give the head model of the dataset's parameters."
 
+ArrayReader = Callable[[Path], dict[str, np.ndarray]]
+
 
 def write_gaussianavatars(
-    subjects: Iterator[list[StoredView]],
-    about: Mapping[str, object],
-    folder: Path,
-    head: HeadFacts | None = None,
-    offsets: Mapping[str, torch.Tensor] | None = None,
-) -> None:
+    subjects: Iterator[list[StoredView]], facts: ExportFacts, folder: Path
+) -> Mapping[str, object]:
     """Write `<subject>/transforms_{train,val,test}.json`, `images`, `fg_masks`, `flame_param`, and `rows.parquet`.
 
     Pictures are put on white by their masks, and padded where the principal point is not in the middle, because the
     reader knows no other. Raises DataError for a camera that it can't know (skew, pixels that are not square, a
     principal point outside the picture) and for parameters of another head model.
     """
+    head = facts.head
     if head is None:
         raise DataError(folder, "GaussianAvatars' format needs a head model, and this dataset has none.", HEAD_HELP)
     with RowsWriter(folder, with_masks=False) as rows:
         for views in subjects:
             subject_id = require_plain_name(views[0]["subject_id"])
-            offset = (offsets or {}).get(subject_id)
-            names = _write_subject(views, folder / subject_id, head, offset)
+            names = _write_subject(views, folder / subject_id, head, facts.static_offsets.get(subject_id))
             rows.write(views, [f"{subject_id}/{name}" for name in names])
+    return {"head_model": head.model_id, "loads_in_gaussianavatars": loads_in_gaussianavatars(head)}
 
 
 def _write_subject(views: Sequence[StoredView], place: Path, head: HeadFacts, offset: torch.Tensor | None) -> list[str]:
@@ -159,85 +161,82 @@ def _transforms(frames: Sequence[Mapping[str, Any]], chosen: Sequence[Mapping[st
     }
 
 
-class GaussianAvatarsFolders:
+@dataclass(frozen=True)
+class _Person:
+    place: Path
+    subject: str
+    cameras: Mapping[str, int]
+    """Number of each camera by its index in the files."""
+
+
+def gaussianavatars_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
     """The frames of one such folder, or of all below a folder; what can't be one comes as a reject.
 
-    Head parameters are taken if `head` says which model's they are; without it they stay unknown. `offsets` fills
-    with each person's static offset while parameters are read.
+    Head parameters are taken if `source.head` says which model's they are; without it they stay unknown. Raises
+    InputError if there is no such folder.
     """
+    found = sorted(file.parent for file in source.path.rglob("transforms_train.json"))
+    if not found:
+        raise InputError(source.path, f"there is no transforms_train.json in {source.path}.", FORMAT_HELP)
+    # The cameras of a moment share a file.
+    read = lru_cache(maxsize=1)(read_arrays)
+    for place in found:
+        yield from _person(place, source, read)
 
-    def __init__(self, path: Path, images: Path | None, masks: Path | None, head: HeadFacts | None) -> None:
-        self._path = path
-        self._images = images
-        self._masks = masks
-        self._head = head
-        self._arrays: tuple[Path, dict[str, np.ndarray]] | None = None
-        self.offsets: dict[str, torch.Tensor] = {}
 
-    def frames(self) -> Iterator[Frame | Reject]:
-        """All of them, person by person. Raises InputError if there is no such folder."""
-        found = sorted(file.parent for file in self._path.rglob("transforms_train.json"))
-        if not found:
-            raise InputError(self._path, f"there is no transforms_train.json in {self._path}.", FORMAT_HELP)
-        for place in found:
-            yield from self._person(place)
+def _person(place: Path, source: ImportSource, read: ArrayReader) -> Iterator[Frame | Reject]:
+    subject = place.resolve().name
+    entries: list[tuple[str, Any]] = []
+    for division in DIVISIONS:
+        file = place / f"transforms_{division}.json"
+        content = read_json(file, FORMAT_HELP) if file.is_file() else {}
+        if not isinstance(content, dict) or not isinstance(content.get("frames", []), list):
+            yield frame_reject(f"{subject}/{file.name}", "file", "has no list 'frames'")
+            continue
+        entries += [(division, {**content, **entry}) for entry in content.get("frames", []) if _is_dict(entry)]
+    cameras = {str(entry.get("camera_index")): 0 for _, entry in entries}
+    numbers = {name: number for number, name in enumerate(sorted(cameras, key=_natural))}
+    person = _Person(place, subject, numbers)
+    for number, (division, entry) in enumerate(entries):
+        yield _frame(person, source, number, division, entry, read)
 
-    def _person(self, place: Path) -> Iterator[Frame | Reject]:
-        subject = place.resolve().name
-        entries: list[tuple[str, Any]] = []
-        for division in DIVISIONS:
-            file = place / f"transforms_{division}.json"
-            content = read_json(file, FORMAT_HELP) if file.is_file() else {}
-            if not isinstance(content, dict) or not isinstance(content.get("frames", []), list):
-                yield frame_reject(f"{subject}/{file.name}", "file", "has no list 'frames'")
-                continue
-            entries += [(division, {**content, **entry}) for entry in content.get("frames", []) if _is_dict(entry)]
-        cameras = {str(entry.get("camera_index")): 0 for _, entry in entries}
-        numbers = {name: number for number, name in enumerate(sorted(cameras, key=_natural))}
-        for number, (division, entry) in enumerate(entries):
-            yield self._frame(place, subject, number, division, entry, numbers)
 
-    def _frame(
-        self, place: Path, subject: str, number: int, division: str, entry: Mapping[str, Any], cameras: dict[str, int]
-    ) -> Frame | Reject:
-        name = entry.get("file_path")
-        moment = entry.get("timestep_index")
-        if not isinstance(name, str) or type(moment) is not int or moment < 0:
-            return frame_reject(f"{subject}/{division} {number}", "frame", "has no file_path or no timestep_index")
-        item = f"{subject}/{name}"
-        name = name if ".png" in name else f"{name}.png"  # as GaussianAvatars reads it
-        mask_name = entry.get("fg_mask_path")
-        picture = path_inside(self._images or place, name)
-        mask = path_inside(self._masks or place, str(mask_name)) if mask_name or self._masks else None
-        params = path_inside(place, str(entry.get("flame_param_path", ".")))
-        if picture is None or params is None or (mask_name and mask is None):
-            return frame_reject(item, "path", "leads out of the folder of the pictures")
-        camera = frame_camera(entry, item)
-        if isinstance(camera, Reject):
-            return camera
-        attributes = {"division": division}
-        if self._head is None:
-            attributes["head_parameters"] = "not taken: the head model was not named"
-        return Frame(
-            item, subject, moment * len(cameras) + cameras[str(entry.get("camera_index"))], picture, mask, camera,
-            params=None if self._head is None else partial(self._params, params, subject, self._head),
-            timestep=moment, camera_id=str(entry.get("camera_id", entry.get("camera_index"))), attributes=attributes,
-        )  # fmt: skip
+def _frame(
+    person: _Person, source: ImportSource, number: int, division: str, entry: Mapping[str, Any], read: ArrayReader
+) -> Frame | Reject:
+    place, subject, cameras = person.place, person.subject, person.cameras
+    name = entry.get("file_path")
+    moment = entry.get("timestep_index")
+    if not isinstance(name, str) or type(moment) is not int or moment < 0:
+        return frame_reject(f"{subject}/{division} {number}", "frame", "has no file_path or no timestep_index")
+    item = f"{subject}/{name}"
+    name = name if ".png" in name else f"{name}.png"  # as GaussianAvatars reads it
+    mask_name = entry.get("fg_mask_path")
+    picture = path_inside(source.images or place, name)
+    mask = path_inside(source.masks or place, str(mask_name)) if mask_name or source.masks else None
+    params = path_inside(place, str(entry.get("flame_param_path", ".")))
+    if picture is None or params is None or (mask_name and mask is None):
+        return frame_reject(item, "path", "leads out of the folder of the pictures")
+    camera = frame_camera(entry, item)
+    if isinstance(camera, Reject):
+        return camera
+    attributes = {"division": division}
+    if source.head is None:
+        attributes["head_parameters"] = "not taken: the head model was not named"
+    return Frame(
+        item, subject, moment * len(cameras) + cameras[str(entry.get("camera_index"))], picture, mask, camera,
+        head=None if source.head is None else partial(_stated_head, params, source.head, read),
+        timestep=moment, camera_id=str(entry.get("camera_id", entry.get("camera_index"))), attributes=attributes,
+    )  # fmt: skip
 
-    def _params(self, path: Path, subject: str, head: HeadFacts) -> HeadParams:
-        """Raises ValueError with a reason."""
-        if self._arrays is None or self._arrays[0] != path:
-            try:
-                self._arrays = path, read_arrays(path)
-            except InputError as error:
-                raise ValueError(f"has no head parameters: {error.message}") from error
-        arrays = self._arrays[1]
-        params = params_of_arrays(arrays, head)
-        offset = offset_of_arrays(arrays, head)
-        known = self.offsets.setdefault(subject, offset)
-        if not torch.equal(known, offset):
-            raise ValueError("has a static_offset that is not its person's")
-        return params[0]
+
+def _stated_head(path: Path, head: HeadFacts, read: ArrayReader) -> StatedHead:
+    """Raises ValueError with a reason."""
+    try:
+        arrays = read(path)
+    except InputError as error:
+        raise ValueError(f"has no head parameters: {error.message}") from error
+    return StatedHead(params_of_arrays(arrays, head)[0], offset_of_arrays(arrays, head))
 
 
 def _is_dict(value: object) -> bool:

@@ -9,10 +9,11 @@ import torch
 from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import project
 from headforge.store.dataset.shards import Dataset
-from headforge.store.exchange.colmap import colmap_frames
 from headforge.store.exchange.export import export_dataset
-from headforge.store.exchange.importing import ImportConfig, import_colmap
+from headforge.store.exchange.formats.colmap import colmap_frames
+from headforge.store.exchange.importing import import_dataset
 from headforge.store.exchange.rows import ROWS
+from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.store.images import encode_png
 from headforge.types import HeadParams
 from tests.store.exchange.posed import find_landmarks, one_picture, posed_dataset
@@ -55,7 +56,7 @@ def test_round_trip_gives_the_same_cameras_and_pixels(dataset: Dataset, tmp_path
     export_dataset(dataset, "colmap", tmp_path / "out")
     if not with_rows:
         (tmp_path / "out" / ROWS).unlink()
-    made = import_colmap(CONFIG, tmp_path / "out", tmp_path / "back")
+    made = import_dataset("colmap", CONFIG, ImportSource(tmp_path / "out"), tmp_path / "back")
     back = Dataset(tmp_path / "back")
     assert (back.subject_ids(), made.n_views, made.rejects) == (dataset.subject_ids(), 18, ())
     for subject_id in dataset.subject_ids():
@@ -97,7 +98,7 @@ def test_bad_images_are_rejected_alone(
     tmp_path: Path, camera: str, pose: str | None, name: str | None, gate: str, said: str
 ) -> None:
     model(tmp_path / "in" / "anna", camera, pose or "1 1 0 0 0 0 0 1 1", name or "a.png")
-    made = import_colmap(CONFIG, tmp_path / "in", tmp_path / "out")
+    made = import_dataset("colmap", CONFIG, ImportSource(tmp_path / "in"), tmp_path / "out")
     assert ([reject.gate for reject in made.rejects], made.n_views) == ([gate], 1)
     assert said in made.rejects[0].reason
     assert Dataset(tmp_path / "out").subject_ids() == ["anna"]
@@ -105,15 +106,15 @@ def test_bad_images_are_rejected_alone(
 
 def test_models_without_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no cameras\.txt"):
-        import_colmap(CONFIG, tmp_path, tmp_path / "out")
+        import_dataset("colmap", CONFIG, ImportSource(tmp_path), tmp_path / "out")
     (tmp_path / "images.bin").touch()
     with pytest.raises(InputError, match="only a binary model"):
-        list(colmap_frames(tmp_path, None, None))
+        list(colmap_frames(CONFIG, ImportSource(tmp_path)))
 
 
 def test_radial_models_without_distortion_are_pinholes(tmp_path: Path) -> None:
     model(tmp_path / "anna", "RADIAL 16 16 41 7.5 8 0 0")
-    import_colmap(CONFIG, tmp_path / "anna", tmp_path / "out")
+    import_dataset("colmap", CONFIG, ImportSource(tmp_path / "anna"), tmp_path / "out")
     K = Dataset(tmp_path / "out").sample("anna", 0).camera.K
     torch.testing.assert_close(K, torch.tensor([[41.0, 0.0, 7.5], [0.0, 41.0, 8.0], [0.0, 0.0, 1.0]]))
 
@@ -130,11 +131,13 @@ def test_named_conventions_are_applied_on_import(dataset: Dataset, tmp_path: Pat
     (tmp_path / "out" / ROWS).unlink()
     expected = dataset.samples("000001")
     wrong = ImportConfig(source="real", cameras="opengl_axes")
-    import_colmap(wrong, tmp_path / "out", tmp_path / "flipped")
+    import_dataset("colmap", wrong, ImportSource(tmp_path / "out"), tmp_path / "flipped")
     flipped = Dataset(tmp_path / "flipped").sample("000001", 1)
     signs = torch.tensor([1.0, -1.0, -1.0, 1.0])
     torch.testing.assert_close(flipped.camera.viewmat, signs[:, None] * expected[1].camera.viewmat, atol=1e-6, rtol=0)
-    import_colmap(ImportConfig(source="real", cameras="mirrored"), tmp_path / "out", tmp_path / "mirrored")
+    import_dataset(
+        "colmap", ImportConfig(source="real", cameras="mirrored"), ImportSource(tmp_path / "out"), tmp_path / "mirrored"
+    )
     back = Dataset(tmp_path / "mirrored").sample("000001", 1)
     np.testing.assert_array_equal(back.image, expected[1].image[:, ::-1])
     np.testing.assert_array_equal(back.mask, expected[1].mask[:, ::-1])

@@ -15,11 +15,13 @@ from headforge.errors import DataError, InputError
 from headforge.flame.model import pose_head
 from headforge.geometry.cameras import project
 from headforge.store.dataset.shards import Dataset
-from headforge.store.exchange.export import PROVENANCE, export_dataset
-from headforge.store.exchange.flame_params import moment_arrays
+from headforge.store.exchange.export import export_dataset
+from headforge.store.exchange.formats.flame_params import moment_arrays
 from headforge.store.exchange.heads import HeadFacts, read_static_offsets, write_static_offsets
-from headforge.store.exchange.importing import ImportConfig, import_gaussianavatars
+from headforge.store.exchange.importing import import_dataset
+from headforge.store.exchange.provenance import PROVENANCE
 from headforge.store.exchange.rows import ROWS
+from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Sample, Track
 from tests.store.exchange.posed import FACTS, HEAD, one_picture, posed_dataset, random_params
 
@@ -110,9 +112,9 @@ def test_round_trip_gives_the_same_cameras_and_vertices(dataset: Dataset, tmp_pa
     export_dataset(dataset, "gaussianavatars", tmp_path / "out", head=FACTS)
     if not with_rows:
         (tmp_path / "out" / ROWS).unlink()
-    made = import_gaussianavatars(
-        CONFIG, tmp_path / "out", tmp_path / "back", head=FACTS, head_file=dataset.head
-    )  # fmt: skip
+    made = import_dataset(
+        "gaussianavatars", CONFIG, ImportSource(tmp_path / "out", head=FACTS, head_file=dataset.head), tmp_path / "back"
+    )
     back = Dataset(tmp_path / "back")
     assert (back.subject_ids(), made.n_views, made.rejects) == (dataset.subject_ids(), 24, ())
     assert back.head.read_bytes() == dataset.head.read_bytes()
@@ -138,7 +140,7 @@ def vertices(sample: Sample) -> torch.Tensor:
 def test_without_a_head_model_the_cameras_come_alone(dataset: Dataset, tmp_path: Path) -> None:
     export_dataset(dataset, "gaussianavatars", tmp_path / "out", head=FACTS)
     (tmp_path / "out" / ROWS).unlink()
-    import_gaussianavatars(CONFIG, tmp_path / "out" / "000001", tmp_path / "back")
+    import_dataset("gaussianavatars", CONFIG, ImportSource(tmp_path / "out" / "000001"), tmp_path / "back")
     found = Dataset(tmp_path / "back").sample("000001", 4)
     assert found.params.model_id == NO_HEAD_MODEL and "not taken" in found.attributes["head_parameters"]
     torch.testing.assert_close(found.camera.viewmat, dataset.sample("000001", 4).camera.viewmat, atol=1e-5, rtol=0)
@@ -229,7 +231,7 @@ def test_bad_head_parameters_reject_their_pictures_alone(
     path = tmp_path / "out" / "000001" / "flame_param" / "00002.npz"
     arrays = {**np.load(path), **changed}
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
-    made = import_gaussianavatars(CONFIG, tmp_path / "out", tmp_path / "back", head=FACTS)
+    made = import_dataset("gaussianavatars", CONFIG, ImportSource(tmp_path / "out", head=FACTS), tmp_path / "back")
     assert (made.n_views, [reject.gate for reject in made.rejects]) == (9, ["head"] * 3)
     assert said in made.rejects[0].reason
 
@@ -245,8 +247,8 @@ def test_bad_folders_and_frames(dataset: Dataset, tmp_path: Path) -> None:
     content["frames"][1].pop("timestep_index")
     content["frames"][2]["k1"] = 0.2
     (place / "transforms_test.json").write_text(json.dumps(content))
-    made = import_gaussianavatars(CONFIG, tmp_path / "out", tmp_path / "back", head=FACTS)
+    made = import_dataset("gaussianavatars", CONFIG, ImportSource(tmp_path / "out", head=FACTS), tmp_path / "back")
     gates = sorted(reject.gate for reject in made.rejects)
     assert gates == ["camera", "file", "frame", "head", "head", "path"] and made.n_views == 4
     with pytest.raises(InputError, match=r"no transforms_train\.json"):
-        import_gaussianavatars(CONFIG, tmp_path / "back", tmp_path / "again")
+        import_dataset("gaussianavatars", CONFIG, ImportSource(tmp_path / "back"), tmp_path / "again")

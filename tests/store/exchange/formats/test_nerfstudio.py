@@ -15,8 +15,9 @@ from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import orbit_camera, viewmat_to_opengl_c2w
 from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.exchange.export import export_dataset
-from headforge.store.exchange.importing import ImportConfig, import_nerfstudio
+from headforge.store.exchange.importing import import_dataset
 from headforge.store.exchange.rows import ROWS
+from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.types import NO_HEAD_MODEL, Camera
 from tests.store.rows import assert_same_params, sample
 
@@ -63,7 +64,7 @@ def test_round_trip_gives_the_same_cameras_and_pixels(dataset: Dataset, tmp_path
     export_dataset(dataset, "nerfstudio", tmp_path / "out")
     if not with_rows:
         (tmp_path / "out" / ROWS).unlink()
-    made = import_nerfstudio(CONFIG, tmp_path / "out", tmp_path / "back")
+    made = import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "out"), tmp_path / "back")
     back = Dataset(tmp_path / "back")
     assert (back.subject_ids(), made.n_views, made.rejects) == (dataset.subject_ids(), 18, ())
     for subject_id in dataset.subject_ids():
@@ -83,7 +84,7 @@ def test_numbers_may_stand_once_for_all_frames_or_be_an_angle(tmp_path: Path) ->
     shared: dict[str, Any] = dict.fromkeys(("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_model"), None)
     shared |= {"camera_angle_x": 2 * math.atan(8.0 / 40.0)}
     captured(tmp_path / "person", {"file_path": "images/a"}, shared)
-    import_nerfstudio(CONFIG, tmp_path / "person" / "transforms.json", tmp_path / "out")
+    import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "person" / "transforms.json"), tmp_path / "out")
     found = Dataset(tmp_path / "out").sample("person", 0)
     torch.testing.assert_close(found.camera.K, CAMERA.K)
     torch.testing.assert_close(found.camera.viewmat, CAMERA.viewmat, atol=1e-6, rtol=0)
@@ -108,7 +109,7 @@ def test_numbers_may_stand_once_for_all_frames_or_be_an_angle(tmp_path: Path) ->
 def test_bad_frames_are_rejected_with_a_reason(tmp_path: Path, frame: dict[str, Any], gate: str, said: str) -> None:
     captured(tmp_path / "in" / "good", {})
     captured(tmp_path / "in" / "bad", frame)
-    made = import_nerfstudio(CONFIG, tmp_path / "in", tmp_path / "out")
+    made = import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "in"), tmp_path / "out")
     assert Dataset(tmp_path / "out").subject_ids() == ["good"]
     assert [reject.gate for reject in made.rejects] == [gate]
     assert said in made.rejects[0].reason
@@ -118,18 +119,18 @@ def test_one_broken_file_among_several_is_rejected(tmp_path: Path) -> None:
     captured(tmp_path / "in" / "good", {})
     captured(tmp_path / "in" / "bad", {})
     (tmp_path / "in" / "bad" / "transforms.json").write_text("{")
-    made = import_nerfstudio(CONFIG, tmp_path / "in", tmp_path / "out")
+    made = import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "in"), tmp_path / "out")
     assert [(r.item, r.gate) for r in made.rejects] == [("bad/transforms.json", "file")]
     with pytest.raises(InputError, match="not readable JSON"):
-        import_nerfstudio(CONFIG, tmp_path / "in" / "bad", tmp_path / "out2")
+        import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "in" / "bad"), tmp_path / "out2")
     with pytest.raises(InputError, match=r"no transforms\.json"):
-        import_nerfstudio(CONFIG, tmp_path / "in" / "good" / "images", tmp_path / "out2")
+        import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "in" / "good" / "images"), tmp_path / "out2")
 
 
 def test_names_that_are_no_file_names_become_plain_and_stay_apart(tmp_path: Path) -> None:
     for name in ("a.b", "a b", "a-b"):
         captured(tmp_path / "in" / name, {})
-    import_nerfstudio(CONFIG, tmp_path / "in", tmp_path / "out")
+    import_dataset("nerfstudio", CONFIG, ImportSource(tmp_path / "in"), tmp_path / "out")
     found = Dataset(tmp_path / "out").subject_ids()
     assert len(set(found)) == 3 and "a-b" in found
     assert all(name.startswith("a-b") for name in found)

@@ -15,7 +15,8 @@ from headforge.geometry.cameras import camera_to_eg3d, orbit_camera
 from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.dataset.tables import read_rejects
 from headforge.store.exchange.export import export_dataset
-from headforge.store.exchange.importing import IMPORTS, ImportConfig, import_eg3d
+from headforge.store.exchange.importing import import_dataset
+from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.types import NO_HEAD_MODEL
 from tests.store.rows import assert_same_params, sample
 
@@ -54,7 +55,7 @@ def test_labels_are_25_numbers_and_every_picture_of_a_folder_has_one(dataset: Da
 @pytest.mark.parametrize("part", ["", "dataset.json", "test"])
 def test_round_trip_gives_the_same_rows(dataset: Dataset, tmp_path: Path, part: str) -> None:
     export_dataset(dataset, "eg3d", tmp_path / "out")
-    made = import_eg3d(CONFIG, tmp_path / "out" / part, tmp_path / "back")
+    made = import_dataset("eg3d", CONFIG, ImportSource(tmp_path / "out" / part), tmp_path / "back")
     back = Dataset(tmp_path / "back")
     wanted = dataset.subject_ids("test" if part == "test" else None)
     assert (back.subject_ids(), made.rejects) == (wanted, ())
@@ -73,7 +74,7 @@ def test_round_trip_gives_the_same_rows(dataset: Dataset, tmp_path: Path, part: 
 
 def test_a_foreign_file_has_no_head_parameters_and_no_masks(tmp_path: Path) -> None:
     labels = labelled(tmp_path / "in", 3)
-    made = import_eg3d(CONFIG, write_labels(tmp_path / "in", labels), tmp_path / "out")
+    made = import_dataset("eg3d", CONFIG, ImportSource(write_labels(tmp_path / "in", labels)), tmp_path / "out")
     assert (made.n_subjects, made.n_views) == (3, 3)
     data = Dataset(tmp_path / "out")
     found = data.sample("img00000001", 0)
@@ -93,7 +94,12 @@ def test_a_mirrored_copy_is_the_same_person(tmp_path: Path) -> None:
     labels = labelled(tmp_path / "in", 2)
     mirrored = "00000/img00000001_mirror.png"
     shutil.copy(tmp_path / "in" / str(labels[1][0]), tmp_path / "in" / mirrored)
-    import_eg3d(CONFIG, write_labels(tmp_path / "in", [*labels, [mirrored, labels[1][1]]]), tmp_path / "out")
+    import_dataset(
+        "eg3d",
+        CONFIG,
+        ImportSource(write_labels(tmp_path / "in", [*labels, [mirrored, labels[1][1]]])),
+        tmp_path / "out",
+    )
     assert Dataset(tmp_path / "out").views_of("img00000001") == [0, 1]
 
 
@@ -103,7 +109,9 @@ def test_masks_from_a_folder_and_people_by_folder(tmp_path: Path) -> None:
         (tmp_path / "masks" / str(name)).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sample(i, 0).mask).save(tmp_path / "masks" / str(name))
     config = ImportConfig(source="real", by_folder=True)
-    made = import_eg3d(config, write_labels(tmp_path / "in", labels), tmp_path / "out", masks=tmp_path / "masks")
+    made = import_dataset(
+        "eg3d", config, ImportSource(write_labels(tmp_path / "in", labels), masks=tmp_path / "masks"), tmp_path / "out"
+    )
     data = Dataset(tmp_path / "out")
     np.testing.assert_array_equal(data.sample("00000", 1).mask, sample(1, 0).mask)
     assert [(r.item, r.gate) for r in made.rejects] == [("00000/img00000002.png", "mask")]
@@ -146,7 +154,7 @@ def test_bad_frames_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Pa
     labels, gates = bad_labels(folder)
     Image.fromarray(sample(0, 0).image).save(tmp_path / "outside.png")
     (folder / "link").symlink_to(tmp_path)
-    made = import_eg3d(CONFIG, write_labels(folder, [*labels, "odd"]), tmp_path / "out")
+    made = import_dataset("eg3d", CONFIG, ImportSource(write_labels(folder, [*labels, "odd"])), tmp_path / "out")
     assert made.n_views == 1
     rejects = read_rejects(tmp_path / "out" / "rejects.parquet")
     assert {r.item: r.gate for r in rejects} == gates | {"label 13": "label"}
@@ -162,7 +170,7 @@ def test_bad_frames_are_rejected_with_a_reason_and_the_rest_goes_on(tmp_path: Pa
 def test_a_file_without_a_usable_label_is_refused(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(InputError, match=said):
-        import_eg3d(CONFIG, tmp_path, tmp_path / "out")
+        import_dataset("eg3d", CONFIG, ImportSource(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -172,14 +180,16 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(stored).save(tmp_path / "in" / str(labels[0][0]), exif=exif)
-    import_eg3d(CONFIG, write_labels(tmp_path / "in", labels), tmp_path / "out")
+    import_dataset("eg3d", CONFIG, ImportSource(write_labels(tmp_path / "in", labels)), tmp_path / "out")
     found = Dataset(tmp_path / "out").sample("img00000000", 0)
     np.testing.assert_array_equal(found.image, np.rot90(stored, -1))
 
 
 def test_shards_are_closed_after_enough_pictures(tmp_path: Path) -> None:
     config = ImportConfig(source="real", views_per_shard=2)
-    import_eg3d(config, write_labels(tmp_path / "in", labelled(tmp_path / "in", 5)), tmp_path / "out")
+    import_dataset(
+        "eg3d", config, ImportSource(write_labels(tmp_path / "in", labelled(tmp_path / "in", 5))), tmp_path / "out"
+    )
     assert [shard["n_views"] for shard in Dataset(tmp_path / "out").description["shards"]] == [2, 2, 1]
 
 
@@ -190,7 +200,7 @@ def test_a_changed_camera_gets_its_own_angles(dataset: Dataset, tmp_path: Path) 
     moved = orbit_camera(33.0, 7.0, distance_m=1.0, focal_px=40.0, width=16, height=16)
     content["labels"][0][1] = camera_to_eg3d(moved).tolist()
     path.write_text(json.dumps(content))
-    import_eg3d(CONFIG, path, tmp_path / "back")
+    import_dataset("eg3d", CONFIG, ImportSource(path), tmp_path / "back")
     found = Dataset(tmp_path / "back").sample("000001", 0)
     assert (found.yaw_deg, found.pitch_deg) == pytest.approx((33.0, 7.0), abs=1e-4)
 
@@ -201,6 +211,6 @@ def test_moments_of_a_rig_come_back(tmp_path: Path, to: str) -> None:
     write_shard(tmp_path / "rig" / "shards" / "part-00000.parquet", [rows], has_moments=True)
     write_dataset_json(tmp_path / "rig", generator="builtin", params={}, licences={})
     export_dataset(Dataset(tmp_path / "rig"), to, tmp_path / "out")
-    IMPORTS[to](CONFIG, tmp_path / "out", tmp_path / "back")
+    import_dataset(to, CONFIG, ImportSource(tmp_path / "out"), tmp_path / "back")
     found = Dataset(tmp_path / "back").samples("000001")
     assert [(row.timestep, row.camera_id) for row in found] == [(0, "c0"), (0, "c1"), (1, "c0"), (1, "c1")]

@@ -10,8 +10,8 @@ import torch
 from headforge.errors import InputError
 from headforge.geometry.cameras import project
 from headforge.store.dataset.tables import read_tracks
+from headforge.store.exchange.formats.vhap import import_vhap_tracks
 from headforge.store.exchange.heads import read_static_offsets
-from headforge.store.exchange.vhap import import_vhap_tracks
 from tests.store.exchange.posed import FACTS, HEAD, random_params
 
 

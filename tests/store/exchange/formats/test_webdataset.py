@@ -13,8 +13,9 @@ from PIL import Image
 from headforge.geometry.cameras import camera_to_eg3d
 from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.export import export_dataset
+from headforge.store.exchange.formats.webdataset import write_webdataset
 from headforge.store.exchange.rows import stored_views
-from headforge.store.exchange.webdataset import write_webdataset
+from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import sha256_file
 from tests.store.rows import sample
 
@@ -57,7 +58,8 @@ def test_the_index_counts_and_hashes(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_a_full_tar_is_followed_by_another_and_a_subject_is_in_one(dataset: Dataset, tmp_path: Path) -> None:
     subjects = (stored_views(dataset.table(name)) for name in dataset.subject_ids("train"))
-    write_webdataset(subjects, {"licences": {}, "synthetic_media": True}, tmp_path, max_tar_bytes=40_000)
+    facts = ExportFacts({"licences": {}, "synthetic_media": True})
+    write_webdataset(subjects, facts, tmp_path, max_tar_bytes=40_000)
     held = []
     for path in sorted(tmp_path.glob("*.tar")):
         with tarfile.open(path) as tar:

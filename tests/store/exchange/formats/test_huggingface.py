@@ -10,8 +10,9 @@ import pytest
 
 from headforge.store.dataset.shards import Dataset
 from headforge.store.exchange.export import export_dataset
-from headforge.store.exchange.huggingface import write_huggingface
+from headforge.store.exchange.formats.huggingface import write_huggingface
 from headforge.store.exchange.rows import stored_views
+from headforge.store.exchange.writing import ExportFacts
 from tests.store.rows import sample
 
 
@@ -52,7 +53,7 @@ def test_the_card_names_licences_and_splits(dataset: Dataset, tmp_path: Path) ->
 def test_a_full_file_is_followed_by_another(dataset: Dataset, tmp_path: Path) -> None:
     subjects = (stored_views(dataset.table(name)) for name in dataset.subject_ids("train"))
     about = {"licences": {}, "synthetic_media": False, "generator": "g", "head_models": [], "headforge_version": "0"}
-    write_huggingface(subjects, about, tmp_path, max_file_bytes=6_000)
+    write_huggingface(subjects, ExportFacts(about), tmp_path, max_file_bytes=6_000)
     files = sorted(path.name for path in (tmp_path / "data").iterdir())
     assert len(files) > 1 and files[0] == "train-00000.parquet"
     assert sum(pq.ParquetFile(tmp_path / "data" / name).metadata.num_rows for name in files) == 12

@@ -22,6 +22,8 @@ from headforge.store.exchange.folders import path_inside, require_plain_name
 from headforge.store.exchange.frames import Frame, frame_reject
 from headforge.store.exchange.heads import LandmarkFinder
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_camera, stored_params, view_name
+from headforge.store.exchange.source import ImportConfig, ImportSource
+from headforge.store.exchange.writing import ExportFacts
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams
 
 MODEL = "sparse/0"
@@ -38,14 +40,13 @@ BINARY_HELP = "convert it: colmap model_converter --input_path DIR --output_path
 
 def write_colmap(
     subjects: Iterator[list[StoredView]],
-    about: Mapping[str, object],
+    facts: ExportFacts,
     folder: Path,
-    landmarks: LandmarkFinder | None = None,
-) -> None:
+) -> Mapping[str, object]:
     """Write `<split>/<subject>/sparse/0`, `images/<view>.png`, `masks/<view>.png.png` (COLMAP's name), `rows.parquet`.
 
     Views with equal intrinsics share a camera of the model PINHOLE. Where the head parameters are known and
-    `landmarks` is given, the points are the 68 landmarks: each is the mean over the views, and its error the mean
+    `facts.landmarks` is given, the points are the 68 landmarks: each is the mean over the views, and its error the mean
     distance of the views' own landmarks from its projection (faces move). Raises DataError for a skewed camera.
     """
     with RowsWriter(folder, with_masks=False) as rows:
@@ -57,10 +58,11 @@ def write_colmap(
                 name = f"{view_name(row)}.png"
                 (folder / place / "images" / name).write_bytes(row["image"])
                 (folder / place / "masks" / f"{name}.png").write_bytes(row["mask"])
-            points = None if landmarks is None else _landmarks(views, landmarks)
+            points = None if facts.landmarks is None else _landmarks(views, facts.landmarks)
             for name, lines in _model(views, points).items():
                 (folder / place / MODEL / name).write_text("\n".join(lines) + "\n")
             rows.write(views, [f"{place}/images/{view_name(row)}.png" for row in views])
+    return {}
 
 
 def _landmarks(views: Sequence[StoredView], landmarks: LandmarkFinder) -> Tensor | None:
@@ -115,13 +117,14 @@ def _numbers(values: Sequence[float]) -> str:
     return " ".join(map(repr, values))
 
 
-def colmap_frames(path: Path, images: Path | None, masks: Path | None) -> Iterator[Frame | Reject]:
+def colmap_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
     """The images of one model, or of all below a folder; what can't be one comes as a reject.
 
-    A person is one model and is called as the folder that holds `images` and `sparse`. `images` is the folder that
-    names are relative to (default: `images` there), `masks` one with gray pictures NAME.png or NAME (default:
-    `masks` there, if it exists). Raises InputError if there is no such model.
+    A person is one model and is called as the folder that holds `images` and `sparse`. `source.images` is by default
+    `images` there, `source.masks` (pictures NAME.png or NAME) `masks` there, if it exists. Raises InputError if there
+    is no such model.
     """
+    path = source.path
     models = sorted(file.parent for file in path.rglob("images.txt") if (file.parent / "cameras.txt").is_file())
     if not models:
         is_binary = any(path.rglob("images.bin"))
@@ -129,8 +132,8 @@ def colmap_frames(path: Path, images: Path | None, masks: Path | None) -> Iterat
         raise InputError(path, f"there is {what} in {path}.", BINARY_HELP if is_binary else FORMAT_HELP)
     for model in models:
         root = _person_folder(model.resolve())
-        pictures = images or (root / "images" if (root / "images").is_dir() else root)
-        beside = masks or (root / "masks" if (root / "masks").is_dir() else None)
+        pictures = source.images or (root / "images" if (root / "images").is_dir() else root)
+        beside = source.masks or (root / "masks" if (root / "masks").is_dir() else None)
         yield from _model_frames(model, root.name, pictures, beside)
 
 

@@ -19,8 +19,8 @@ from headforge.errors import InputError
 from headforge.geometry.cameras import opengl_c2w_to_viewmat, pinhole_matrix
 from headforge.progress import SILENT, Progress
 from headforge.store.dataset.tables import write_tracks
-from headforge.store.exchange.flame_params import offset_of_arrays, params_of_arrays, read_arrays
 from headforge.store.exchange.folders import new_folder
+from headforge.store.exchange.formats.flame_params import offset_of_arrays, params_of_arrays, read_arrays
 from headforge.store.exchange.heads import HeadFacts, write_static_offsets
 from headforge.types import Camera, Track
 

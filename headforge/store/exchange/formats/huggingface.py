@@ -16,6 +16,7 @@ from headforge.store.dataset.columns import PICTURE_METADATA, parquet_writer, pi
 from headforge.store.dataset.shards import SCHEMA_VERSION
 from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.rows import StoredView, row_fields
+from headforge.store.exchange.writing import ExportFacts
 
 MAX_FILE_BYTES = 1 << 29
 """About what the hub's viewer likes; a file is closed after the subject that passes it."""
@@ -65,10 +66,10 @@ class _Split:
 
 def write_huggingface(
     subjects: Iterator[list[StoredView]],
-    about: Mapping[str, object],
+    facts: ExportFacts,
     folder: Path,
     max_file_bytes: int = MAX_FILE_BYTES,
-) -> None:
+) -> Mapping[str, object]:
     """Write `data/<split>-00000.parquet` … (one row group per subject) and the card `README.md`."""
     splits: dict[str, _Split] = {}
     (folder / "data").mkdir()
@@ -81,7 +82,8 @@ def write_huggingface(
     finally:
         for split in splits.values():
             _close(split)
-    (folder / "README.md").write_text(_card(splits, about))
+    (folder / "README.md").write_text(_card(splits, facts.about))
+    return {}
 
 
 def _add(split: _Split, folder: Path, name: str, views: list[StoredView]) -> None:

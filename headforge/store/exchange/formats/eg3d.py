@@ -21,6 +21,8 @@ from headforge.store.dataset.tables import Reject
 from headforge.store.exchange.folders import path_inside, require_plain_name
 from headforge.store.exchange.frames import Frame, frame_reject, numbers, read_json
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_camera, view_name
+from headforge.store.exchange.source import ImportConfig, ImportSource
+from headforge.store.exchange.writing import ExportFacts
 
 LABELS = "dataset.json"
 N_LABEL = 25
@@ -44,7 +46,7 @@ class _Labels:
         self._n += 1
 
 
-def write_eg3d(subjects: Iterator[list[StoredView]], about: Mapping[str, object], folder: Path) -> None:
+def write_eg3d(subjects: Iterator[list[StoredView]], facts: ExportFacts, folder: Path) -> Mapping[str, object]:
     """Write `<split>/<subject>/<view>.png` and labels: `dataset.json` for all, `<split>/dataset.json` for each split.
 
     Train on `<split>`, and no person of another split is seen. Cameras stay in metres.
@@ -65,21 +67,21 @@ def write_eg3d(subjects: Iterator[list[StoredView]], about: Mapping[str, object]
                 of_split[split].write(name, label)
                 everything.write(f"{split}/{name}", label)
             rows.write(views, [f"{split}/{name}" for name in names])
+    return {}
 
 
-def eg3d_frames(path: Path, images: Path | None, masks: Path | None, by_folder: bool) -> Iterator[Frame | Reject]:
+def eg3d_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
     """The pictures that a `dataset.json` labels, in its order; what can't be one comes as a reject.
 
-    `images` is the folder the names are relative to (default: the JSON's), `masks` one with gray pictures of the same
-    names. A person is one picture and its mirrored copy, or, `by_folder`, all pictures of one folder. Raises
-    InputError if the file is not a list of labels.
+    `source.images` is by default the JSON's folder. A person is one picture and its mirrored copy, or, with
+    `config.by_folder`, all pictures of one folder. Raises InputError if the file is not a list of labels.
     """
-    file = path / LABELS if path.is_dir() else path
+    file = source.path / LABELS if source.path.is_dir() else source.path
     content = read_json(file, FORMAT_HELP)
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, list):
         raise InputError(file, f"{file} has no list 'labels'.", FORMAT_HELP)
-    root = images or file.parent
+    root, masks = source.images or file.parent, source.masks
     counts: dict[str, int] = {}
     for number, entry in enumerate(labels):
         if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
@@ -93,7 +95,7 @@ def eg3d_frames(path: Path, images: Path | None, masks: Path | None, by_folder: 
         elif label is None:
             yield frame_reject(name, "label", f"has a label that is not {N_LABEL} finite numbers")
         else:
-            subject = str(Path(name).parent) if by_folder else Path(name).stem.removesuffix(MIRRORED)
+            subject = str(Path(name).parent) if config.by_folder else Path(name).stem.removesuffix(MIRRORED)
             view = counts.get(subject, 0)
             counts[subject] = view + 1
             yield Frame(

@@ -16,6 +16,7 @@ from pathlib import Path
 from headforge.geometry.cameras import camera_to_eg3d
 from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.rows import StoredView, plain_values, stored_camera, view_name
+from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import sha256_file, write_json
 
 MAX_TAR_BYTES = 1 << 30
@@ -31,8 +32,8 @@ class _Split:
 
 
 def write_webdataset(
-    subjects: Iterator[list[StoredView]], about: Mapping[str, object], folder: Path, max_tar_bytes: int = MAX_TAR_BYTES
-) -> None:
+    subjects: Iterator[list[StoredView]], facts: ExportFacts, folder: Path, max_tar_bytes: int = MAX_TAR_BYTES
+) -> Mapping[str, object]:
     """Write `<split>-000000.tar` … and `index.json` with counts, sizes and SHA-256 per tar.
 
     A sample is `<subject>_<view>.json` (all values, and the camera as EG3D's 25 numbers), `.mask.png` and `.png`.
@@ -63,8 +64,9 @@ def write_webdataset(
         for name, split in sorted(splits.items())
         for path, count in ((_tar_path(folder, name, i), count) for i, count in enumerate(split.counts))
     ]
-    index = {"wids_version": 1, "licences": about["licences"], "synthetic_media": about["synthetic_media"]}
-    write_json(folder / INDEX, {**index, "shardlist": shards})
+    stated = {name: facts.about[name] for name in ("licences", "synthetic_media")}
+    write_json(folder / INDEX, {"wids_version": 1, **stated, "shardlist": shards})
+    return {}
 
 
 def sample_members(row: StoredView) -> list[tuple[str, bytes]]:

@@ -21,6 +21,8 @@ from headforge.store.dataset.tables import Reject
 from headforge.store.exchange.folders import path_inside, require_plain_name
 from headforge.store.exchange.frames import Frame, frame_reject, number, numbers, read_json
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_camera, view_name
+from headforge.store.exchange.source import ImportConfig, ImportSource
+from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import write_json
 from headforge.types import Camera
 
@@ -31,7 +33,7 @@ DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 FORMAT_HELP = "give a transforms.json of nerfstudio, or a folder that holds one or several."
 
 
-def write_nerfstudio(subjects: Iterator[list[StoredView]], about: Mapping[str, object], folder: Path) -> None:
+def write_nerfstudio(subjects: Iterator[list[StoredView]], facts: ExportFacts, folder: Path) -> Mapping[str, object]:
     """Write `<split>/<subject>/transforms.json` with `images/<view>.png` and `masks/<view>.png`, and `rows.parquet`."""
     with RowsWriter(folder, with_masks=False) as rows:
         for views in subjects:
@@ -46,6 +48,7 @@ def write_nerfstudio(subjects: Iterator[list[StoredView]], about: Mapping[str, o
                 frames.append({"file_path": files["images"], "mask_path": files["masks"], **_camera_values(row)})
             write_json(folder / place / TRANSFORMS, {"camera_model": "OPENCV", "frames": frames})
             rows.write(views, [f"{place}/{frame['file_path']}" for frame in frames])
+    return {}
 
 
 def _camera_values(row: StoredView) -> dict[str, object]:
@@ -56,13 +59,13 @@ def _camera_values(row: StoredView) -> dict[str, object]:
         raise DataError(item, f"{item}: {error}.", "export to eg3d or webdataset, which hold any K.") from error
 
 
-def nerfstudio_frames(path: Path, images: Path | None, masks: Path | None) -> Iterator[Frame | Reject]:
+def nerfstudio_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
     """The frames of one transforms.json, or of all below a folder; what can't be one comes as a reject.
 
-    A person is one file and is called as its folder. `images` is the folder that names are relative to (default: the
-    JSON's), `masks` one with gray pictures of the same names for frames without `mask_path`. Raises InputError if
-    there is no such file, or if the only one is not readable.
+    A person is one file and is called as its folder. `source.images` is by default the JSON's folder; `source.masks`
+    is for frames without `mask_path`. Raises InputError if there is no such file, or if the only one is not readable.
     """
+    path = source.path
     files = [path] if path.is_file() else sorted(path.rglob(TRANSFORMS))
     if not files:
         raise InputError(path, f"there is no {TRANSFORMS} in {path}.", FORMAT_HELP)
@@ -78,7 +81,7 @@ def nerfstudio_frames(path: Path, images: Path | None, masks: Path | None) -> It
             continue
         subject = file.resolve().parent.name
         for view, entry in enumerate(content["frames"]):
-            yield _frame(entry, content, f"{subject}/{view}", subject, view, images or file.parent, masks)
+            yield _frame(entry, content, f"{subject}/{view}", subject, view, source.images or file.parent, source.masks)
 
 
 def _frame(
