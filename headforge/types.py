@@ -98,7 +98,7 @@ class HeadParams:
     def unknown() -> HeadParams:
         """No parameters: all tensors are empty, and posing any head model with them raises `ModelMismatchError`."""
         sizes = ("shape", "expr", *HEAD_PARAM_SIZES)
-        return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0) for name in sizes})
+        return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0, device="cpu") for name in sizes})
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensor fields by name, in declaration order."""

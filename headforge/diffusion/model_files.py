@@ -63,8 +63,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> TrainedModel
         description = json.loads((folder / "model.json").read_text())
         sizes = description["network"]
         config = NetworkConfig(**{**sizes, "widths": tuple(sizes["widths"])})
-        field = GaussianField(description["n_gaussians"], config.control_channels)
-        model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
+        with torch.device("cpu"):
+            field = GaussianField(description["n_gaussians"], config.control_channels)
+            model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
         model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(folder, f"{folder} holds no model that can be read ({error}).", HELP) from error

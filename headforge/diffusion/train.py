@@ -182,7 +182,7 @@ def build_model(seed: int, network: NetworkConfig, head: HeadModel, images: np.n
     """A model with fresh weights drawn from `seed`, and the codec fitted to `images` [N, S, S, 3] uint8; on the CPU."""
     field = GaussianField.on_head(head, network.control_resolution, network.control_channels, seed)
     codec = PatchPCA.fit(images, network.patch, network.n_components)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(item_seed(seed, "weights"))
         return Learn2Control(network, field, codec)
 

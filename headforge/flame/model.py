@@ -52,11 +52,11 @@ class HeadModel:
     """Vertex ids by region: face, scalp, neck, lips, nose, left_ear, right_ear, left_eyeball, right_eyeball, teeth."""
     expression_names: tuple[str, ...] = ()
     """One per expression coefficient, in order; may be empty."""
-    pupil_faces: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    pupil_faces: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64, device="cpu"))
     """[2] triangles of the pupils, the subject's right one, then the left; empty if the model doesn't name them."""
-    pupil_barycentrics: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
+    pupil_barycentrics: Tensor = field(default_factory=lambda: torch.zeros(0, 3, device="cpu"))
     """[2, 3]."""
-    eyelids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 2))
+    eyelids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 2, device="cpu"))
     """[V, 3, 2] metres that shut the subject's left and right eye; empty if only expressions do, or nothing."""
 
     @property

@@ -54,7 +54,8 @@ class GaussianField(nn.Module):
         face_map, barycentric_map = rasterize_uv(head, resolution)
         used = face_map >= 0
         face_ids, barycentrics = face_map[used], barycentric_map[used]
-        field = GaussianField(len(face_ids), n_channels).to(head.device)
+        with head.device:
+            field = GaussianField(len(face_ids), n_channels)
         field.corner_ids.copy_(head.faces[face_ids])
         field.barycentrics.copy_(barycentrics)
         points = interpolate_on_faces(head.v_template, head.faces, face_ids, barycentrics)

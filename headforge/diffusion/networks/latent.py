@@ -42,7 +42,8 @@ class PatchPCA(nn.Module):
 
         On the CPU. Sums are in float64, and each component's sign makes its largest entry positive.
         """
-        codec = PatchPCA(patch, n_components)
+        with torch.device("cpu"):
+            codec = PatchPCA(patch, n_components)
         size = 3 * patch * patch
         total, products, count = np.zeros(size), np.zeros((size, size)), 0
         for image in images:
