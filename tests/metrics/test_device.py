@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from headforge.errors import ConfigError
 from headforge.metrics import image, perceptual
+from headforge.metrics.config import EvaluateConfig
+from headforge.metrics.evaluate import evaluate
 from headforge.metrics.perceptual import PerceptualMini
 from tests.devices import Call, check_complete, check_on_cpu, check_on_meta, parametrized
 
@@ -40,3 +46,11 @@ def test_on_the_cpu_whatever_the_default_device_is(call: Call) -> None:
 
 def test_no_entry_point_is_left_out() -> None:
     check_complete([c for c in CALLS if "PerceptualMini" not in c.name], OTHERS, (image, perceptual))
+
+
+def test_evaluation_refuses_a_card_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(ConfigError, match="torch sees no CUDA card here"):
+        evaluate(EvaluateConfig(), *[nowhere] * 4, None, nowhere, device="cuda")
+    assert not nowhere.exists()

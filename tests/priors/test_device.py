@@ -202,8 +202,8 @@ UNET_CONFIG = {
     "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
 }  # fmt: skip
 VAE_CONFIG = {
-    "sample_size": 16, "block_out_channels": [16, 16], "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 8,
-    "down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "sample_size": 16, "block_out_channels": [16, 16], "latent_channels": 4, "layers_per_block": 1,
+    "norm_num_groups": 8, "down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2,
 }  # fmt: skip
 MOTION_CONFIG = {
     "block_out_channels": [16, 16], "motion_layers_per_block": 1, "motion_num_attention_heads": 2,
