@@ -63,6 +63,19 @@ class ShapeError(HeadforgeError):
         self.found = tuple(found)
 
 
+class DeviceError(HeadforgeError):
+    """A tensor is on another device than the computation can use."""
+
+    def __init__(self, name: str, expected: str, found: str, purpose: str) -> None:
+        super().__init__(
+            f"{name} is on the device {found}; {purpose} needs it on {expected}.",
+            f"pass {name}.to('{expected}').",
+        )
+        self.name = name
+        self.expected = expected
+        self.found = found
+
+
 class NotFiniteError(HeadforgeError):
     """A tensor holds NaN or infinity."""
 

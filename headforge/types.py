@@ -36,6 +36,10 @@ class Camera:
         """Index the leading batch dimension."""
         return Camera(self.K[index], self.viewmat[index], self.width, self.height)
 
+    def to(self, device: torch.device | str) -> Camera:
+        """Return the same cameras on `device`."""
+        return Camera(self.K.to(device), self.viewmat.to(device), self.width, self.height)
+
     @property
     def centre(self) -> Tensor:
         """[*, 3] camera centre in the world."""
@@ -82,22 +86,29 @@ class HeadParams:
     """[*, 3] metres, added after skinning."""
 
     @staticmethod
-    def neutral(model_id: str, n_shape: int, n_expr: int, batch: tuple[int, ...] = ()) -> HeadParams:
+    def neutral(
+        model_id: str, n_shape: int, n_expr: int, batch: tuple[int, ...] = (), device: torch.device | str | None = None
+    ) -> HeadParams:
         """All-zero parameters: the mean head, eyes ahead, mouth shut."""
         sizes = {"shape": n_shape, "expr": n_expr, **HEAD_PARAM_SIZES}
-        return HeadParams(model_id, **{name: torch.zeros(*batch, size) for name, size in sizes.items()})
+        zeros = {name: torch.zeros(*batch, size, device=device) for name, size in sizes.items()}
+        return HeadParams(model_id, **zeros)
 
     @staticmethod
     def unknown() -> HeadParams:
         """No parameters: all tensors are empty, and posing any head model with them raises `ModelMismatchError`."""
         sizes = ("shape", "expr", *HEAD_PARAM_SIZES)
-        return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0) for name in sizes})
+        return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0, device="cpu") for name in sizes})
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensor fields by name, in declaration order."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model_id"}
 
-    def __getitem__(self, index: int | slice | Tensor) -> HeadParams:
+    def to(self, device: torch.device | str) -> HeadParams:
+        """Return the same parameters on `device`."""
+        return HeadParams(self.model_id, **{name: value.to(device) for name, value in self.tensors().items()})
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> HeadParams:
         """Index the leading batch dimension."""
         return HeadParams(self.model_id, **{name: value[index] for name, value in self.tensors().items()})
 
@@ -116,7 +127,7 @@ class HeadParams:
 
 @dataclass(frozen=True)
 class Sample:
-    """One view of one subject: a row of a dataset, decoded."""
+    """One view of one subject: a row of a dataset, decoded. Arrays, and tensors on the CPU."""
 
     subject_id: str
     view: int
@@ -160,6 +171,10 @@ class GaussianCloud:
     """[N] in [0, 1]."""
     colors: Tensor
     """[N, C] channels as they are composited (RGB in [0, 1] for pictures)."""
+
+    def to(self, device: torch.device | str) -> GaussianCloud:
+        """Return the same Gaussians on `device`."""
+        return GaussianCloud(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
 
 
 @dataclass(frozen=True)

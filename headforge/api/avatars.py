@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from headforge.api.cameras import orbit_camera
-from headforge.api.devices import on_device, torch_device
 from headforge.api.folders import require_kind
 from headforge.avatar.export import write_posed_ply, write_spz
 from headforge.avatar.output import frontal_params, show_camera
 from headforge.avatar.render import render_avatar, to_uint8
 from headforge.avatar.rig import RiggedGaussians, load_rigged
+from headforge.devices import resolve_device
 from headforge.errors import InputError, ModelMismatchError
 from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import HeadModel
@@ -53,7 +53,7 @@ class PosedAvatar:
         does. Raises ConfigError for an expression that the head model does not have, ModelMismatchError for parameters
         of another head model.
         """
-        given = self.params if params is None else on_device(params, self.params.expr.device)
+        given = self.params if params is None else params.to(self.params.expr.device)
         if given.model_id != self.head.model_id:
             raise ModelMismatchError(self.head.model_id, given.model_id)
         posed = posed_params(
@@ -64,7 +64,7 @@ class PosedAvatar:
 
     def render(self, camera: Camera | None = None, *, size: int = 512) -> np.ndarray:
         """Render the avatar over white: [H, W, 3] uint8 sRGB; by default from the front with `size` pixels a side."""
-        seen_by = on_device(orbit_camera(size=size) if camera is None else camera, self.params.expr.device)
+        seen_by = (orbit_camera(size=size) if camera is None else camera).to(self.params.expr.device)
         return to_uint8(render_avatar(self.gaussians, self.head, self.params, seen_by)).cpu().numpy()
 
     def export(self, path: str | Path) -> Path:
@@ -79,7 +79,7 @@ class PosedAvatar:
             raise InputError(target, f"avatars are not exported as '{target.suffix or target.name}'.", help)
         eye = show_camera(1).centre.to(self.params.expr.device)
         cloud = self.gaussians.posed(self.head, self.params, eye)
-        WRITERS[target.suffix](target, on_device(cloud, torch.device("cpu")))
+        WRITERS[target.suffix](target, cloud.to(torch.device("cpu")))
         return target
 
 
@@ -92,7 +92,7 @@ def load_avatar(
     if the folder is not an avatar or if its head model is needed, DataError if it is damaged, ModelMismatchError for
     another head model, ConfigError for a device that is not there.
     """
-    path, found = require_kind(folder, "avatar"), torch_device(device)
+    path, found = require_kind(folder, "avatar"), resolve_device(device)
     gaussians, own = load_rigged(path / GAUSSIANS_FILE)
     model = builtin_head() if head is None else head
     if model.model_id != gaussians.model_id:
@@ -100,5 +100,5 @@ def load_avatar(
             raise ModelMismatchError(gaussians.model_id, model.model_id)
         help = "pass it: headforge.load_avatar(folder, head=headforge.load_head('data/synthetic'))."
         raise InputError(path, f"'{path}' was fitted with the head model '{gaussians.model_id}'.", help)
-    gaussians, model, params = (on_device(value, found) for value in (gaussians, model, frontal_params(own)))
+    gaussians, model, params = (value.to(found) for value in (gaussians, model, frontal_params(own)))
     return PosedAvatar(path.name, gaussians, model, params)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from headforge.api.cameras import orbit_camera
-from headforge.api.devices import on_device, torch_device
+from headforge.devices import resolve_device
 from headforge.errors import InputError
 from headforge.flame import files
 from headforge.flame.builtin.head import builtin_head
@@ -28,16 +28,16 @@ def load_head(source: str | Path = BUILTIN, *, device: str | torch.device = "cpu
     Raises InputError if there is no such file, DataError if it is not a head model or is damaged, ConfigError for a
     device that is not there.
     """
-    found = torch_device(device)
+    found = resolve_device(device)
     if source == BUILTIN:
-        return on_device(builtin_head(), found)
+        return builtin_head().to(found)
     path = Path(source)
     if path.is_dir():
         path = path / files.HEAD_FILE
     if not path.is_file():
         help = f"give 'builtin', a {files.HEAD_FILE}, or the folder of a dataset or trained model."
         raise InputError(path, f"there is no head model at '{path}'.", help)
-    return on_device(files.load_head(path), found)
+    return files.load_head(path).to(found)
 
 
 def pose_params(
@@ -71,9 +71,9 @@ def render_head(
     head model's device. Raises ModelMismatchError for parameters of another head model.
     """
     device = head.v_template.device
-    person = on_device(head.neutral() if params is None else params, device)
+    person = (head.neutral() if params is None else params).to(device)
     vertices = pose_head(head, HeadParams.stack([person]))[0]
-    seen_by = on_device(orbit_camera(size=size) if camera is None else camera, device)
+    seen_by = (orbit_camera(size=size) if camera is None else camera).to(device)
     image = shaded_mesh(
         vertices, head.faces, clay_colors(head).to(device), seen_by, studio_light().to(device)
     )  # fmt: skip

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from headforge.api.devices import on_device, torch_device
 from headforge.api.folders import require_kind
 from headforge.api.photos import Photo, track_photo
+from headforge.devices import resolve_device
 from headforge.errors import MissingExtraError
 from headforge.flame.model import HeadModel
 from headforge.store.images import area_resize
@@ -72,8 +72,8 @@ class ControlModel:
         name, image, tracked, camera = self._reference(photo)
         yaws, pitches = np.broadcast_arrays(np.atleast_1d(yaw_deg), np.atleast_1d(pitch_deg))
         angles = list(zip(yaws.tolist(), pitches.tolist(), strict=True))
-        target = on_device(still_params(tracked if params is None else params, len(angles)), self.device)
-        views = on_device(cameras_like(camera, angles), self.device)
+        target = still_params(tracked if params is None else params, len(angles))
+        views = cameras_like(camera, angles)
         return sample_person(config, self.trained, name, image, tracked, camera, target, views)[0]
 
     def _reference(self, photo: TrackedPhoto | Photo) -> tuple[str, np.ndarray, HeadParams, Camera]:
@@ -95,11 +95,9 @@ def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> Con
     Raises InputError if the folder is not a trained model, DataError if it is damaged, MissingExtraError without the
     extra `diffusion`, ConfigError for a device that is not there.
     """
-    path, found = require_kind(folder, "trained model"), torch_device(device)
+    path, found = require_kind(folder, "trained model"), resolve_device(device)
     if importlib.util.find_spec("diffusers") is None:
         raise MissingExtraError("diffusers", "diffusion", "sampling a trained model")
     from headforge.diffusion import model_files
 
-    trained = model_files.load_model(path)
-    moved = model_files.TrainedModel(trained.network.to(found), on_device(trained.head, found))
-    return ControlModel(moved, found)
+    return ControlModel(model_files.load_model(path, found), found)

@@ -1,6 +1,6 @@
 """Avatars in other programs' formats: GaussianAvatars' PLY and parameters, 3DGS PLY, SPZ; with readers.
 
-Every writer gives the same bytes for the same values.
+Every writer gives the same bytes for the same values, wherever the tensors are; readers give tensors on the CPU.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def write_rigged_ply(path: Path, rigged: RiggedGaussians) -> None:
 
     A plain splat viewer shows nonsense: use `write_posed_ply` for one.
     """
-    n = len(rigged)
-    rest = torch.zeros(n, 3, GA_REST // 3)
+    n, rigged = len(rigged), rigged.to("cpu")
+    rest = torch.zeros(n, 3, GA_REST // 3, device="cpu")
     rest[..., : rigged.sh.shape[1] - 1] = rigged.sh[:, 1:].transpose(1, 2)
     columns = {
         **_named("x y z", rigged.means),
-        **_named("nx ny nz", torch.zeros(n, 3)),
+        **_named("nx ny nz", torch.zeros(n, 3, device="cpu")),
         **_named([f"f_dc_{i}" for i in range(3)], rigged.sh[:, 0]),
         **_named([f"f_rest_{i}" for i in range(GA_REST)], rest.flatten(1)),
         **_named("opacity", rigged.opacity_logits[:, None]),
@@ -66,14 +66,14 @@ def read_rigged_ply(path: Path, model_id: str) -> RiggedGaussians:
         quats=_stack(c, [f"rot_{i}" for i in range(4)]),
         opacity_logits=_stack(c, ["opacity"])[:, 0],
         sh=sh.contiguous(),
-        is_free=torch.zeros(n, dtype=torch.bool),
+        is_free=torch.zeros(n, dtype=torch.bool, device="cpu"),
     )
 
 
 def write_flame_params(path: Path, params: HeadParams, n_vertices: int) -> None:
     """GaussianAvatars' flame_param.npz for params [T] of one subject: per-frame arrays, shape once, offsets zero."""
     arrays: dict[str, Any] = {
-        PARAM_KEYS[name]: value.numpy().astype(np.float32) for name, value in params.tensors().items()
+        PARAM_KEYS[name]: value.cpu().numpy().astype(np.float32) for name, value in params.tensors().items()
     }
     arrays["shape"] = arrays["shape"][0]
     n_frames = len(arrays["expr"])
@@ -111,13 +111,13 @@ def read_posed_ply(path: Path) -> GaussianCloud:
         quats=_stack(c, [f"rot_{i}" for i in range(4)]),
         scales=_stack(c, [f"scale_{i}" for i in range(3)]).exp(),
         opacities=_stack(c, ["opacity"])[:, 0].sigmoid(),
-        colors=0.5 + from_dc / float(rgb_to_dc(torch.tensor(1.5))),
+        colors=0.5 + from_dc / float(rgb_to_dc(torch.tensor(1.5, device="cpu"))),
     )
 
 
 def _named(names: str | list[str], values: Tensor) -> dict[str, np.ndarray]:
     names = names.split() if isinstance(names, str) else names
-    array = values.detach().numpy().astype("<f4")
+    array = values.detach().cpu().numpy().astype("<f4")
     return {name: array[:, i] for i, name in enumerate(names)}
 
 
@@ -159,6 +159,7 @@ def write_spz(path: Path, cloud: GaussianCloud) -> None:
     """
     n = len(cloud.means)
     header = struct.pack("<IIIBBBB", SPZ_MAGIC, SPZ_VERSION, n, 0, SPZ_FRACTION_BITS, 0, 0)
+    cloud = cloud.to("cpu")
     fixed = np.round(cloud.means.numpy().astype(np.float64) * 2**SPZ_FRACTION_BITS).astype("<i4")
     positions = np.ascontiguousarray(fixed).view(np.uint8).reshape(n, 3, 4)[..., :3]
     streams = [
@@ -229,5 +230,5 @@ def read_spz(path: Path) -> GaussianCloud:
         quats=to(_unpack_rotations(rotations).astype(np.float32)),
         scales=to(scales.astype(np.float32) / 16 - 10).exp(),
         opacities=to(alphas[:, 0].astype(np.float32) / 255),
-        colors=0.5 + to(dc) / float(rgb_to_dc(torch.tensor(1.5))),
+        colors=0.5 + to(dc) / float(rgb_to_dc(torch.tensor(1.5, device="cpu"))),
     )

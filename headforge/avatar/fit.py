@@ -17,6 +17,7 @@ from headforge.avatar.render import render_avatar, to_uint8
 from headforge.avatar.rig import RiggedGaussians, concatenate, posed_vertices
 from headforge.avatar.surface import skin_gaussians
 from headforge.avatar.views import View, look_at_views, make_view, with_colors
+from headforge.devices import resolve_device
 from headforge.errors import Rejected
 from headforge.flame.files import load_head
 from headforge.flame.model import HeadModel
@@ -61,14 +62,17 @@ def fit_subject(
     subject_id: str,
     output: Path,
     progress: Progress = SILENT,
+    *,
+    device: str = "cpu",
 ) -> None:
     """Fit one subject of a dataset and write its avatar folder `output`, predictions of the held-out views included.
 
     `tracked`: the folder or file of tracks to take cameras and parameters from; None takes the dataset's exact ones.
-    Raises Rejected when too few views of the subject are tracked.
+    Everything is computed on `device`. Raises Rejected when too few views of the subject are tracked.
     """
+    place = resolve_device(device)
     data = Dataset(dataset)
-    head = load_head(data.head)
+    head = load_head(data.head).to(place)
     samples = data.samples(subject_id)
     poses = exact_poses(samples) if tracked is None else tracked_poses(read_tracks(tracked), samples)
     usable = [sample for sample in samples if sample.view in poses]
@@ -107,7 +111,7 @@ def _fit_poses(
 ) -> tuple[RiggedGaussians, HeadParams]:
     """The Gaussians and the subject's parameters at rest."""
     views = [sample_view(head, sample, poses[sample.view], config.image_size) for sample in training]
-    params = mean_identity([poses[sample.view].params for sample in training])
+    params = mean_identity([poses[sample.view].params for sample in training]).to(head.device)
     return fit_views(config, head, views, params, training[0].subject_id, progress), params
 
 
@@ -134,11 +138,13 @@ def tracked_poses(tracks: dict[tuple[str, int], Track], samples: Sequence[Sample
 
 
 def sample_view(head: HeadModel, sample: Sample, pose: Pose, size: int) -> View:
-    """A sample averaged down to `size` pixels if it is larger."""
+    """A sample averaged down to `size` pixels if it is larger, moved to where the head is."""
     size = min(size, sample.image.shape[0])
-    image = torch.from_numpy(area_resize(sample.image, size).astype("float32") / 255)
-    mask = torch.from_numpy(area_resize(sample.mask, size).astype("float32") / 255)
-    return make_view(head, image, mask, pose.camera, pose.params)
+    image, mask = (
+        torch.from_numpy(area_resize(pixels, size).astype("float32") / 255).to(head.device)
+        for pixels in (sample.image, sample.mask)
+    )
+    return make_view(head, image, mask, pose.camera.to(head.device), pose.params.to(head.device))
 
 
 def mean_identity(params: Sequence[HeadParams]) -> HeadParams:
@@ -184,5 +190,6 @@ def predict(
 ) -> Prediction:
     """The avatar's picture of one view."""
     size = min(config.image_size, sample.image.shape[0])
-    image = render_avatar(rigged, head, pose.params, pose.camera.resized(size, size))
-    return Prediction(sample.subject_id, sample.view, method, -1, to_uint8(image).numpy())
+    camera = pose.camera.resized(size, size).to(head.device)
+    image = render_avatar(rigged, head, pose.params.to(head.device), camera)
+    return Prediction(sample.subject_id, sample.view, method, -1, to_uint8(image).cpu().numpy())

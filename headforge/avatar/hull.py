@@ -44,14 +44,9 @@ class HeadSpace:
 
 def head_space(head: HeadModel, vertices: Tensor) -> HeadSpace:
     """Anchors are the scalp's and the neck's triangles; without such regions all but the face's."""
-    anchors = torch.zeros(len(head.faces), dtype=torch.bool)
-    for name in ("scalp", "neck"):
-        if name in head.regions:
-            anchors[head.faces_of(name)] = True
+    anchors = head.face_mask("scalp", "neck")
     if not anchors.any():
-        anchors[:] = True
-        if "face" in head.regions:
-            anchors[head.faces_of("face")] = False
+        anchors = ~head.face_mask("face")
     return HeadSpace(vertices, anchors)
 
 
@@ -60,19 +55,19 @@ def carve(points: Tensor, views: Sequence[View], space: HeadSpace, head: HeadMod
 
     A point that fewer than `MIN_SEEN` of the views have in the picture is not kept.
     """
-    kept = torch.arange(len(points))
-    n_seen = torch.zeros(len(points), dtype=torch.int64)
+    kept = torch.arange(len(points), device=points.device)
+    n_seen = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     rigid = head.faces[space.anchors].unique()
     for view in views:
         _, rotation, translation = similarity_alignment(space.vertices[rigid], view.vertices[rigid])
         pixels, depth = project(view.camera, points[kept] @ rotation.T + translation)
         x, y = pixels.floor().long().unbind(-1)
         seen = (depth > 0) & (x >= 0) & (y >= 0) & (x < view.camera.width) & (y < view.camera.height)
-        inside = torch.ones(len(kept), dtype=torch.bool)
+        inside = torch.ones_like(kept, dtype=torch.bool)
         inside[seen] = view.mask[y[seen], x[seen]] >= INSIDE
         n_seen[kept] += seen
         kept = kept[inside]
-    keep = torch.zeros(len(points), dtype=torch.bool)
+    keep = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     keep[kept] = True
     return keep & (n_seen >= max(1.0, MIN_SEEN * len(views)))
 
@@ -80,7 +75,10 @@ def carve(points: Tensor, views: Sequence[View], space: HeadSpace, head: HeadMod
 def grid_around(vertices: Tensor, margin_m: float, cell_m: float = CELL_M) -> Tensor:
     """Cell centres [X, Y, Z, 3] of the box around vertices [V, 3] with a margin."""
     low, high = vertices.amin(0) - margin_m, vertices.amax(0) + margin_m
-    axes = [torch.arange(math.ceil(float(b - a) / cell_m)) * cell_m + a for a, b in zip(low, high, strict=True)]
+    axes = [
+        torch.arange(math.ceil(float(b - a) / cell_m), device=vertices.device) * cell_m + a
+        for a, b in zip(low, high, strict=True)
+    ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
@@ -110,10 +108,7 @@ def hair_points(head: HeadModel, space: HeadSpace, views: Sequence[View], shell_
     centroids, normals = space.vertices[head.faces].mean(1), face_normals(space.vertices, head.faces)
     _, nearest = nearest_triangles(points, centroids)
     height = ((points - centroids[nearest]) * normals[nearest]).sum(-1)
-    face = torch.zeros(len(head.faces), dtype=torch.bool)
-    if "face" in head.regions:
-        face[head.faces_of("face")] = True
-    points = points[height > torch.where(face[nearest], ABOVE_FACE_M, ABOVE_SURFACE_M)]
+    points = points[height > torch.where(head.face_mask("face")[nearest], ABOVE_FACE_M, ABOVE_SURFACE_M)]
     anchor_ids = space.anchors.nonzero()[:, 0]
     distance, index = nearest_triangles(points, centroids[anchor_ids])
     near = distance <= shell_m
@@ -129,7 +124,8 @@ def hair_gaussians(
     size_m = CELL_M
     if len(points) > n_max:
         size_m *= math.sqrt(len(points) / max(n_max, 1))
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(points))[:n_max])
+        chosen = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(points))[:n_max]))
+        chosen = chosen.to(points.device)
         points, binding = points[chosen], binding[chosen]
     return free_gaussians(head, vertices, points, binding, SIZE_PER_CELL * size_m, sh_degree)
 
@@ -140,14 +136,15 @@ def free_gaussians(
     """Round grey hair Gaussians of standard deviation size_m at points [N, 3], bound to triangles [N]."""
     frames = bound_frames(vertices, head.faces, binding)
     n = len(points)
-    log_scales = (torch.as_tensor(size_m) / frames.scale).log()
+    size = size_m if isinstance(size_m, Tensor) else frames.scale.new_tensor(size_m)
+    log_scales = (size / frames.scale).log()
     return RiggedGaussians(
         model_id=head.model_id,
         binding=binding,
         means=to_local(points, frames),
         log_scales=log_scales[:, None].repeat(1, 3),
-        quats=torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
-        opacity_logits=torch.full((n,), math.log(HAIR_OPACITY / (1 - HAIR_OPACITY))),
-        sh=torch.zeros(n, (sh_degree + 1) ** 2, 3),
-        is_free=torch.ones(n, dtype=torch.bool),
+        quats=points.new_tensor([1.0, 0, 0, 0]).repeat(n, 1),
+        opacity_logits=points.new_full((n,), math.log(HAIR_OPACITY / (1 - HAIR_OPACITY))),
+        sh=points.new_zeros(n, (sh_degree + 1) ** 2, 3),
+        is_free=torch.ones_like(binding, dtype=torch.bool),
     )

@@ -22,7 +22,7 @@ GROWTH = 1.5
 
 @cache
 def _window() -> tuple[float, ...]:
-    x = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    x = torch.arange(WINDOW, dtype=torch.float64, device="cpu") - WINDOW // 2
     weights = torch.exp(-(x**2) / (2 * SIGMA_PX**2))
     return tuple((weights / weights.sum()).tolist())
 

@@ -49,11 +49,12 @@ class Avatar:
 
 def frontal_params(params: HeadParams) -> HeadParams:
     """The same person and expression, facing +z from the origin, eyes ahead."""
-    return params.replace(rotation=torch.zeros(3), neck=torch.zeros(3), translation=torch.zeros(3), eyes=torch.zeros(6))
+    still = {name: torch.zeros_like(getattr(params, name)) for name in ("rotation", "neck", "translation", "eyes")}
+    return params.replace(**still)
 
 
 def show_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Camera:
-    """The camera of turntables and frontal pictures, unbatched."""
+    """The camera of turntables and frontal pictures, unbatched, on the CPU."""
     focal = size / (2 * math.tan(math.radians(ORBIT_FOV_DEG) / 2))
     return orbit_camera(yaw_deg, pitch_deg, distance_m=ORBIT_DISTANCE_M, focal_px=focal, width=size, height=size)
 
@@ -90,13 +91,16 @@ def moving_params(head: HeadModel, params: HeadParams, time: float) -> HeadParam
 
 
 def _draw(head: HeadModel, avatar: Avatar, params: HeadParams, camera: Camera) -> np.ndarray:
-    return to_uint8(render_avatar(avatar.rigged, head, params, camera)).numpy()
+    return to_uint8(render_avatar(avatar.rigged, head, params, camera.to(head.device))).cpu().numpy()
 
 
 def write_avatar(
     output: Path, head: HeadModel, avatar: Avatar, config: FitConfig, provenance: Mapping[str, object]
 ) -> None:
-    """Write everything but predictions into the folder `output`, which exists."""
+    """Write everything but predictions into the folder `output`, which exists.
+
+    Head and avatar are on one device, where pictures are drawn.
+    """
     manifest = {
         "format": AVATAR_FORMAT,
         "model_id": head.model_id,
@@ -113,7 +117,7 @@ def write_avatar(
     (output / "avatar.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     write_rigged_ply(output / "point_cloud.ply", avatar.rigged)
     write_flame_params(output / "flame_param.npz", avatar.motion, head.n_vertices)
-    cloud = avatar.rigged.posed(head, params, show_camera(FRONTAL_SIZE).centre)
+    cloud = avatar.rigged.posed(head, params, show_camera(FRONTAL_SIZE).centre.to(head.device))
     write_posed_ply(output / "posed.ply", cloud)
     write_spz(output / "posed.spz", cloud)
     (output / "frontal.png").write_bytes(encode_png(render_frontal(head, avatar, FRONTAL_SIZE)))

@@ -81,6 +81,10 @@ class RiggedGaussians:
         """A copy with some tensors replaced."""
         return dataclasses.replace(self, **changes)
 
+    def to(self, device: torch.device | str) -> RiggedGaussians:
+        """Return the same Gaussians on `device`."""
+        return self.replace(**{name: value.to(device) for name, value in self.tensors().items()})
+
     def __getitem__(self, index: Tensor | slice) -> RiggedGaussians:
         """The chosen Gaussians."""
         return self.replace(**{name: value[index] for name, value in self.tensors().items()})

@@ -37,10 +37,10 @@ GOLDEN = (0.7548776662466927, 0.5698402909980532)
 
 def face_density(head: HeadModel) -> Tensor:
     """[F] relative number of Gaussians per area."""
-    density = torch.ones(len(head.faces))
+    density = torch.ones(len(head.faces), device=head.device)
     for name, value in DENSITY.items():
         if name in head.regions:
-            density[head.faces_of(name)] = value
+            density[head.face_mask(name)] = value
     return density
 
 
@@ -54,11 +54,11 @@ def sample_surface(head: HeadModel, vertices: Tensor, n: int) -> tuple[Tensor, T
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2
     share = (area * face_density(head)).double()
     ends = share.cumsum(0) / share.sum()
-    steps = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    steps = (torch.arange(n, dtype=torch.float64, device=vertices.device) + 0.5) / n
     binding = torch.searchsorted(ends, steps).clamp_max(len(area) - 1)
     expected = n * share / share.sum()
     spacing = (area / expected.clamp_min(1e-12)).sqrt()[binding].float()
-    within = torch.arange(n) - torch.searchsorted(binding, binding)
+    within = torch.arange(n, device=vertices.device) - torch.searchsorted(binding, binding)
     a, b = ((1 / 3 + within.double() * step) % 1 for step in GOLDEN)
     flip = a + b > 1
     a, b = torch.where(flip, 1 - a, a), torch.where(flip, 1 - b, b)
@@ -85,8 +85,8 @@ def skin_gaussians(
         binding=binding,
         means=to_local(points, frames),
         log_scales=log_scales,
-        quats=torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
-        opacity_logits=torch.full((n,), math.log(opacity / (1 - opacity))),
-        sh=torch.zeros(n, (sh_degree + 1) ** 2, 3),
-        is_free=torch.zeros(n, dtype=torch.bool),
+        quats=points.new_tensor([1.0, 0, 0, 0]).repeat(n, 1),
+        opacity_logits=points.new_full((n,), math.log(opacity / (1 - opacity))),
+        sh=points.new_zeros(n, (sh_degree + 1) ** 2, 3),
+        is_free=torch.zeros_like(binding, dtype=torch.bool),
     )

@@ -72,7 +72,7 @@ def blended_colors(cloud: GaussianCloud, view: View) -> tuple[Tensor, Tensor, Te
     mask = view.mask[..., None]
     channels = torch.cat([view.image * mask, mask, torch.ones_like(mask)], dim=-1)
     with torch.enable_grad():
-        colors = torch.zeros(len(cloud.means), channels.shape[-1], requires_grad=True)
+        colors = cloud.means.new_zeros(len(cloud.means), channels.shape[-1], requires_grad=True)
         posed = GaussianCloud(cloud.means, cloud.quats, cloud.scales, cloud.opacities, colors)
         (gradient,) = torch.autograd.grad((render_cloud(posed, view.camera) * channels).sum(), colors)
     return gradient[:, :3], gradient[:, 3], gradient[:, 4]
@@ -93,7 +93,8 @@ class Seen:
 @torch.no_grad()
 def look_at_views(rigged: RiggedGaussians, head: HeadModel, views: Sequence[View]) -> Seen:
     """Gather the views' colours and coverage at every Gaussian."""
-    sums, foreground, total = torch.zeros(len(rigged), 3), torch.zeros(len(rigged)), torch.zeros(len(rigged))
+    n = len(rigged)
+    sums, foreground, total = (rigged.means.new_zeros(shape) for shape in ((n, 3), (n,), (n,)))
     for view in views:
         color, front, both = blended_colors(rigged.on_mesh(view.vertices, head.faces), view)
         sums, foreground, total = sums + color, foreground + front, total + both

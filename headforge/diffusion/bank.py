@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +53,16 @@ class ViewBank:
             found.setdefault(subject_id, []).append(row)
         return found
 
+    def to(self, device: torch.device | str) -> ViewBank:
+        """Return the same views with cameras, parameters and domains on `device`; the pictures stay in memory."""
+        return replace(
+            self, camera=self.camera.to(device), params=self.params.to(device), domains=self.domains.to(device)
+        )
+
     def pictures(self, rows: Tensor) -> Tensor:
-        """[B, 3, S, S] float in [0, 1] of the rows [B]."""
-        return torch.from_numpy(self.images[rows.numpy()]).permute(0, 3, 1, 2).float() / 255
+        """[B, 3, S, S] float in [0, 1] of the rows [B], which are on the CPU; the result is where the bank is."""
+        levels = torch.from_numpy(self.images[rows.numpy()]).to(self.domains.device)
+        return levels.permute(0, 3, 1, 2).float() / 255
 
     def means(self, head: HeadModel, field: GaussianField) -> Tensor:
         """Gaussian centres [N, n_gaussians, 3] of all rows; they don't depend on what is learned."""
@@ -68,7 +75,10 @@ class ViewBank:
 def load_bank(
     dataset: Dataset, subject_ids: Iterable[str], tracks: Mapping[tuple[str, int], Track] | None, image_size: int
 ) -> ViewBank:
-    """Every view of the subjects; with `tracks`, controlled by what tracking found, without the views it rejected."""
+    """Every view of the subjects; with `tracks`, controlled by what tracking found, without the views it rejected.
+
+    On the CPU, as datasets are read; `ViewBank.to` moves it.
+    """
     samples: list[Sample] = []
     images: list[np.ndarray] = []
     for subject_id in subject_ids:
@@ -85,7 +95,7 @@ def load_bank(
         camera=Camera.stack([c.camera for c in controls]).resized(image_size, image_size),
         params=HeadParams.stack([c.params for c in controls]),
         keys=tuple((s.subject_id, s.view) for s in samples),
-        domains=torch.tensor([DOMAINS.index(s.source) for s in samples]),
+        domains=torch.tensor([DOMAINS.index(s.source) for s in samples], device="cpu"),
         yaw_deg=np.array([s.yaw_deg for s in samples]),
     )
 

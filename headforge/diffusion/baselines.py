@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from headforge.devices import resolve_device
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.config import GenerateConfig
 from headforge.diffusion.generate import to_uint8
@@ -40,14 +41,16 @@ BACKGROUND = 1.0
 @torch.no_grad()
 def write_baselines(
     config: GenerateConfig, dataset: Path, tracked: Path | None, image_size: int, output: Path,
-    progress: Progress = SILENT,
+    progress: Progress = SILENT, *, device: str = "cpu",
 ) -> None:  # fmt: skip
     """Write "copy", "mean", "reproject_tracked" and "reproject_exact" of the held-out targets to `output`.
 
-    Pictures are `image_size` a side. The mean is over the training identities' pictures (every view of each).
+    Pictures are `image_size` a side; colours are reprojected on `device`. The mean is over the training identities'
+    pictures (every view of each).
     """
+    place = resolve_device(device)
     data = Dataset(dataset)
-    head = load_head(data.head)
+    head = load_head(data.head).to(place)
     subjects = data.subject_ids("test")[: config.n_identities]
     exact = load_bank(data, subjects, None, image_size)
     tracks = read_tracks_of(tracked)
@@ -68,7 +71,7 @@ def write_baselines(
     field = GaussianField.on_head(head, FIELD_RESOLUTION, 3, seed=0)
     with torch_threads(config.n_threads):
         for method, bank in banks.items():
-            predictions += reproject(head, field, bank, targets, method)
+            predictions += reproject(head, field, bank.to(place), targets, method)
             progress.item_done(method, len(targets))
     predictions.sort(key=lambda p: (p.subject_id, p.view, p.method))
     write_predictions(output, predictions)
@@ -94,7 +97,7 @@ def reproject(
         grouped.setdefault((target.subject_id, target.reference_view), []).append(target)
     found: list[Prediction] = []
     for reference, members in grouped.items():
-        places = torch.tensor([rows[reference], *(rows[t.subject_id, t.view] for t in members)])
+        places = torch.tensor([rows[reference], *(rows[t.subject_id, t.view] for t in members)], device="cpu")
         means = field.means(pose_head(head, bank.params[places]))
         colors = reference_colors(field, means[0], bank.camera[places[:1]], bank.pictures(places[:1]))
         images = to_uint8(draw(field, means[1:], colors, bank.camera[places[1:]]))
@@ -129,6 +132,6 @@ def draw(field: GaussianField, means: Tensor, colors: Tensor, camera: Camera) ->
     drawn = splat(
         means, None, field.log_scales.exp(), field.opacity_logits.sigmoid(), colors, camera.viewmat[:, None],
         camera.K[:, None], camera.width, camera.height,
-        backgrounds=torch.full((len(means), 1, 3), BACKGROUND),
+        backgrounds=means.new_full((len(means), 1, 3), BACKGROUND),
     )  # fmt: skip
     return drawn.image[:, 0].permute(0, 3, 1, 2).clamp(0, 1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
+from headforge.devices import resolve_device
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.config import DOMAINS, GenerateConfig
 from headforge.diffusion.model_files import TrainedModel, load_model
@@ -33,15 +34,24 @@ BACKGROUND_DISTANCE = 20
 
 @torch.no_grad()
 def generate_heldout(
-    config: GenerateConfig, model: Path, dataset: Path, tracked: Path | None, output: Path, progress: Progress = SILENT
+    config: GenerateConfig,
+    model: Path,
+    dataset: Path,
+    tracked: Path | None,
+    output: Path,
+    progress: Progress = SILENT,
+    *,
+    device: str = "cpu",
 ) -> None:
     """Sample held-out identities from their reference view and write predictions to the Parquet file `output`.
 
     Methods: "control_tracked" with the tracks' parameters and cameras, "control_exact" with the dataset's own. Both
     cover the same views: those that tracking accepted. Pictures are `image_size` of the model. A picture does not
-    depend on the others sampled beside it, up to rounding of matrix products (at most 1 level of 255).
+    depend on the others sampled beside it, up to rounding of matrix products (at most 1 level of 255). Its noise does
+    not depend on `device`.
     """
-    trained, data = load_model(model), Dataset(dataset)
+    place = resolve_device(device)
+    trained, data = load_model(model, place), Dataset(dataset)
     size = trained.network.config.image_size
     tracks = read_tracks_of(tracked)
     subjects = data.subject_ids("test")[: config.n_identities]
@@ -54,7 +64,7 @@ def generate_heldout(
     predictions: list[Prediction] = []
     with torch_threads(config.n_threads):
         for method, bank in banks.items():
-            predictions += sample_targets(config, trained, bank, targets, method, progress)
+            predictions += sample_targets(config, trained, bank.to(place), targets, method, progress)
     predictions.sort(key=lambda p: (p.subject_id, p.view, p.method))
     write_predictions(output, predictions)
 
@@ -63,16 +73,16 @@ def sample_targets(
     config: GenerateConfig, trained: TrainedModel, bank: ViewBank, targets: Sequence[Target], method: str,
     progress: Progress = SILENT, with_reference: bool = True,
 ) -> list[Prediction]:  # fmt: skip
-    """One prediction for each target, in groups of `batch_references` references."""
+    """One prediction for each target, in groups of `batch_references` references; the bank is where the model is."""
     rows = bank.rows
     grouped: dict[tuple[str, int], list[Target]] = {}
     for target in targets:
         grouped.setdefault((target.subject_id, target.reference_view), []).append(target)
     found: list[Prediction] = []
     for chunk in batched_by_length(list(grouped.items()), config.batch_references):
-        references = torch.tensor([rows[key] for key, _ in chunk])
+        references = torch.tensor([rows[key] for key, _ in chunk], device="cpu")
         wanted = [target for _, members in chunk for target in members]
-        places = torch.tensor([rows[t.subject_id, t.view] for t in wanted])
+        places = torch.tensor([rows[t.subject_id, t.view] for t in wanted], device="cpu")
         images, _ = sample_images(
             trained, bank.pictures(references), bank.params[references], bank.camera[references],
             bank.params[places], bank.camera[places], bank.domains[references],
@@ -126,7 +136,7 @@ def sample_images(
     control = network.field(network.field.means(pose_head(head, target_params)), target_camera)
     size = network.config.latent_size
     shape = (network.config.n_components, size, size)
-    noise = torch.stack([initial_noise(seed, subject_id, view, shape) for subject_id, view in keys])
+    noise = torch.stack([initial_noise(seed, subject_id, view, shape) for subject_id, view in keys]).to(control.device)
     target_domains = domains.repeat_interleave(n_targets)
 
     def predict(noisy: Tensor, step: Tensor) -> Tensor:
@@ -136,21 +146,27 @@ def sample_images(
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """[B, 3, H, W] in [0, 1] to [B, H, W, 3] uint8, rounded."""
-    return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    """[B, 3, H, W] in [0, 1], anywhere, to [B, H, W, 3] uint8, rounded."""
+    return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 @torch.no_grad()
 def generate_portrait_views(
-    config: GenerateConfig, model: Path, portrait: Path, output: Path, progress: Progress = SILENT
+    config: GenerateConfig,
+    model: Path,
+    portrait: Path,
+    output: Path,
+    progress: Progress = SILENT,
+    *,
+    device: str = "cpu",
 ) -> None:
     """Sample the person of a tracked photo from a grid of directions; a shard of `Sample`s goes to the file `output`.
 
     `portrait` holds photo.png (on white) and track.json. The views keep the photo's expression, focal length and
     distance; their cameras look at the head's origin from azimuths and elevations about it. Neck and translation are
-    zero, as in the dataset.
+    zero, as in the dataset. They are sampled on `device`, from noise that does not depend on it.
     """
-    trained = load_model(model)
+    trained = load_model(model, resolve_device(device))
     image, params, camera = read_portrait(portrait, trained.network.config.image_size)
     angles = portrait_angles(config)
     views = cameras_like(camera, angles)
@@ -192,17 +208,20 @@ def sample_person(
 
     `photo` [S, S, 3] uint8, over white, has the model's picture size; `params` and `camera`, unbatched, are what was
     tracked in it. `target_params` [n] and `target_camera` [n] control the pictures. `name` and the number of a picture
-    are the key of its noise. Raises ModelMismatchError for parameters of another head model than the trained one.
+    are the key of its noise. Everything is moved to where the model is. Raises ModelMismatchError for parameters of
+    another head model than the trained one.
     """
     if params.model_id != trained.head.model_id:
         raise ModelMismatchError(trained.head.model_id, params.model_id)
+    place = trained.head.v_template.device
     reference = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
     keys = [(name, view) for view in range(len(target_params.expr))]
-    domains = torch.tensor([DOMAINS.index(config.domain)])
+    domains = torch.tensor([DOMAINS.index(config.domain)], device="cpu")
     with torch_threads(config.n_threads):
         images, control = sample_images(
-            trained, reference, HeadParams.stack([params]), Camera.stack([camera]), target_params, target_camera,
-            domains, keys, config.seed, config.n_ddim_steps,
+            trained, reference.to(place), HeadParams.stack([params]).to(place), Camera.stack([camera]).to(place),
+            target_params.to(place), target_camera.to(place), domains.to(place), keys, config.seed,
+            config.n_ddim_steps,
         )  # fmt: skip
     return to_uint8(images), foreground_masks(images, control)
 
@@ -214,17 +233,21 @@ def still_params(params: HeadParams, n: int) -> HeadParams:
         raise ShapeError("params.expr", f"[n_expr] or [{n}, n_expr]", tuple(params.expr.shape))
     nothing = torch.zeros_like(people.neck)
     still = people.replace(neck=nothing, rotation=nothing, translation=nothing)
-    return still if len(people.expr) == n else still[torch.zeros(n, dtype=torch.int64)]
+    return still if len(people.expr) == n else still[[0] * n]
 
 
 def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadParams, Camera]:
-    """Photo [S, S, 3] uint8 averaged down, tracked parameters and the camera for that size, unbatched."""
+    """Photo [S, S, 3] uint8 averaged down, tracked parameters and the camera for that size, unbatched, on the CPU."""
     try:
         track = json.loads((portrait / "track.json").read_text())
         photo = decode_image((portrait / "photo.png").read_bytes())
-        tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in track["params"].items()}
+        tensors = {
+            name: torch.tensor(value, dtype=torch.float32, device="cpu") for name, value in track["params"].items()
+        }
         params = HeadParams(track["model_id"], **tensors)
-        K, viewmat = (torch.tensor(track["camera"][name], dtype=torch.float32) for name in ("K", "viewmat"))
+        K, viewmat = (
+            torch.tensor(track["camera"][name], dtype=torch.float32, device="cpu") for name in ("K", "viewmat")
+        )
         camera = Camera(K, viewmat, photo.shape[1], photo.shape[0])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(portrait, f"{portrait} is no tracked portrait ({error}).",
@@ -234,15 +257,16 @@ def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadPara
 
 def portrait_angles(config: GenerateConfig) -> list[tuple[float, float]]:
     """(yaw, pitch) in degrees of the configured grid of views."""
-    yaws = torch.linspace(-config.portrait_yaw_max_deg, config.portrait_yaw_max_deg, config.portrait_n_yaws)
+    limit = config.portrait_yaw_max_deg
+    yaws = torch.linspace(-limit, limit, config.portrait_n_yaws, device="cpu")
     return [(float(yaw), pitch) for pitch in config.portrait_pitches_deg for yaw in yaws]
 
 
 def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camera:
     """Cameras [n] with the focal length, size and distance of `camera`, about the origin from `angles` (yaw, pitch)."""
     return orbit_camera(
-        torch.tensor([yaw for yaw, _ in angles]),
-        torch.tensor([pitch for _, pitch in angles]),
+        torch.tensor([yaw for yaw, _ in angles], device=camera.K.device),
+        torch.tensor([pitch for _, pitch in angles], device=camera.K.device),
         distance_m=float(camera.centre.norm()),
         focal_px=float(camera.K[0, 0]),
         width=camera.width,
@@ -262,4 +286,4 @@ def foreground_masks(images: Tensor, control: Tensor) -> np.ndarray:
             break
         grown = wider
     mask = torch.where(grown & differs, torch.ones_like(alpha), alpha * head)
-    return (mask[:, 0] * 255).round().byte().numpy()
+    return (mask[:, 0] * 255).round().byte().cpu().numpy()

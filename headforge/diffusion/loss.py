@@ -80,7 +80,10 @@ def velocity_skip(step: Tensor, deviations: Tensor) -> Tensor:
 
 
 def stratified_steps(n: int, generator: torch.Generator) -> Tensor:
-    """[n] int64 training steps in 1 .. N_STEPS: uniform, one in each n-th of the range, in random order."""
-    offsets = torch.rand(n, generator=generator, dtype=torch.float64)
-    order = torch.randperm(n, generator=generator)
+    """[n] int64 training steps in 1 .. N_STEPS: uniform, one in each n-th of the range, in random order.
+
+    On the generator's device: one of the CPU gives the same steps for every device.
+    """
+    offsets = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
+    order = torch.randperm(n, generator=generator, device=generator.device)
     return ((order + offsets) / n * N_STEPS).floor().long().clamp_max(N_STEPS - 1) + 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 
 from headforge.diffusion.config import DOMAINS, MODEL_KIND, NetworkConfig
 from headforge.diffusion.networks.control import GaussianField
@@ -26,7 +27,7 @@ HELP = "train the model again: headforge train"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and the head whose parameters it understands."""
+    """A model and the head whose parameters it understands, both on one device."""
 
     network: Learn2Control
     head: HeadModel
@@ -53,14 +54,18 @@ def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[
     write_json(folder / "model.json", description)
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """The model in `folder`, ready for inference. Raises DataError if a file is missing or doesn't fit."""
+def load_model(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
+    """The model in `folder`, on `device`, ready for inference.
+
+    Raises DataError if a file is missing or doesn't fit.
+    """
     try:
         description = json.loads((folder / "model.json").read_text())
         sizes = description["network"]
         config = NetworkConfig(**{**sizes, "widths": tuple(sizes["widths"])})
-        field = GaussianField(description["n_gaussians"], config.control_channels)
-        model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
+        with torch.device("cpu"):
+            field = GaussianField(description["n_gaussians"], config.control_channels)
+            model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
         model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (ConfigError, OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise DataError(folder, f"{folder} holds no model that can be read ({error}).", HELP) from error
@@ -68,4 +73,4 @@ def load_model(folder: Path) -> TrainedModel:
     if head.model_id != description["head_model"]:
         raise DataError(folder, f"the model in {folder} belongs to the head '{description['head_model']}', "
                         f"but beside it lies '{head.model_id}'.", HELP)  # fmt: skip
-    return TrainedModel(model.eval(), head)
+    return TrainedModel(model.eval().to(device), head.to(device))

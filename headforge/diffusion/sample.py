@@ -25,7 +25,7 @@ def ddim(predict_velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, n_
     noisy = noise
     steps = ddim_steps(n_steps)
     for now, then in pairwise(steps):
-        step = torch.full((len(noise),), now, dtype=torch.int64)
+        step = torch.full((len(noise),), now, dtype=torch.int64, device=noise.device)
         v = predict_velocity(noisy, step)
         clean = clean_from_velocity(noisy, v, step)
         noisy = add_noise(clean, noise_from_velocity(noisy, v, step), torch.full_like(step, then))
@@ -33,6 +33,6 @@ def ddim(predict_velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, n_
 
 
 def initial_noise(seed: int, subject_id: str, view: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise of one picture, a function of (seed, subject, view) alone."""
-    generator = torch.Generator().manual_seed(item_seed(seed, "noise", subject_id, view))
-    return torch.randn(shape, generator=generator)
+    """Standard normal noise of one picture, on the CPU: a function of (seed, subject, view) alone."""
+    generator = torch.Generator("cpu").manual_seed(item_seed(seed, "noise", subject_id, view))
+    return torch.randn(shape, generator=generator, device="cpu")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headforge.devices import resolve_device
 from headforge.diffusion.bank import ViewBank, load_bank, read_tracks_of, torch_threads
 from headforge.diffusion.config import NetworkConfig, TrainConfig
 from headforge.diffusion.loss import add_noise, velocity_loss
@@ -45,20 +46,24 @@ def train(
     work: Path,
     progress: Progress = SILENT,
     network: NetworkConfig | None = None,
+    *,
+    device: str = "cpu",
 ) -> None:
     """Train on the dataset's training identities, controlled by the tracks (exact parameters if `tracked` is None).
 
     Writes model.safetensors (averaged weights), model.json, head_model.safetensors, train_log.jsonl and samples.png
-    to `output`. Goes on from the checkpoint in `work` if there is one; the outcome is then the same to the bit on the
-    same machine with the same number of threads.
+    to `output`. Goes on from the checkpoint in `work` if there is one; on the CPU the outcome is then the same to the
+    bit on the same machine with the same number of threads. Initial weights, batches and noise don't depend on
+    `device`, files hold no trace of it.
     """
+    place = resolve_device(device)
     network = network or NetworkConfig(image_size=config.image_size)
     with torch_threads(config.n_threads):
         data = Dataset(dataset)
         head = load_head(data.head)
         subjects = data.subject_ids("train")[: config.n_identities]
         tracks = read_tracks_of(tracked)
-        trainer = Trainer(config, network, head, load_bank(data, subjects, tracks, config.image_size))
+        trainer = Trainer(config, network, head, load_bank(data, subjects, tracks, config.image_size), place)
         trainer.run(work, progress)
         model = trainer.averaged_model()
         save_model(output, model, data.head, {**dataclasses.asdict(config), "version": VERSION})
@@ -67,18 +72,27 @@ def train(
         heldout = data.subject_ids("test")[:N_SAMPLED]
         if heldout and config.with_reference:
             bank = load_bank(data, heldout, tracks, config.image_size)
-            write_samples(output / "samples.png", TrainedModel(model, head), bank, config.seed)
+            write_samples(output / "samples.png", TrainedModel(model, head.to(place)), bank.to(place), config.seed)
             progress.image("samples", output / "samples.png")
 
 
 class Trainer:
     """The state of one training run and what changes it."""
 
-    def __init__(self, config: TrainConfig, network: NetworkConfig, head: HeadModel, bank: ViewBank) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: NetworkConfig,
+        head: HeadModel,
+        bank: ViewBank,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`head` and `bank` are on the CPU, where the weights are drawn; everything then moves to `device`."""
         self.config = config
-        self.bank = bank
-        self.model = build_model(config.seed, network, head, bank.images)
-        self.means = bank.means(head, self.model.field)
+        self.device = torch.device(device)
+        self.bank = bank.to(device)
+        self.model = build_model(config.seed, network, head, bank.images).to(device)
+        self.means = self.bank.means(head.to(device), self.model.field)
         size = network.latent_size
         subjects = bank.subjects()
         frontal = {s: [r for r in rows if abs(bank.yaw_deg[r]) <= config.reference_yaw_max_deg]
@@ -122,9 +136,8 @@ class Trainer:
 
     def iterate(self) -> float:
         """One optimiser step on the batch after `n_images_seen`; returns its loss."""
-        loss = batch_loss(
-            self.model, self.bank, self.means, self.batches.batch(self.n_images_seen), self.config.with_reference
-        )
+        batch = self.batches.batch(self.n_images_seen).to(self.device)
+        loss = batch_loss(self.model, self.bank, self.means, batch, self.config.with_reference)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFiniteError(f"the loss after {self.n_images_seen} images", 1, 1)
@@ -166,10 +179,10 @@ class Trainer:
 
 
 def build_model(seed: int, network: NetworkConfig, head: HeadModel, images: np.ndarray) -> Learn2Control:
-    """A model with fresh weights drawn from `seed`, and the codec fitted to `images` [N, S, S, 3] uint8."""
+    """A model with fresh weights drawn from `seed`, and the codec fitted to `images` [N, S, S, 3] uint8; on the CPU."""
     field = GaussianField.on_head(head, network.control_resolution, network.control_channels, seed)
     codec = PatchPCA.fit(images, network.patch, network.n_components)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(item_seed(seed, "weights"))
         return Learn2Control(network, field, codec)
 

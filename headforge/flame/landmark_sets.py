@@ -58,8 +58,9 @@ def pupil_embedding(model: HeadModel) -> tuple[Tensor, Tensor]:
         foremost = ids[model.v_template[ids, 2].argmax()]
         face, corner = (model.faces == foremost).nonzero()[0].tolist()
         picked.append(face)
-        weights.append(torch.nn.functional.one_hot(torch.tensor(corner), 3).to(model.v_template))
-    return torch.tensor(picked), torch.stack(weights)
+        weights.append([float(k == corner) for k in range(3)])
+    device, dtype = model.device, model.v_template.dtype
+    return torch.tensor(picked, device=device), torch.tensor(weights, dtype=dtype, device=device)
 
 
 def landmark_points(model: HeadModel, vertices: Tensor, n_points: int = 68, yaw_deg: float | None = None) -> Tensor:

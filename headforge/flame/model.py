@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -51,11 +52,11 @@ class HeadModel:
     """Vertex ids by region: face, scalp, neck, lips, nose, left_ear, right_ear, left_eyeball, right_eyeball, teeth."""
     expression_names: tuple[str, ...] = ()
     """One per expression coefficient, in order; may be empty."""
-    pupil_faces: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    pupil_faces: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64, device="cpu"))
     """[2] triangles of the pupils, the subject's right one, then the left; empty if the model doesn't name them."""
-    pupil_barycentrics: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
+    pupil_barycentrics: Tensor = field(default_factory=lambda: torch.zeros(0, 3, device="cpu"))
     """[2, 3]."""
-    eyelids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 2))
+    eyelids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 2, device="cpu"))
     """[V, 3, 2] metres that shut the subject's left and right eye; empty if only expressions do, or nothing."""
 
     @property
@@ -69,14 +70,42 @@ class HeadModel:
         return self.v_template.shape[0]
 
     def neutral(self, batch: tuple[int, ...] = ()) -> HeadParams:
-        """All-zero parameters of this model."""
-        return HeadParams.neutral(self.model_id, self.n_shape, self.n_expr, batch)
+        """All-zero parameters of this model, where the model is."""
+        return HeadParams.neutral(self.model_id, self.n_shape, self.n_expr, batch, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where all of its tensors are."""
+        return self.v_template.device
+
+    def to(self, device: torch.device | str) -> HeadModel:
+        """Return the same model with every tensor, the regions' too, on `device`."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        moved = {name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)}
+        regions = {name: ids.to(device) for name, ids in self.regions.items()}
+        return dataclasses.replace(self, **moved, regions=regions)
 
     def faces_of(self, region: str) -> Tensor:
-        """Ids of the triangles whose three corners all belong to `region`."""
-        inside = torch.zeros(self.n_vertices, dtype=torch.bool)
-        inside[self.regions[region]] = True
-        return inside[self.faces].all(-1).nonzero()[:, 0]
+        """Ids of the triangles whose three corners all belong to `region`. Raises KeyError for one that it lacks."""
+        if region not in self.regions:
+            raise KeyError(region)
+        return self.face_mask(region).nonzero()[:, 0]
+
+    def face_mask(self, *regions: str) -> Tensor:
+        """[F] bool: triangles whose corners all belong to one of the `regions`; those that it lacks have none."""
+        chosen = torch.zeros(len(self.faces), dtype=torch.bool, device=self.device)
+        for region in regions:
+            if region in self.regions:
+                chosen |= self.vertex_mask(region)[self.faces].all(-1)
+        return chosen
+
+    def vertex_mask(self, *regions: str) -> Tensor:
+        """[V] bool: vertices of any of the `regions`; those that it lacks have none."""
+        inside = torch.zeros(self.n_vertices, dtype=torch.bool, device=self.device)
+        for region in regions:
+            if region in self.regions:
+                inside[self.regions[region]] = True
+        return inside
 
 
 def shaped_vertices(model: HeadModel, shape: Tensor, expr: Tensor) -> Tensor:

@@ -23,17 +23,18 @@ def rasterize_uv(model: HeadModel, resolution: int) -> tuple[Tensor, Tensor]:
     high = corners.amax(1).floor().long().clamp_max(size - 1)
     extent = (high - low + 1).clamp_min(0)
     counts = extent.prod(-1)
-    owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    within = torch.arange(int(counts.sum())) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    device = corners.device
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
+    within = torch.arange(int(counts.sum()), device=device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     x = low[owner, 0] + within % extent[owner, 0]
     y = low[owner, 1] + within // extent[owner, 0]
     weights = _barycentrics(corners[owner], torch.stack([x, y], -1).double())
     inside = (weights.amin(-1) >= -1e-9).nonzero()[:, 0].flip(0)
-    face_ids = torch.full((size, size), -1, dtype=torch.int64)
-    barycentrics = torch.zeros(size, size, 3)
+    face_ids = torch.full((size, size), -1, dtype=torch.int64, device=device)
+    barycentrics = torch.zeros(size, size, 3, device=device)
     rows, columns = size - 1 - y[inside], x[inside]
-    winner = torch.full((size * size,), -1, dtype=torch.int64)
-    first = torch.full((size * size,), len(counts), dtype=torch.int64)
+    winner = torch.full((size * size,), -1, dtype=torch.int64, device=device)
+    first = torch.full((size * size,), len(counts), dtype=torch.int64, device=device)
     flat = rows * size + columns
     first.scatter_reduce_(0, flat, owner[inside], "amin")
     is_first = owner[inside] == first[flat]

@@ -374,7 +374,7 @@ def triangulate(camera: Camera, pixels: Tensor, seen: Tensor) -> Tensor:
     homogeneous = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
     local = torch.linalg.solve(camera.K, homogeneous.transpose(-1, -2)).transpose(-1, -2)
     world = torch.nn.functional.normalize(local @ camera.viewmat[..., :3, :3], dim=-1)
-    identity = torch.eye(3, dtype=pixels.dtype)
+    identity = torch.eye(3, dtype=pixels.dtype, device=pixels.device)
     across = (identity - world[..., None] * world[..., None, :]) * seen.to(pixels.dtype)[..., None, None]
     matrix = across.sum(0)
     right = (across @ camera.centre[:, None, :, None]).sum(0)
@@ -398,6 +398,6 @@ def _fit_world(points: Tensor, mean_head: Tensor, seen: Tensor) -> WorldFit:
 
 def mirrored_landmarks(pixels: Tensor, width: int) -> Tensor:
     """The 68 landmarks [*, 68, 2] as a detector finds them in the picture mirrored left to right."""
-    mirrored = pixels[..., torch.tensor(IBUG_MIRROR), :].clone()
+    mirrored = pixels[..., torch.tensor(IBUG_MIRROR, device=pixels.device), :].clone()
     mirrored[..., 0] = width - mirrored[..., 0]
     return mirrored

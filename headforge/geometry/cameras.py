@@ -14,7 +14,7 @@ from torch import Tensor
 from headforge.geometry.rotations import matrix_to_quat, quat_to_matrix
 from headforge.types import Camera
 
-OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], device="cpu"))
 """Flips the camera's y and z axes; its own inverse."""
 
 
@@ -41,24 +41,35 @@ def orbit_camera(
     width: int,
     height: int,
     target: Tensor | None = None,
+    device: torch.device | str = "cpu",
 ) -> Camera:
     """Cameras on a sphere about `target` (default: the origin), looking at it.
 
     yaw_deg is the true azimuth (0 in front of the face, positive towards the subject's left, +x), pitch_deg the true
-    elevation (positive above). Both scalar or [*]; the camera has their batch shape.
+    elevation (positive above). Both scalar or [*]; the camera has their batch shape. It is where the tensors among
+    yaw_deg, pitch_deg and `target` are, on `device` if all are numbers.
     """
-    yaw, pitch = torch.broadcast_tensors(torch.as_tensor(yaw_deg), torch.as_tensor(pitch_deg))
+    tensors = [value for value in (yaw_deg, pitch_deg, target) if isinstance(value, Tensor)]
+    place = tensors[0].device if tensors else device
+    angles = (a if isinstance(a, Tensor) else torch.as_tensor(a, device=place) for a in (yaw_deg, pitch_deg))
+    yaw, pitch = torch.broadcast_tensors(*angles)
     yaw, pitch = torch.deg2rad(yaw.float()), torch.deg2rad(pitch.float())
     offset = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
     target = offset.new_zeros(3) if target is None else target
     viewmat = look_at(target + distance_m * offset, target.expand_as(offset))
-    K = pinhole_matrix(focal_px, width, height).expand(*yaw.shape, 3, 3)
+    K = pinhole_matrix(focal_px, width, height, place).expand(*yaw.shape, 3, 3)
     return Camera(K.contiguous(), viewmat, width, height)
 
 
-def pinhole_matrix(focal_px: Tensor | float, width: int, height: int) -> Tensor:
-    """[*, 3, 3] intrinsics with square pixels and the principal point in the middle of the image."""
-    focal = torch.as_tensor(focal_px, dtype=torch.float32)
+def pinhole_matrix(focal_px: Tensor | float, width: int, height: int, device: torch.device | str = "cpu") -> Tensor:
+    """[*, 3, 3] intrinsics with square pixels and the principal point in the middle of the image.
+
+    Where focal_px is, on `device` if that is a number.
+    """
+    if isinstance(focal_px, Tensor):
+        focal = focal_px.float()
+    else:
+        focal = torch.tensor(focal_px, dtype=torch.float32, device=device)
     K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
     K[..., 0, 0] = focal
     K[..., 1, 1] = focal
@@ -153,7 +164,7 @@ def camera_to_colmap(camera: Camera) -> tuple[list[float], list[float], list[flo
 
 def colmap_to_camera(quat: Tensor, translation: Tensor, pinhole: Tensor, width: int, height: int) -> Camera:
     """Inverse of `camera_to_colmap` of [4] wxyz (normalised here), [3] and [4] fx fy cx cy."""
-    viewmat = torch.eye(4, dtype=quat.dtype)
+    viewmat = torch.eye(4, dtype=quat.dtype, device=quat.device)
     viewmat[:3, :3] = quat_to_matrix(quat)
     viewmat[:3, 3] = translation
     fx, fy, cx, cy = pinhole.tolist()

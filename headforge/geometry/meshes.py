@@ -51,8 +51,7 @@ def similarity_alignment(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     a, b = source - mean_source, target - mean_target
     u, singular, vh = torch.linalg.svd(b.T @ a / len(source))
     sign = torch.ones_like(singular)
-    if torch.linalg.det(u) * torch.linalg.det(vh) < 0:
-        sign[-1] = -1
+    sign[-1] = torch.where(torch.linalg.det(u) * torch.linalg.det(vh) < 0, -1.0, 1.0)
     rotation = u @ torch.diag(sign) @ vh
     scale = (singular * sign).sum() / a.square().sum(-1).mean()
     return scale, rotation, mean_target - scale * rotation @ mean_source

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from headforge.devices import resolve_device
 from headforge.errors import DataError
 from headforge.metrics.config import EvaluateConfig
 from headforge.metrics.identity import FaceEmbedder, identity_distance
@@ -61,6 +62,7 @@ def evaluate(
     *,
     models: Sequence[MethodOutput],
     methods: Sequence[MethodOutput],
+    device: str = "cpu",
 ) -> dict[str, object]:
     """Measure a run and write `output`/metrics.json and `output`/details; returns what metrics.json holds.
 
@@ -68,12 +70,14 @@ def evaluate(
     avatars. Each folder of a method in `avatars` with a predictions.parquet adds its own, each with a frontal.png is
     compared with the portrait of its name in `tracked`/portraits. Parts that are missing give null. "avatar" is about
     avatars fitted and posed with exact parameters, so that it measures the fitting and not the tracker;
-    "avatar_tracked" is the same with tracked ones. `perceptual` is what `config.perceptual` names. Raises DataError if
-    a picture is of a view the dataset doesn't have.
+    "avatar_tracked" is the same with tracked ones. `perceptual` is what `config.perceptual` names. Pictures are
+    compared on `device`, where the network behind `perceptual` must be too. Raises DataError if a picture is of a view
+    the dataset doesn't have.
     """
+    place = resolve_device(device)
     data = Dataset(dataset)
     pictures = read_predictions(predictions) if predictions.is_file() else []
-    measured = measure_predictions(config, data, pictures, "held-out views, reference shown", perceptual)
+    measured = measure_predictions(config, data, pictures, "held-out views, reference shown", perceptual, place)
     of_avatars = [
         p
         for method in methods
@@ -81,7 +85,7 @@ def evaluate(
         for p in read_predictions(path)
     ]
     measured_avatars = measure_predictions(
-        config, data, of_avatars, "held-out views and expressions of fitted people", perceptual
+        config, data, of_avatars, "held-out views and expressions of fitted people", perceptual, place
     )
     portraits = {method: measure_portraits(tracked, avatars / method.folder, faces) for method in methods}
     hair = {p.subject_id: "" for p in of_avatars}
@@ -108,8 +112,12 @@ def measure_predictions(
     predictions: Sequence[Prediction],
     pairs: str,
     perceptual: PerceptualDistance | None = None,
+    device: torch.device | str = "cpu",
 ) -> list[Measured]:
-    """PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged down to its size."""
+    """PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged down to its size.
+
+    Computed on `device`, where the network behind `perceptual` must be too.
+    """
     by_subject: dict[str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_subject[prediction.subject_id].append(prediction)
@@ -128,18 +136,24 @@ def measure_predictions(
             image = area_resize(truth.image.astype(np.float64) / 255, size)
             mask = area_resize(truth.mask.astype(np.float64) / 255, size) > 0.5
             base = Protocol("", "headforge", resolution_px=size[0], pairs=pairs)
-            rows += _measure(config, p, image, mask, base)
+            rows += _measure(config, p, image, mask, base, device)
             if perceptual is not None:
-                rows.append(_perceived(perceptual, p, image, base))
+                rows.append(_perceived(perceptual, p, image, base, device))
     return rows
 
 
 def _measure(
-    config: EvaluateConfig, p: Prediction, truth: np.ndarray, mask: np.ndarray, base: Protocol
+    config: EvaluateConfig,
+    p: Prediction,
+    truth: np.ndarray,
+    mask: np.ndarray,
+    base: Protocol,
+    device: torch.device | str,
 ) -> Iterable[Measured]:
-    a = torch.from_numpy(p.image.astype(np.float64) / 255).permute(2, 0, 1)[None]
-    b = torch.from_numpy(truth).permute(2, 0, 1)[None]
-    foreground = torch.from_numpy(mask)[None] if mask.mean() >= config.min_foreground_share else None
+    a, b = (
+        torch.from_numpy(image).to(device).permute(2, 0, 1)[None] for image in (p.image.astype(np.float64) / 255, truth)
+    )
+    foreground = torch.from_numpy(mask).to(device)[None] if mask.mean() >= config.min_foreground_share else None
     for prefix, region in REGIONS.items():
         inside = foreground if prefix else None
         if prefix and inside is None:
@@ -151,8 +165,13 @@ def _measure(
                 yield Measured(p.subject_id, p.view, p.method, prefix + name, value, protocol)
 
 
-def _perceived(distance: PerceptualDistance, p: Prediction, truth: np.ndarray, base: Protocol) -> Measured:
-    a, b = (torch.from_numpy(image).permute(2, 0, 1)[None].float() for image in (p.image / np.float32(255), truth))
+def _perceived(
+    distance: PerceptualDistance, p: Prediction, truth: np.ndarray, base: Protocol, device: torch.device | str
+) -> Measured:
+    a, b = (
+        torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
+        for image in (p.image / np.float32(255), truth)
+    )
     value = float(distance(a, b))
     return Measured(p.subject_id, p.view, p.method, distance.metric, value, perceptual_protocol(distance, base))
 

@@ -78,8 +78,8 @@ class PerceptualMini:
 
 
 def gabor_bank(dtype: torch.dtype = torch.float64) -> Tensor:
-    """[2 * N_ORIENTATIONS, 1, K, K]: even filters without mean, then odd ones, each of unit length."""
-    offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64) - KERNEL_SIZE // 2
+    """[2 * N_ORIENTATIONS, 1, K, K] on the CPU: even filters without mean, then odd ones, each of unit length."""
+    offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64, device="cpu") - KERNEL_SIZE // 2
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     window = torch.exp(-(x.square() + y.square()) / (2 * WIDTH_PX**2))
     even, odd = [], []

@@ -118,8 +118,11 @@ class LpipsMetric:
         return self.network(a, b)
 
 
-def load_lpips(asset: Asset) -> LpipsMetric:
-    """The metric of an asset of the kind "lpips-alex" or "lpips-vgg". Raises DataError if its files don't fit."""
+def load_lpips(asset: Asset, device: torch.device | str = "cpu") -> LpipsMetric:
+    """The metric of an asset of the kind "lpips-alex" or "lpips-vgg", on `device`.
+
+    Raises DataError if its files don't fit.
+    """
     trunk = asset.kind.removeprefix("lpips-")
     if trunk not in TRUNKS:
         raise DataError(
@@ -133,7 +136,9 @@ def load_lpips(asset: Asset) -> LpipsMetric:
         raise DataError(
             path, f"{path} does not hold LPIPS's weights ({error}).", "headforge verify --repair"
         ) from error
-    return LpipsMetric(f"lpips_{trunk}", "headforge", sha256_file(path), network.eval().requires_grad_(False))
+    return LpipsMetric(
+        f"lpips_{trunk}", "headforge", sha256_file(path), network.eval().requires_grad_(False).to(device)
+    )
 
 
 def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:

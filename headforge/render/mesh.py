@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headforge.errors import NotFiniteError, ShapeError
+from headforge.devices import require_cpu
+from headforge.errors import DeviceError, NotFiniteError, ShapeError
 from headforge.geometry.cameras import transform_points
 from headforge.render.jit import kernel
 from headforge.render.near_clip import crossing_faces, cut_faces, cut_fragments
@@ -78,6 +79,7 @@ def screen_points(vertices: Tensor, camera: Camera) -> tuple[np.ndarray, np.ndar
     Bit for bit what `rasterize` works with, which also cuts triangles at the near plane.
     """
     batched = Camera(camera.K[None], camera.viewmat[None], camera.width, camera.height)
+    require_cpu("drawing meshes with numba", vertices=vertices, K=camera.K)
     _, _, xy, inverse_depth = _screen_corners(vertices[None], batched)
     return xy[0].contiguous().numpy(), inverse_depth[0].contiguous().numpy()
 
@@ -148,12 +150,12 @@ def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) ->
 
 def _is_plain(values: Tensor) -> bool:
     """Whether numba can read `values` and nobody will ask for their gradient."""
-    return not values.requires_grad and not values.is_cuda and values.dtype == torch.float32
+    return not values.requires_grad and values.is_cpu and values.dtype == torch.float32
 
 
 def _fragments_without_gradient(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
     """What `_fragments` returns, to float32 rounding, in one pass over the pixels."""
-    barycentrics, depth = torch.empty(*ids.shape, 3), torch.empty(*ids.shape)
+    barycentrics, depth = torch.empty(*ids.shape, 3, device="cpu"), torch.empty(*ids.shape, device="cpu")
     corners = faces.contiguous().numpy()
     for b in range(len(xy)):
         _weigh(ids[b].numpy(), xy[b].contiguous().numpy(), inverse_depth[b].contiguous().numpy(), corners,
@@ -170,9 +172,9 @@ def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: in
 
     xy [B, V, 2] pixels; inverse_depth [B, V] in 1/m, 0 = behind the camera. `rasterize` is this plus the rest.
     """
-    if not xy.is_cuda and xy.dtype == torch.float32:
-        ids = torch.full((len(xy), height, width), BACKGROUND, dtype=torch.int64)
-        nearest = torch.zeros(len(xy), height, width)
+    if xy.is_cpu and xy.dtype == torch.float32:
+        ids = torch.full((len(xy), height, width), BACKGROUND, dtype=torch.int64, device="cpu")
+        nearest = torch.zeros(len(xy), height, width, device="cpu")
         corners = faces.contiguous().numpy()
         for b in range(len(xy)):
             _zbuffer(xy[b].contiguous().numpy(), inverse_depth[b].contiguous().numpy(), corners,
@@ -295,6 +297,11 @@ def _check(vertices: Tensor, faces: Tensor, camera: Camera) -> None:
         raise ShapeError("camera.viewmat", f"[{len(vertices)}, 4, 4]", tuple(camera.viewmat.shape))
     if tuple(camera.K.shape) != (len(vertices), 3, 3):
         raise ShapeError("camera.K", f"[{len(vertices)}, 3, 3]", tuple(camera.K.shape))
+    if vertices.is_meta:
+        raise DeviceError("vertices", "cpu", "meta", "rasterizing, which looks at the values,")
+    for name, tensor in (("faces", faces), ("camera.viewmat", camera.viewmat), ("camera.K", camera.K)):
+        if tensor.device != vertices.device:
+            raise DeviceError(name, str(vertices.device), str(tensor.device), "rasterizing vertices there")
     finite = torch.isfinite(vertices)
     if not bool(finite.all()):
         raise NotFiniteError("vertices", int((~finite).sum()), finite.numel())

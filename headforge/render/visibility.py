@@ -29,6 +29,6 @@ def visible_points(vertices: Tensor, faces: Tensor, points: Tensor, normals: Ten
     farthest = max_pool2d(torch.where(buffer > 0, buffer, torch.inf)[:, None], 3, stride=1, padding=1)[:, 0]
     columns, rows = pixels.floor().long().unbind(-1)
     inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-    batch = torch.arange(len(points))[:, None]
+    batch = torch.arange(len(points), device=points.device)[:, None]
     surface = farthest[batch, rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)]
     return faces_camera & inside & (depth <= surface + OCCLUSION_TOLERANCE_M)

@@ -32,7 +32,7 @@ def solve_gaze(head: HeadModel, params: HeadParams, camera: Camera, pupils: Tens
     its eye turns it on, or with the sphere's nearest point if it passes by, and the eye turns there without torsion
     (Listing's law). An eye whose pupil is not finite, or that would turn more than `MAX_GAZE_RAD`, looks straight on.
     """
-    still = HeadParams.stack([params.replace(eyes=torch.zeros(6))])
+    still = HeadParams.stack([params.replace(eyes=torch.zeros_like(params.eyes))])
     vertices = pose_head(head, still)[0]
     rotations = joint_rotations(still)
     joints = head.joint_regressor @ shaped_vertices(head, still.shape, still.expr)[0]

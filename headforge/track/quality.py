@@ -28,7 +28,7 @@ def compare_tracks(
     """Errors of the accepted tracks of one subject against the exact cameras [V] and parameters [V]."""
     ok = [row for row, track in enumerate(tracks) if track.status == "ok"]
     camera = Camera.stack([tracks[row].camera for row in ok])
-    exact = exact_camera[torch.tensor(ok)]
+    exact = exact_camera[torch.tensor(ok, device=exact_camera.K.device)]
     angles = [a - b for a, b in zip(yaw_pitch_deg(camera), yaw_pitch_deg(exact), strict=True)]
     compared = ok[:: max(1, len(ok) // N_COMPARED_VIEWS)][:N_COMPARED_VIEWS]
     return count_views(tracks) | {
@@ -43,7 +43,7 @@ def vertex_error_mm(head: HeadModel, tracked: Sequence[HeadParams], exact: HeadP
     """Mean distance of the face region's vertices after a similarity alignment, over the given rows of `exact`."""
     region = head.regions["face"]
     ours = pose_head(head, HeadParams.stack(tracked))[:, region].double()
-    truth = pose_head(head, exact[torch.tensor(list(rows))])[:, region].double()
+    truth = pose_head(head, exact[list(rows)])[:, region].double()
     errors = []
     for source, target in zip(ours, truth, strict=True):
         scale, rotation, translation = similarity_alignment(source, target)

@@ -25,11 +25,9 @@ RELIED_ON = (
     "synthesize.n_subjects", "synthesize.views_per_subject", "synthesize.image_size", "synthesize.subjects_per_shard",
     "synthesize.generator", "train.n_images_seen", "train.image_size", "train.learning_rate", "engine.workers",
 )  # fmt: skip
-# synthesize still checks its ranges by hand; take it out of here once its fields have theirs as metadata.
 NUMBERS = [
     (section, name)
     for section, section_type in SECTIONS.items()
-    if section != "synthesize"
     for name, kind in get_type_hints(section_type).items()
     if {kind, *get_args(kind)} & {int, float}
 ]

@@ -55,7 +55,7 @@ class PhotoColors:
 
 def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
     """Bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
-    size = torch.tensor([image.shape[1], image.shape[0]])
+    size = torch.tensor([image.shape[1], image.shape[0]], device=pixels.device)
     grid = (pixels / size * 2 - 1)[None, None]
     return grid_sample(image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
@@ -155,11 +155,7 @@ def portrait_colors(
 
 def in_region(rigged: RiggedGaussians, head: HeadModel, *regions: str) -> Tensor:
     """[N] bool: bound to a triangle of one of the regions and not free."""
-    chosen = torch.zeros(len(head.faces), dtype=torch.bool)
-    for region in regions:
-        if region in head.regions:
-            chosen[head.faces_of(region)] = True
-    return chosen[rigged.binding] & ~rigged.is_free
+    return head.face_mask(*regions)[rigged.binding] & ~rigged.is_free
 
 
 def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
@@ -172,10 +168,10 @@ def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
 
 def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
     """[N] place in `INNER_COLORS` of the part each Gaussian belongs to, -1 for skin."""
-    part = torch.full((len(head.faces),), -1)
+    part = torch.full((len(head.faces),), -1, device=head.device)
     for i, name in enumerate(INNER_COLORS):
         if name in head.regions:
-            part[head.faces_of(name)] = i
+            part[head.face_mask(name)] = i
     return part[binding]
 
 
@@ -202,6 +198,6 @@ def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidde
 
 def fill_inner(colors: Tensor, found: PhotoColors, inner: Tensor) -> Tensor:
     """Eyes and mouth: the photo where it shows them, elsewhere guesses. inner [N] is from `inner_parts`."""
-    guesses = torch.tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
+    guesses = colors.new_tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
     sure = (found.confidence > ENOUGH)[:, None]
     return torch.where((inner >= 0)[:, None], torch.where(sure, found.colors, guesses), colors)

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from headforge.avatar.hull import outer_layers
 from headforge.avatar.views import View
 from headforge.flame.model import HeadModel
-from headforge.geometry.cameras import project, transform_points
+from headforge.geometry.cameras import project
 from headforge.geometry.meshes import vertex_normals
 from headforge.geometry.seeding import item_seed
 from headforge.render.mesh import rasterize
@@ -64,13 +64,15 @@ class HairPoints:
         if n <= n_max:
             return self
         share = n_max / n
-        front, rest = (some_of(len(p), share, item_seed(seed, k)) for k, p in (("f", self.front), ("r", self.rest)))
+        front, rest = (
+            some_of(len(p), share, item_seed(seed, k)).to(p.device) for k, p in (("f", self.front), ("r", self.rest))
+        )
         growth = share**-0.5
         return HairPoints(self.front[front], self.front_size[front] * growth, self.rest[rest], self.rest_size * growth)
 
 
 def some_of(n: int, share: float, seed: int) -> Tensor:
-    """A random subset of range(n), in order, rounded down."""
+    """A random subset of range(n), in order, rounded down; on the CPU."""
     chosen = np.random.default_rng(seed).permutation(n)[: int(n * share)]
     return torch.from_numpy(np.sort(chosen))
 
@@ -79,10 +81,11 @@ def find_hair(head: HeadModel, view: View) -> HairPoints:
     """Points of the hair that the mask of `view` shows around the head; none for a bald one."""
     camera = view.camera.resized(GRID_SIZE, GRID_SIZE)
     mask = area_average(view.mask, GRID_SIZE)
-    depth = float(transform_points(camera.viewmat, torch.zeros(1, 3))[0, 2]) + CENTRE_BEHIND_M
+    depth = float(camera.viewmat[2, 3]) + CENTRE_BEHIND_M
     cell = depth / float(camera.K[0, 0])
     half = (half_depth(mask > 0.5, cell) / cell)[..., None]
-    steps = torch.arange(-math.ceil(MAX_HALF_DEPTH_M / cell), math.ceil(MAX_HALF_DEPTH_M / cell) + 1)
+    n_steps = math.ceil(MAX_HALF_DEPTH_M / cell)
+    steps = torch.arange(-n_steps, n_steps + 1, device=mask.device)
     filled = (steps.abs() <= half) & (half > 0)
     where = filled.nonzero()
     points = unproject(camera, where[:, 1] + 0.5, where[:, 0] + 0.5, depth + steps[where[:, 2]] * cell)
@@ -108,7 +111,7 @@ def half_depth(mask: Tensor, cell_m: float) -> Tensor:
 def outline_distance(mask: Tensor) -> Tensor:
     """[H, W] pixels from each pixel inside the mask to the nearest one outside; 0 outside."""
     inside, outside = mask.nonzero().float(), (~mask).nonzero().float()
-    result = torch.zeros(mask.shape)
+    result = torch.zeros(mask.shape, device=mask.device)
     if len(inside) and len(outside):
         rim = outside[_touches(mask)[~mask]]
         result[mask] = torch.cat([torch.cdist(part, rim).amin(-1) for part in inside.split(CHUNK)])
@@ -137,7 +140,7 @@ def unproject(camera: Camera, x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
 def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
     """[V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes, nose and mouth, where none can."""
     never = ("left_eyeball", "right_eyeball", "teeth", "mouth_interior", "tongue", "lips", "nose")
-    return has_label(head, "scalp", "left_ear", "right_ear"), has_label(head, *never)
+    return head.vertex_mask("scalp", "left_ear", "right_ear"), head.vertex_mask(*never)
 
 
 def skin_like(view: View, head: HeadModel) -> Tensor | None:
@@ -152,8 +155,8 @@ def skin_like(view: View, head: HeadModel) -> Tensor | None:
     covered = fragments.mask[0]
     corner = head.faces[fragments.face_ids[0].clamp_min(0), 0]
     sure = view.mask > SURE
-    above = (torch.arange(view.camera.height) < eye_row(view, head))[:, None]
-    skin, hair = has_label(head, "nose")[corner] & covered & sure, above & ~covered & sure
+    above = (torch.arange(view.camera.height, device=view.mask.device) < eye_row(view, head))[:, None]
+    skin, hair = head.vertex_mask("nose")[corner] & covered & sure, above & ~covered & sure
     if int(skin.sum()) < MIN_PIXELS or int(hair.sum()) < MIN_PIXELS:
         return None
     total = view.image.sum(-1, keepdim=True)
@@ -168,19 +171,10 @@ def skin_like(view: View, head: HeadModel) -> Tensor | None:
 
 def eye_row(view: View, head: HeadModel) -> float:
     """Row of the picture that the eyes are in; the middle row if the head model has no eyeballs."""
-    eyes = has_label(head, "left_eyeball", "right_eyeball")
+    eyes = head.vertex_mask("left_eyeball", "right_eyeball")
     if not eyes.any():
         return view.camera.height / 2
     return float(project(view.camera, view.vertices[eyes])[0][:, 1].mean())
-
-
-def has_label(head: HeadModel, *regions: str) -> Tensor:
-    """[V] bool: vertices of any of the regions."""
-    inside = torch.zeros(head.n_vertices, dtype=torch.bool)
-    for region in regions:
-        if region in head.regions:
-            inside[head.regions[region]] = True
-    return inside
 
 
 def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
@@ -203,10 +197,10 @@ def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
     excess = height[over_scalp & beside]
     thickness = float(torch.quantile(excess[:200000], 0.95)) if len(excess) else 0.0
     if thickness < MIN_THICKNESS_M:
-        return torch.zeros(len(points), dtype=torch.bool)
-    ears, skin_pixels = has_label(head, "left_ear", "right_ear"), skin_like(view, head)
+        return torch.zeros_like(nearest, dtype=torch.bool)
+    ears, skin_pixels = head.vertex_mask("left_ear", "right_ear"), skin_like(view, head)
     if skin_pixels is None:
-        skin = torch.zeros(len(points), dtype=torch.bool)
+        skin = torch.zeros_like(nearest, dtype=torch.bool)
     else:
         skin = (area_average(skin_pixels.float(), GRID_SIZE) > 0.5)[pixels[:, 1], pixels[:, 0]]
     around = ~never[nearest] & is_thick & (height > BESIDE_FACE_M) & ~skin
@@ -230,13 +224,13 @@ def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tens
     """[H, W] camera depth of the first hair cell, infinite where there is none; smoothed over neighbours."""
     any_hair = kept.any(-1)
     first = kept.int().argmax(-1)
-    near = torch.where(any_hair, depth + steps[first] * cell, torch.zeros(()))
+    near = torch.where(any_hair, depth + steps[first] * cell, 0.0)
     weights = any_hair.float()
     for _ in range(2):
         total = avg_pool2d(weights[None], 3, 1, 1)[0]
         near = avg_pool2d((near * weights)[None], 3, 1, 1)[0] / total.clamp_min(1e-6)
         near = near * any_hair
-    return torch.where(any_hair, near, torch.full((), math.inf))
+    return torch.where(any_hair, near, math.inf)
 
 
 def _front_points(head: HeadModel, view: View, near: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,7 +238,7 @@ def _front_points(head: HeadModel, view: View, near: Tensor) -> tuple[Tensor, Te
     camera = view.camera.resized(FRONT_SIZE, FRONT_SIZE)
     mask = interpolate(view.mask[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear", antialias=True)[0, 0]
     known = torch.isfinite(near)
-    filled = torch.where(known, near, near[known].mean() if known.any() else torch.zeros(()))
+    filled = torch.where(known, near, near[known].mean() if known.any() else near.new_zeros(()))
     fine = interpolate(filled[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear")[0, 0]
     is_there = interpolate(known[None, None].float(), size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear")[0, 0] > 0.5
     fragments = rasterize(

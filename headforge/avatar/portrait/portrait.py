@@ -19,6 +19,7 @@ from headforge.avatar.portrait.hair import area_average, find_hair
 from headforge.avatar.rig import RiggedGaussians, concatenate
 from headforge.avatar.surface import skin_gaussians
 from headforge.avatar.views import BLACK, View, make_view, with_colors
+from headforge.devices import resolve_device
 from headforge.errors import DataError
 from headforge.flame.model import HeadModel
 from headforge.geometry.cameras import project
@@ -50,9 +51,14 @@ class Portrait:
     params: HeadParams
     """Unbatched."""
 
+    def to(self, device: torch.device | str) -> Portrait:
+        """Return the same portrait on `device`."""
+        tensors = (self.image.to(device), self.mask.to(device))
+        return Portrait(self.name, *tensors, self.camera.to(device), self.params.to(device))
+
 
 def read_portrait(folder: Path) -> Portrait:
-    """Read photo.png, mask.png and track.json of a tracked portrait.
+    """Read photo.png, mask.png and track.json of a tracked portrait; on the CPU.
 
     Raises DataError when one is missing or they don't fit together.
     """
@@ -60,8 +66,11 @@ def read_portrait(folder: Path) -> Portrait:
         track = json.loads((folder / "track.json").read_text())
         image, mask = (decode_image((folder / name).read_bytes()) for name in ("photo.png", "mask.png"))
         camera = track["camera"]
-        params = {name: torch.tensor(value, dtype=torch.float32) for name, value in track["params"].items()}
-        found = Camera(torch.tensor(camera["K"]), torch.tensor(camera["viewmat"]), camera["width"], camera["height"])
+        params = {
+            name: torch.tensor(value, dtype=torch.float32, device="cpu") for name, value in track["params"].items()
+        }
+        K, viewmat = (torch.tensor(camera[name], device="cpu") for name in ("K", "viewmat"))
+        found = Camera(K, viewmat, camera["width"], camera["height"])
     except (OSError, KeyError, ValueError) as error:
         raise DataError(folder, f"'{folder}' is not a tracked portrait: {error}.", "track the photo again.") from error
     if image.shape[:2] != mask.shape[:2] or image.shape[:2] != (found.height, found.width):
@@ -79,18 +88,31 @@ def _unit(image: np.ndarray) -> Tensor:
 
 
 def fit_portrait(
-    config: FitConfig, portrait: Path, views: Path, head: HeadModel, output: Path, progress: Progress = SILENT
+    config: FitConfig,
+    portrait: Path,
+    views: Path,
+    head: HeadModel,
+    output: Path,
+    progress: Progress = SILENT,
+    *,
+    device: str = "cpu",
 ) -> None:
     """Make the avatar of a tracked photo and write its folder `output`.
 
     `portrait`: a folder of the photo tracker. `views`: generated pictures of the same person from many sides, a shard.
     What the photo shows comes from the photo; the generated views colour skin that neither it nor its mirror shows.
+    Everything is computed on `device`, to which the head and what is read are moved.
     """
+    place = resolve_device(device)
+    head = head.to(place)
     torch.set_num_threads(1)  # sums over threads would depend on their number
-    photo = read_portrait(portrait)
+    photo = read_portrait(portrait).to(place)
     size = min(config.portrait_size, photo.image.shape[0])
     view = make_view(head, area_average(photo.image, size), area_average(photo.mask, size), photo.camera, photo.params)
-    generated = [make_view(head, _unit(s.image), _unit(s.mask), s.camera, s.params) for s in read_shard_samples(views)]
+    generated = [
+        make_view(head, _unit(s.image).to(place), _unit(s.mask).to(place), s.camera.to(place), s.params.to(place))
+        for s in read_shard_samples(views)
+    ]
     start, trust = portrait_gaussians(config, head, view, generated)
     # Over two backgrounds, or white hair would pass for none.
     both = [WeightedView(view), WeightedView(view.over(BLACK))]
@@ -117,14 +139,14 @@ def portrait_gaussians(
     hair = find_hair(head, view).thinned(config.portrait_n_hair, item_seed(config.seed, "portrait hair"))
     if len(hair.rest):
         points = torch.cat([hair.front, hair.rest])
-        rest_size = torch.full((len(hair.rest),), REST_SHARE_SIZE * hair.rest_size)
+        rest_size = hair.rest.new_full((len(hair.rest),), REST_SHARE_SIZE * hair.rest_size)
         sizes = torch.cat([FRONT_SHARE_SIZE * hair.front_size, rest_size])
         space = head_space(head, view.vertices)
         anchors = space.anchors.nonzero()[:, 0]
         _, index = nearest_triangles(points, view.vertices[head.faces[anchors]].mean(1))
         parts.append(free_gaussians(head, view.vertices, points, anchors[index], sizes, 0))
     rigged = concatenate(parts)
-    front = torch.zeros(len(rigged), dtype=torch.bool)
+    front = torch.zeros_like(rigged.is_free)
     front[len(skin) : len(skin) + len(hair.front)] = True
     colors, confidence = portrait_colors(rigged, head, view, generated, front, config.portrait_views_weight)
     return with_colors(rigged, colors), TRUST * confidence
@@ -132,10 +154,9 @@ def portrait_gaussians(
 
 def below_neck_cut(head: HeadModel, skin: RiggedGaussians, view: View) -> Tensor:
     """[N] bool: neck below the lowest height at which the mask still shows it; clothes are not part of the avatar."""
-    neck = torch.zeros(len(head.faces), dtype=torch.bool)
     if "neck" not in head.regions:
-        return torch.zeros(len(skin), dtype=torch.bool)
-    neck[head.faces_of("neck")] = True
+        return torch.zeros_like(skin.is_free)
+    neck = head.face_mask("neck")
     points = skin.on_mesh(view.vertices, head.faces).means
     pixels = project(view.camera, points)[0].floor().long()
     x, y = pixels.clamp(0, view.camera.width - 1).unbind(-1)

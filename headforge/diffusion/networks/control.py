@@ -46,7 +46,7 @@ class GaussianField(nn.Module):
 
     @staticmethod
     def on_head(head: HeadModel, resolution: int, n_channels: int, seed: int) -> GaussianField:
-        """A field with one Gaussian for each used texel of a `resolution` x `resolution` texture.
+        """A field with one Gaussian for each used texel of a `resolution` x `resolution` texture, where the head is.
 
         Features start as sines of the template's xyz with directions drawn from `seed`, frequencies growing from
         channel to channel; scales as `SCALE_INIT_TEXELS` of the local texel spacing.
@@ -54,14 +54,16 @@ class GaussianField(nn.Module):
         face_map, barycentric_map = rasterize_uv(head, resolution)
         used = face_map >= 0
         face_ids, barycentrics = face_map[used], barycentric_map[used]
-        field = GaussianField(len(face_ids), n_channels)
+        with head.device:
+            field = GaussianField(len(face_ids), n_channels)
         field.corner_ids.copy_(head.faces[face_ids])
         field.barycentrics.copy_(barycentrics)
         points = interpolate_on_faces(head.v_template, head.faces, face_ids, barycentrics)
-        generator = torch.Generator().manual_seed(item_seed(seed, "field"))
-        directions = nn.functional.normalize(torch.randn(n_channels, 3, generator=generator), dim=-1)
-        phases = 2 * math.pi * torch.rand(n_channels, generator=generator)
-        frequencies = WAVES_PER_METRE * torch.linspace(0.25, 1.0, n_channels)
+        generator = torch.Generator("cpu").manual_seed(item_seed(seed, "field"))
+        directions = nn.functional.normalize(torch.randn(n_channels, 3, generator=generator, device="cpu"), dim=-1)
+        phases = 2 * math.pi * torch.rand(n_channels, generator=generator, device="cpu")
+        frequencies = WAVES_PER_METRE * torch.linspace(0.25, 1.0, n_channels, device="cpu")
+        directions, phases, frequencies = (x.to(head.device) for x in (directions, phases, frequencies))
         with torch.no_grad():
             field.features.copy_(torch.sin(2 * math.pi * frequencies * (points @ directions.T) + phases))
             field.log_scales.copy_((SCALE_INIT_TEXELS * texel_spacing_m(head, face_ids, resolution)).log())

@@ -40,9 +40,10 @@ class PatchPCA(nn.Module):
     def fit(images: np.ndarray, patch: int, n_components: int) -> PatchPCA:
         """The codec of images [N, H, W, 3] uint8; the same for the same images on every machine up to rounding.
 
-        Sums are in float64, and each component's sign makes its largest entry positive.
+        On the CPU. Sums are in float64, and each component's sign makes its largest entry positive.
         """
-        codec = PatchPCA(patch, n_components)
+        with torch.device("cpu"):
+            codec = PatchPCA(patch, n_components)
         size = 3 * patch * patch
         total, products, count = np.zeros(size), np.zeros((size, size)), 0
         for image in images:

@@ -116,7 +116,7 @@ class Learn2Control(nn.Module):
         run_unet(
             self.reference,
             latents,
-            torch.zeros(len(latents), dtype=torch.int64),
+            torch.zeros(len(latents), dtype=torch.int64, device=latents.device),
             self.tokens(domain)[:, None],
             self.reference_guider(control),
             Exchange(pooled, write=reference),

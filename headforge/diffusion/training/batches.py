@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ class Batch:
     """[R * M] int64 in 1 .. N_STEPS."""
     noise: Tensor
     """[R * M, *latent_shape]."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the same batch with steps and noise on `device`; rows stay on the CPU, as `ViewBank` wants them."""
+        return replace(self, steps=self.steps.to(device), noise=self.noise.to(device))
 
 
 class BatchMaker:
@@ -58,7 +62,10 @@ class BatchMaker:
         return self._n_references * self._n_targets
 
     def batch(self, n_images_seen: int) -> Batch:
-        """The batch that follows `n_images_seen` images; identities come in epochs, each in its own order."""
+        """The batch that follows `n_images_seen` images, on the CPU.
+
+        Identities come in epochs, each in its own order.
+        """
         seed = item_seed(self._seed, "batch", n_images_seen)
         rng = np.random.default_rng(seed)
         references, targets = [], []
@@ -69,10 +76,10 @@ class BatchMaker:
             others = [row for row in self._rows[subject] if row != reference]
             references.append(reference)
             targets.extend(rng.choice(others, self._n_targets, replace=len(others) < self._n_targets).tolist())
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         steps = stratified_steps(self.n_images, generator)
-        noise = torch.randn(self.n_images, *self._latent_shape, generator=generator)
-        return Batch(torch.tensor(references), torch.tensor(targets), steps, noise)
+        noise = torch.randn(self.n_images, *self._latent_shape, generator=generator, device="cpu")
+        return Batch(torch.tensor(references, device="cpu"), torch.tensor(targets, device="cpu"), steps, noise)
 
     def _subject(self, position: int) -> str:
         epoch, place = divmod(position, len(self._subjects))

@@ -71,7 +71,7 @@ class MuonAdamW:
         """Everything needed to go on, by name."""
         named = {"momentum": self._momentum, "first": self._first, "second": self._second}
         tensors = {f"{kind}.{name}": t for kind, values in named.items() for name, t in values.items()}
-        return {**tensors, "n_steps": torch.tensor(self._n_steps)}
+        return {**tensors, "n_steps": torch.tensor(self._n_steps, device="cpu")}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Inverse of `state`."""

@@ -32,8 +32,8 @@ def write_samples(
     if not targets:
         return
     rows = bank.rows
-    references = torch.tensor([rows[t.subject_id, t.reference_view] for t in targets])
-    places = torch.tensor([rows[t.subject_id, t.view] for t in targets])
+    references = torch.tensor([rows[t.subject_id, t.reference_view] for t in targets], device="cpu")
+    places = torch.tensor([rows[t.subject_id, t.view] for t in targets], device="cpu")
     images, control = sample_images(
         trained, bank.pictures(references), bank.params[references], bank.camera[references], bank.params[places],
         bank.camera[places], bank.domains[references], [(t.subject_id, t.view) for t in targets], seed, n_ddim_steps,

@@ -26,12 +26,12 @@ def gan_camera(
     """A training camera in the generator's units: on the sphere about the origin, looking at `pivot`.
 
     yaw_deg is the true azimuth (positive towards the subject's left), pitch_deg the true elevation. In EG3D's
-    `LookAtPoseSampler` that is h = pi / 2 + yaw and v = pi / 2 * (1 - sin(pitch)): its v is no elevation.
+    `LookAtPoseSampler` that is h = pi / 2 + yaw and v = pi / 2 * (1 - sin(pitch)): its v is no elevation. On the CPU.
     """
     yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
     direction = [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
-    centre = radius * torch.tensor(direction, dtype=torch.float64)
-    viewmat = look_at(centre, torch.tensor(pivot, dtype=torch.float64)).float()
+    centre = radius * torch.tensor(direction, dtype=torch.float64, device="cpu")
+    viewmat = look_at(centre, torch.tensor(pivot, dtype=torch.float64, device="cpu")).float()
     return Camera(pinhole_matrix(FOCAL * size, size, size), viewmat, size, size)
 
 
@@ -43,5 +43,5 @@ def in_metres(camera: Camera, unit_m: float = UNIT_M) -> Camera:
 
 
 def frontal_label(radius: float, pivot: tuple[float, float, float]) -> Tensor:
-    """[1, 25] label of the camera in front of the face: what the mapping is conditioned on."""
+    """[1, 25] label, on the CPU, of the camera in front of the face: what the mapping is conditioned on."""
     return camera_to_eg3d(gan_camera(0.0, 0.0, 1, radius, pivot))[None]

@@ -76,7 +76,9 @@ def check_weights(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], sourc
         if tensors[name].shape != tensor.shape:
             shapes = f"{list(tensors[name].shape)}, its settings ask for {list(tensor.shape)}"
             raise InputError(source, f"{name} of {source} has the shape {shapes}.", HELP)
-        if name.endswith("resample_filter") and not torch.allclose(tensors[name], smoothing_filter(), atol=1e-6):
+        if name.endswith("resample_filter") and not torch.allclose(
+            tensors[name], smoothing_filter(tensors[name].device), atol=1e-6
+        ):
             raise InputError(source, f"{name} of {source} is another filter than [1, 3, 3, 1].", HELP)
         if not bool(torch.isfinite(tensors[name]).all()):
             raise InputError(source, f"{name} of {source} has values that are not finite.", "download it again.")

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from headforge.devices import resolve_device
 from headforge.errors import ConfigError
 from headforge.geometry.seeding import item_seed
 from headforge.priors.gan.cameras import UNIT_M, frontal_label, gan_camera, in_metres
 from headforge.priors.gan.checkout import OfficialGan
 from headforge.priors.gan.model import GanViews, HeadGan
-from headforge.priors.gan.renderer import Jitter, draw_jitter
+from headforge.priors.gan.renderer import draw_jitter
 from headforge.store.images import area_resize
 from headforge.types import Camera
 
@@ -41,8 +42,9 @@ class GanPeople:
     """A generator as a source of people: a person is a function of (seed, subject), a picture also of the view."""
 
     def __init__(self, model: HeadGan | OfficialGan, settings: DrawSettings, device: str = "cpu") -> None:
-        self.model = model.to(device)
-        self.settings, self.device = settings, torch.device(device)
+        """`device` is what `resolve_device` takes; the model is moved there."""
+        self.settings, self.device = settings, resolve_device(device)
+        self.model = model.to(self.device)
 
     def latent(self, seed: int, subject: int) -> np.ndarray:
         """[z_dim] float32, standard normal."""
@@ -94,12 +96,10 @@ class GanPeople:
         shape = self.model.settings
         size = shape.render_size
         cameras = [gan_camera(*angles_deg[view], size, shape.camera_radius, shape.camera_pivot) for view in views]
-        camera = Camera.stack(cameras)
-        camera = Camera(camera.K.to(self.device), camera.viewmat.to(self.device), size, size)
-        jitters = [draw_jitter(seed, subject, view, size * size, shape.rays) for view in views]
-        moved = [Jitter(one.coarse.to(self.device), one.fine.to(self.device)) for one in jitters]
+        camera = Camera.stack(cameras).to(self.device)
+        jitters = [draw_jitter(seed, subject, view, size * size, shape.rays).to(self.device) for view in views]
         with torch.no_grad():
-            return self.model.render(planes, ws, camera, moved, background, self.settings.half)
+            return self.model.render(planes, ws, camera, jitters, background, self.settings.half)
 
 
 def quantised(image: Tensor, mask: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,9 +19,12 @@ DEMODULATION_EPSILON = 1e-8
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
-def smoothing_filter() -> Tensor:
-    """[4, 4] outer product of `TAPS` that sums to 1: the buffer `resample_filter` of official weights."""
-    taps = torch.tensor(TAPS)
+def smoothing_filter(device: torch.device | None = None) -> Tensor:
+    """[4, 4] outer product of `TAPS` that sums to 1: the buffer `resample_filter` of official weights.
+
+    On torch's default device, as the parameters of new modules, if none is given.
+    """
+    taps = torch.tensor(TAPS, device=device)
     return torch.outer(taps, taps) / taps.sum() ** 2
 
 
@@ -98,7 +101,7 @@ def convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
 def smooth(x: Tensor) -> Tensor:
     """[B, C, 2H + 1, 2W + 1], every second value of which was inserted, to [B, C, 2H, 2W], at the old magnitude."""
     n = x.shape[1]
-    kernel = (4 * smoothing_filter()).to(x).expand(n, 1, -1, -1)
+    kernel = (4 * smoothing_filter(x.device)).to(x.dtype).expand(n, 1, -1, -1)
     return functional.conv2d(x, kernel, padding=1, groups=n)
 
 

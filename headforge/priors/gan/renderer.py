@@ -52,6 +52,10 @@ class Jitter:
     fine: Tensor
     """[R, n_fine]."""
 
+    def to(self, device: torch.device | str) -> Jitter:
+        """Return the same numbers on `device`."""
+        return Jitter(self.coarse.to(device), self.fine.to(device))
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -66,7 +70,7 @@ class Seen:
 
 
 def draw_jitter(seed: int, subject: int, view: int, n_rays: int, settings: RaySettings) -> Jitter:
-    """The jitter of one view: a function of (seed, subject, view)."""
+    """The jitter of one view, on the CPU: a function of (seed, subject, view)."""
     rng = np.random.default_rng(item_seed(seed, "ray jitter", subject, view))
     coarse = rng.random((n_rays, settings.n_coarse), dtype=np.float32)
     fine = rng.random((n_rays, settings.n_fine), dtype=np.float32)
@@ -100,8 +104,9 @@ def render_rays(field: Field, origin: Tensor, directions: Tensor, jitter: Jitter
         for first in range(0, len(directions), CHUNK)
     ]  # fmt: skip
     features, depth, opacity = (torch.cat([part[i] for part in parts]) for i in range(3))
-    first, last = min(float(part[3]) for part in parts), max(float(part[4]) for part in parts)
-    return Seen(features, torch.nan_to_num(depth, nan=last).clamp(first, last), opacity)
+    first = torch.stack([part[3] for part in parts]).amin().detach()
+    last = torch.stack([part[4] for part in parts]).amax().detach()
+    return Seen(features, torch.where(depth.isnan(), last, depth).clamp(first, last), opacity)
 
 
 def _render(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from headforge.errors import DataError, InputError
@@ -27,11 +28,14 @@ _CODES = ".pos_encoder.pe"
 HELP = "give mm_sd_v15_v2.ckpt, or the folder of a motion adapter for SD 1.5."
 
 
-def load_motion_adapter(asset: Asset) -> nn.Module:
-    """diffusers' MotionAdapter of an asset of the kind "animatediff". Raises DataError, MissingExtraError."""
+def load_motion_adapter(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
+    """diffusers' MotionAdapter of an asset of the kind "animatediff", on `device`.
+
+    Raises DataError, MissingExtraError.
+    """
     if asset.kind != "animatediff":
         raise DataError(asset.folder, f"an asset of the kind {asset.kind} is no motion adapter.", HELP)
-    return load_module(MOTION, asset.folder)
+    return load_module(MOTION, asset.folder, device)
 
 
 def from_checkpoint(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -52,8 +52,8 @@ def state_shapes(class_name: str, config: Mapping[str, Any], source: Path) -> di
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
-def load_module(class_name: str, folder: Path) -> nn.Module:
-    """The module in a folder of an asset, in evaluation mode on the CPU, in the weights' own precision.
+def load_module(class_name: str, folder: Path, device: torch.device | str = "cpu") -> nn.Module:
+    """The module in a folder of an asset, in evaluation mode on `device`, in the weights' own precision.
 
     Raises DataError if a file is missing or does not fit, MissingExtraError without the extra `diffusion`.
     """
@@ -64,7 +64,7 @@ def load_module(class_name: str, folder: Path) -> nn.Module:
         module.load_state_dict(_with_position_codes(module, tensors), assign=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(folder, f"{folder} holds no {class_name} ({error}).", "headforge verify --repair") from error
-    return module.eval()
+    return module.eval().to(device)
 
 
 def ddim_scheduler(folder: Path) -> Any:

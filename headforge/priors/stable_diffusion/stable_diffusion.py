@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from headforge.errors import DataError, InputError
@@ -57,22 +58,28 @@ class StableDiffusion:
     """diffusers' DDIMScheduler with the schedule the weights were trained with."""
 
 
-def load_stable_diffusion(asset: Asset) -> StableDiffusion:
-    """The modules of an asset of the kind "sd15". Raises DataError if files are damaged, MissingExtraError."""
+def load_stable_diffusion(asset: Asset, device: torch.device | str = "cpu") -> StableDiffusion:
+    """The modules of an asset of the kind "sd15", on `device`.
+
+    Raises DataError if files are damaged, MissingExtraError.
+    """
     if asset.kind != "sd15":
         raise DataError(asset.folder, f"an asset of the kind {asset.kind} is no Stable Diffusion.", HELP)
     return StableDiffusion(
-        load_module(UNET, asset.folder / UNET_FOLDER),
-        load_module(VAE, asset.folder / VAE_FOLDER),
+        load_module(UNET, asset.folder / UNET_FOLDER, device),
+        load_module(VAE, asset.folder / VAE_FOLDER, device),
         ddim_scheduler(asset.folder / SCHEDULER_FOLDER),
     )
 
 
-def load_vae(asset: Asset) -> nn.Module:
-    """diffusers' AutoencoderKL of an asset of the kind "vae" or "sd15". Raises what `load_stable_diffusion` does."""
+def load_vae(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
+    """diffusers' AutoencoderKL of an asset of the kind "vae" or "sd15", on `device`.
+
+    Raises what `load_stable_diffusion` does.
+    """
     if asset.kind not in ("vae", "sd15"):
         raise DataError(asset.folder, f"an asset of the kind {asset.kind} is no auto-encoder.", "name a vae asset.")
-    return load_module(VAE, asset.folder / VAE_FOLDER)
+    return load_module(VAE, asset.folder / VAE_FOLDER, device)
 
 
 def unet_from_ldm(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

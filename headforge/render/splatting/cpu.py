@@ -98,7 +98,8 @@ class _Splat(torch.autograd.Function):
         if backgrounds is not None:
             tensors.append(backgrounds.contiguous())
         b, m, h, w = scene.n_scenes, scene.n_cameras, scene.height, scene.width
-        image, transmittance = torch.empty(b, m, h, w, scene.n_channels), torch.empty(b, m, h, w)
+        image = torch.empty(b, m, h, w, scene.n_channels, device="cpu")
+        transmittance = torch.empty(b, m, h, w, device="cpu")
         with_pairs = any(ctx.needs_input_grad)
         values = [x.detach().numpy() for x in tensors]
         arrays = [_arrays(values, scene, k, c) for k in range(b) for c in range(m)]

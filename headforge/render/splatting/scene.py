@@ -173,6 +173,8 @@ def _flat(
 
 def check_finite(scene: SplatScene) -> None:
     """Raise `NotFiniteError` for the first tensor that holds NaN or infinity."""
+    if scene.means.is_meta:  # no values to look at
+        return
     names = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
     tensors = {name: getattr(scene, name) for name in names if getattr(scene, name) is not None}
     # Sums are several times cheaper than looking at every value, and can only err on the careful side.

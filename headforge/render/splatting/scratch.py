@@ -28,7 +28,7 @@ def borrow(n_floats: int) -> np.ndarray:
         if kept:
             _n_kept -= size
             return kept.pop()
-    return torch.empty(size).numpy()
+    return torch.empty(size, device="cpu").numpy()
 
 
 def give_back(array: np.ndarray) -> None:

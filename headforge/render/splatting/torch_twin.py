@@ -52,8 +52,14 @@ def _render_one(scene: SplatScene, b: int, m: int) -> tuple[Tensor, Tensor]:
 
 
 def _contributions(ellipses: Ellipses, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """The pairs (Gaussian, pixel) that make the picture, each [P], by pixel and then from front to back."""
+    """The pairs (Gaussian, pixel) that make the picture, each [P], by pixel and then from front to back.
+
+    How many there are depends on the values; on the device `meta`, which has none, one for each Gaussian stands for
+    them, so that everything else of the twin is computed there as anywhere.
+    """
     order = torch.argsort(ellipses.depths, stable=True)
+    if order.is_meta:
+        return order, torch.zeros_like(order)
     order = order[ellipses.radii[order, 0] > 0]
     centers, radii = ellipses.centers[order], ellipses.radii[order]
     everything = torch.ones_like(order, dtype=torch.bool)
@@ -90,6 +96,6 @@ def _transmittance_before(alphas: Tensor, pixel: Tensor) -> Tensor:
     before = logs.cumsum(0) - logs
     is_first = torch.ones_like(pixel, dtype=torch.bool)
     is_first[1:] = pixel[1:] != pixel[:-1]
-    starts = is_first.nonzero()[:, 0]
-    run = is_first.cumsum(0) - 1
-    return (before - before[starts][run]).exp().to(alphas.dtype)
+    places = torch.arange(len(pixel), device=pixel.device)
+    start = torch.where(is_first, places, 0).cummax(0).values
+    return (before - before[start]).exp().to(alphas.dtype)

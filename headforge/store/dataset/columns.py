@@ -74,7 +74,7 @@ def stacked_floats(table: pa.Table, name: str) -> torch.Tensor:
 
 def tensors_by_row(table: pa.Table, name: str) -> list[torch.Tensor]:
     """A list column as one float32 tensor per row; lengths may differ."""
-    return [torch.tensor(row.as_py(), dtype=torch.float32) for row in table.column(name)]
+    return [torch.tensor(row.as_py(), dtype=torch.float32, device="cpu") for row in table.column(name)]
 
 
 def batched_camera(table: pa.Table) -> Camera:

@@ -130,8 +130,9 @@ def refine_subject(
     """Refine head parameters [V] and cameras [V] of one subject, which share identity and focal length.
 
     Poses are kept in the cameras, as landmark tracking leaves them. Views whose shape differs get the mean; views that
-    all have one expression and one jaw keep one. The same values for the same inputs on one machine. Raises ShapeError
-    if the counts of views differ.
+    all have one expression and one jaw keep one. The same values for the same inputs on one machine. Computed where
+    `params` are; the head, cameras and landmarks must be there, pictures are moved there. Raises ShapeError if the
+    counts of views differ.
     """
     if len(pictures.images) != len(params.expr) or len(camera.K) != len(params.expr):
         raise ShapeError("pictures.images", f"[{len(params.expr)}, H, W, 3]", pictures.images.shape)
@@ -157,10 +158,12 @@ class _Scene:
         height = min(settings.render_size, camera.height)
         self._size = (height, round(camera.width * height / camera.height))
         self._camera = camera.resized(self._size[1], self._size[0])
-        self._images = torch.from_numpy(np.stack([area_resize(i, self._size) for i in pictures.images])).float() / 255
+        device = self._device = params.expr.device
+        images = torch.from_numpy(np.stack([area_resize(i, self._size) for i in pictures.images]))
+        self._images = images.to(device).float() / 255
         masks = np.stack([area_resize(mask, self._size) for mask in pictures.masks])
-        self._inside = torch.from_numpy(masks >= FULL_COVERAGE)
-        self._outside_px = torch.from_numpy(np.stack([_distance_px(mask == 0) for mask in masks])).float()
+        self._inside = torch.from_numpy(masks >= FULL_COVERAGE).to(device)
+        self._outside_px = torch.from_numpy(np.stack([_distance_px(mask == 0) for mask in masks])).to(device).float()
         finite = torch.isfinite(pictures.landmarks).all(-1)
         scale = pictures.landmarks.new_tensor([self._size[1] / camera.width, self._size[0] / camera.height])
         self._points = (torch.where(finite[..., None], pictures.landmarks, 0.0) * scale).float()
@@ -168,15 +171,15 @@ class _Scene:
         self._is_drawn = drawn_faces(head)
         self._corner_uvs = head.uvs[head.uv_faces]
         size = settings.texture_size
-        self.texture = torch.full((size, size, 3), 0.5, requires_grad=True)
-        self.light = torch.zeros(9, 3)
+        self.texture = torch.full((size, size, 3), 0.5, device=device, requires_grad=True)
+        self.light = torch.zeros(9, 3, device=device)
         self.light[0] = AMBIENT
         self.light.requires_grad_()
         self._shape = params.shape.mean(0).clone().requires_grad_()
         self._expr, self._jaw = (_shared(value).clone().requires_grad_() for value in (params.expr, params.jaw))
-        self._turn = torch.zeros(self.n_views, 3, requires_grad=True)
-        self._shift = torch.zeros(self.n_views, 3, requires_grad=True)
-        self._log_zoom = torch.zeros(1, requires_grad=True)
+        self._turn = torch.zeros(self.n_views, 3, device=device, requires_grad=True)
+        self._shift = torch.zeros(self.n_views, 3, device=device, requires_grad=True)
+        self._log_zoom = torch.zeros(1, device=device, requires_grad=True)
 
     def surface_groups(self) -> list[dict]:
         """Texture and light."""
@@ -201,7 +204,7 @@ class _Scene:
         shape = self._shape.expand(len(rows), -1)
         moving = {"expr": self._expr, "jaw": self._jaw}
         values = {name: value.expand(self.n_views, -1)[rows] for name, value in moving.items()}
-        return self._start[torch.tensor(rows)].replace(shape=shape, **values)
+        return self._start[torch.tensor(rows, device=self._device)].replace(shape=shape, **values)
 
     def found(self, width: int, height: int) -> tuple[HeadParams, Camera]:
         """Head parameters and cameras of all views, for pictures of the given size, without gradients."""
@@ -217,7 +220,7 @@ class _Scene:
         given = self._camera.viewmat[rows]
         upper = torch.cat([turn @ given[:, :3, :3], (given[:, :3, 3] + self._shift[rows])[..., None]], -1)
         viewmat = torch.cat([upper, given[:, 3:]], 1)
-        zoom = torch.cat([self._log_zoom.exp(), self._log_zoom.exp(), torch.ones(1)])
+        zoom = torch.cat([self._log_zoom.exp(), self._log_zoom.exp(), torch.ones_like(self._log_zoom)])
         K = self._camera.K[rows]
         focal = torch.diag_embed(K.diagonal(dim1=-2, dim2=-1) * zoom)
         return Camera(focal + K - torch.diag_embed(K.diagonal(dim1=-2, dim2=-1)), viewmat, *self._size[::-1])
@@ -226,14 +229,14 @@ class _Scene:
     def paint(self) -> None:
         """Start the texture with the mean colour that the pictures show at each texel."""
         size = self._settings.texture_size
-        total, weight = torch.zeros(size * size, 3), torch.zeros(size * size)
+        total, weight = (torch.zeros(size * size, *c, device=self._device) for c in ((3,), ()))
         for view in range(self.n_views):
             vertices, camera = self._pose([view])
             uv, _, seen = self._surface(vertices, camera, [view])
             column = (uv[:, 0] * size).long().clamp(0, size - 1)
             row = ((1 - uv[:, 1]) * size).long().clamp(0, size - 1)
             total.index_add_(0, row * size + column, seen)
-            weight.index_add_(0, row * size + column, torch.ones(len(seen)))
+            weight.index_add_(0, row * size + column, torch.ones_like(seen[:, 0]))
         mean = total.sum(0) / weight.sum().clamp_min(1)
         painted = (total + mean) / (weight[:, None] + 1)
         self.texture.copy_(painted.reshape(size, size, 3))
@@ -268,7 +271,7 @@ class _Scene:
         loss = loss + s.silhouette * self._outside(vertices, camera, views) / half_width
         posed = self.params(views)
         priors = ((s.shape_prior, self._shape), (s.expr_prior, posed.expr), (s.jaw_prior, posed.jaw))
-        return loss + sum((weight * value.square().mean() for weight, value in priors), torch.zeros(()))
+        return loss + sum((weight * value.square().mean() for weight, value in priors), torch.zeros_like(loss))
 
     @torch.no_grad()
     def photo_error(self) -> float:
@@ -299,7 +302,7 @@ class _Scene:
         towards = normalize(camera.centre[batch] - place, dim=-1)
         kept = ((normals * towards).sum(-1) > MIN_COSINE).nonzero()[:, 0]
         uv = (self._corner_uvs[ids] * weights).sum(1)
-        colours = self._images[torch.tensor(views)[batch], rows, columns]
+        colours = self._images[torch.tensor(views, device=self._device)[batch], rows, columns]
         if not self._settings.is_light_in_world:
             normals = (camera.viewmat[batch, :3, :3] @ normals[..., None])[..., 0]
         return uv[kept], normals[kept], colours[kept]
@@ -316,12 +319,8 @@ class _Scene:
 
 def drawn_faces(head: HeadModel) -> Tensor:
     """[F] bool: the triangles that are compared with the pictures."""
-    drawn, hidden = (torch.zeros(head.n_vertices, dtype=torch.bool) for _ in range(2))
-    for mask, names in ((drawn, DRAWN_REGIONS), (hidden, HIDDEN_REGIONS)):
-        for name in names:
-            if name in head.regions:
-                mask[head.regions[name]] = True
-    return (drawn & ~hidden)[head.faces].all(-1)
+    drawn = head.vertex_mask(*DRAWN_REGIONS) & ~head.vertex_mask(*HIDDEN_REGIONS)
+    return drawn[head.faces].all(-1)
 
 
 def _distance_px(outside: np.ndarray) -> np.ndarray:

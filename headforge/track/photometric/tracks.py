@@ -50,7 +50,7 @@ def refine_tracks(
     points, weights = seen.points[ok], seen.weights[ok]
     images, masks = (np.stack([values[i] for i in ok]) for values in (pictures.images, pictures.masks))
     found = refine_subject(head, params, camera, Pictures(images, masks, points, weights), settings)
-    limit = torch.tensor([OUTLIER_RESIDUALS * tracks[i].residual_px for i in ok], dtype=points.dtype)
+    limit = points.new_tensor([OUTLIER_RESIDUALS * tracks[i].residual_px for i in ok])
     used = (weights > 0) & (_offsets(head, params, camera, points).norm(dim=-1) <= limit[:, None])
     square = _offsets(head, found.params, found.camera, points).square().sum(-1)
     residuals = (torch.where(used, square, 0.0).sum(-1) / (2 * used.sum(-1)).clamp_min(1)).sqrt().tolist()

@@ -81,7 +81,7 @@ class LandmarkBasis:
         n_shape, n_full = self.n_shape, self.plain.shape[-1]
         shape_rotation = _row_space(self, slice(1, 1 + n_shape), tolerance)
         expr_rotation = _row_space(self, slice(1 + n_shape, n_full), tolerance)
-        change = torch.block_diag(torch.ones(1, 1, dtype=self.plain.dtype), shape_rotation, expr_rotation)
+        change = torch.block_diag(self.plain.new_ones(1, 1), shape_rotation, expr_rotation)
         return LandmarkBasis(
             self.plain @ change,
             self.carried @ change,
@@ -120,6 +120,6 @@ def landmark_basis(model: HeadModel, faces: Tensor | None = None, barycentrics: 
         carried=carried - jaw_weight.sum(-1)[:, None, None] * joint_map,
         plain_pose=torch.einsum("lk,lkcf->lcf", weight, corner_features),
         carried_pose=torch.einsum("lk,lkcf->lcf", jaw_weight, corner_features),
-        shape_map=torch.eye(n_shape, dtype=torch.float64),
-        expr_map=torch.eye(n_expr, dtype=torch.float64),
+        shape_map=torch.eye(n_shape, dtype=torch.float64, device=model.device),
+        expr_map=torch.eye(n_expr, dtype=torch.float64, device=model.device),
     )

@@ -89,7 +89,7 @@ def jacobian(problem: Problem, state: FitState, geometry: Geometry) -> Tensor:
 
 def jaw_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry) -> Tensor:
     """Derivative [M, P, 3, 3] of the points by the jaw: d(R - 1) on the carried part, and the pose feature's."""
-    rotation = geometry.jaw_change + torch.eye(3, dtype=state.jaw.dtype)
+    rotation = geometry.jaw_change + torch.eye(3, dtype=state.jaw.dtype, device=state.jaw.device)
     right = right_jacobian(state.jaw)
     change = rotation[:, None] @ skew(right.transpose(1, 2))
     moved = torch.einsum("vkab,vlb->vlak", change, geometry.carried)
@@ -108,7 +108,7 @@ def right_jacobian(axis_angle: Tensor) -> Tensor:
     first = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / safe)
     second = torch.where(small, 1 / 6 - square / 120, (angle - angle.sin()) / (safe * angle))
     k = skew(axis_angle)
-    return torch.eye(3, dtype=axis_angle.dtype) - first * k + second * (k @ k)
+    return torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device) - first * k + second * (k @ k)
 
 
 def normal_equations(
@@ -117,7 +117,8 @@ def normal_equations(
     """J^T W J and J^T W r with the priors, in blocks."""
     scaled = residuals / problem.settings.sigma_px
     weight = problem.weights * kernel.weight(scaled.square().sum(-1))
-    of_moment = fused_moment_blocks if problem.settings.jacobian_dtype == torch.float32 else moment_blocks
+    is_fused = problem.settings.jacobian_dtype == torch.float32 and residuals.is_cpu
+    of_moment = fused_moment_blocks if is_fused else moment_blocks
     build = of_moment if problem.settings.one_moment else column_blocks
     return _with_priors(problem, state, build(problem, state, residuals, geometry, weight))
 
@@ -169,7 +170,7 @@ def moment_blocks(
 def fused_moment_blocks(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, weight: Tensor
 ) -> NormalSystem:
-    """`moment_blocks` in one pass over the points, in float32."""
+    """`moment_blocks` in one pass over the points, in float32 on the CPU; raises DeviceError elsewhere."""
     derivative = moment_derivative(problem.basis, state, geometry, torch.float32)
     scale = weight / problem.settings.sigma_px**2
     sums = moment_sums(problem, state, residuals, geometry, scale, derivative)
@@ -181,7 +182,8 @@ def _moment_system(basis: LandmarkBasis, products: Tensor, mixed: Tensor, inner:
     row = N_JAW + basis.n_expr
     shared = inner.new_zeros(len(inner) + 1, len(inner) + 1)
     kept = [i for i in range(len(shared)) if i != row]
-    shared[torch.tensor(kept)[:, None], torch.tensor(kept)] = inner
+    places = torch.tensor(kept, device=shared.device)
+    shared[places[:, None], places] = inner
     shared[row, kept] = shared[kept, row] = mixed[:, 6].sum(0)
     shared[row, row] = products[:, 6, 6].sum()
     gradient = mixed[:, 7].sum(0)

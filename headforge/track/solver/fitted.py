@@ -15,10 +15,11 @@ from headforge.types import Camera, HeadParams
 
 def fitted_camera(fit: Fit, index: int, width: int, height: int) -> Camera:
     """The camera of one fitted view, float32."""
-    viewmat = torch.eye(4)
+    device = fit.state.rotation.device
+    viewmat = torch.eye(4, device=device)
     viewmat[:3, :3] = fit.state.rotation[index].float()
     viewmat[:3, 3] = fit.state.translation[index].float()
-    return Camera(pinhole_matrix(float(fit.state.log_focal.exp()), width, height), viewmat, width, height)
+    return Camera(pinhole_matrix(float(fit.state.log_focal.exp()), width, height, device), viewmat, width, height)
 
 
 def fitted_params(head: HeadModel, basis: LandmarkBasis, fit: Fit, index: int) -> HeadParams:

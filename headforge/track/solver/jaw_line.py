@@ -35,7 +35,7 @@ def contour_embedding(head: HeadModel, yaw_deg: float) -> tuple[Tensor, Tensor]:
 
 def landmark_weights(head: HeadModel, yaw_deg: float) -> Tensor:
     """[68] weights of squared errors."""
-    weights = torch.ones(68, dtype=torch.float64)
+    weights = torch.ones(68, dtype=torch.float64, device=head.device)
     weights[:N_JAW_LINE] = JAW_LINE_WEIGHT
     weights[N_JAW_LINE:27] = BROW_WEIGHT
     weights[36:48] = EYE_WEIGHT

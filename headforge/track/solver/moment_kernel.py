@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headforge.devices import require_cpu
 from headforge.render.jit import kernel
 from headforge.track.solver.problem import MIN_DEPTH_M, Geometry, Problem
 from headforge.track.solver.state import FitState
@@ -36,8 +37,10 @@ def moment_sums(
 ) -> MomentSums:
     """Weighted sums of products of the Jacobian's columns, without writing the Jacobian out.
 
-    `scale` [V, L] multiplies squared pixels, `derivative` [3, P, C] is the points' by what the head shares.
+    `scale` [V, L] multiplies squared pixels, `derivative` [3, P, C] is the points' by what the head shares. Raises
+    DeviceError unless all are on the CPU.
     """
+    require_cpu("the solver's fast kernel", residuals=residuals, scale=scale, derivative=derivative)
     n_views, n_points = scale.shape
     rows = np.arange(n_points)[None].repeat(n_views, 0) if problem.rows is None else problem.rows.numpy()
     by_point = derivative.permute(1, 0, 2).float().contiguous().numpy()

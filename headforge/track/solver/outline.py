@@ -28,8 +28,9 @@ class Outline:
 
     def rows(self, yaw_deg: Tensor) -> Tensor:
         """[*, 68] each view's points in `basis`, for the azimuths [*]."""
-        jaw_lines = N_FEATURES + N_JAW_LINE * _bins(yaw_deg)[..., None] + torch.arange(N_JAW_LINE)
-        return torch.cat([jaw_lines, torch.arange(N_FEATURES).expand(*yaw_deg.shape, -1)], dim=-1)
+        steps, features = _places(yaw_deg.device)
+        jaw_lines = N_FEATURES + N_JAW_LINE * _bins(yaw_deg)[..., None] + steps
+        return torch.cat([jaw_lines, features.expand(*yaw_deg.shape, -1)], dim=-1)
 
     def layout(self, yaw_deg: Tensor) -> tuple[LandmarkBasis, Tensor]:
         """For views from the azimuths [V]: the basis of the P points that they need, and each view's of them [V, 68].
@@ -37,11 +38,15 @@ class Outline:
         The P points start with the 51 features, whose columns 17 to 67 are the same for all views.
         """
         used, own = _bins(yaw_deg).unique(return_inverse=True)
-        steps = torch.arange(N_JAW_LINE)
-        features = torch.arange(N_FEATURES)
+        steps, features = _places(yaw_deg.device)
         kept = torch.cat([features, (N_FEATURES + N_JAW_LINE * used[:, None] + steps).flatten()])
         jaw_lines = N_FEATURES + N_JAW_LINE * own[:, None] + steps
         return self.basis.points(kept), torch.cat([jaw_lines, features.expand(len(own), -1)], dim=1)
+
+
+def _places(device: torch.device) -> tuple[Tensor, Tensor]:
+    """0 .. 16 along a jaw line and 0 .. 50 of the features."""
+    return torch.arange(N_JAW_LINE, device=device), torch.arange(N_FEATURES, device=device)
 
 
 def _bins(yaw_deg: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def initial_placement(rig: Rig, rotation: Tensor, translation: Tensor) -> tuple[
     best = int((agree.sum(1) + cosine.sum(1) / len(cosine)).argmax())
     trusted = agree[best]
     u, _, vh = torch.linalg.svd(answers[trusted].mean(0))
-    turn = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(u @ vh))], dtype=u.dtype)) @ vh
+    turn = u @ torch.diag(u.new_tensor([1.0, 1.0, float(torch.linalg.det(u @ vh))])) @ vh
     place, unit = solve_place(rig[trusted], translation[trusted])
     return Placement(turn, place, unit), trusted
 

@@ -39,7 +39,7 @@ def prior_terms(
     """Priors of log focal [], shape [S], expression [M, E] and jaw [M, 3]."""
     offset = state.log_focal - math.log(settings.focal_px)
     stiffness = _focal_stiffness(settings)
-    focal = PriorTerm(stiffness * offset, torch.tensor(stiffness, dtype=torch.float64))
+    focal = PriorTerm(stiffness * offset, torch.tensor(stiffness, dtype=torch.float64, device=offset.device))
     shape = _coefficient_term(state.shape[None], basis.shape_map, settings.shape_sigma, settings)
     expr = _coefficient_term(state.expr, basis.expr_map, settings.expr_sigma, settings)
     jaw_offset, jaw_stiffness = _jaw(settings, state)
@@ -66,7 +66,7 @@ def _coefficient_value(reduced: Tensor, to_full: Tensor, sigma: float, settings:
 
 def _coefficient_term(reduced: Tensor, to_full: Tensor, sigma: float, settings: FitSettings) -> PriorTerm:
     """Derivatives of `_coefficient_value`."""
-    identity = torch.eye(reduced.shape[1], dtype=reduced.dtype)
+    identity = torch.eye(reduced.shape[1], dtype=reduced.dtype, device=reduced.device)
     gradient = reduced / sigma**2
     hessian = (identity / sigma**2).expand(len(reduced), -1, -1)
     if math.isfinite(settings.coefficient_limit):

@@ -76,8 +76,7 @@ class Problem:
         """Each view's [V, L, ...] of values [M, P, ...] for M moments; without `rows` just [M, L, ...]."""
         if self.rows is None:
             return values
-        moments = torch.zeros(1, 1, dtype=torch.int64) if len(values) == 1 else torch.arange(len(values))[:, None]
-        return values[moments, self.rows]
+        return values[torch.arange(len(values), device=values.device)[:, None], self.rows]
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tens
     M moments: the views, or 1 if they share one.
     """
     n_shape = basis.n_shape
-    jaw_change = axis_angle_to_matrix(state.jaw) - torch.eye(3, dtype=state.jaw.dtype)
+    jaw_change = axis_angle_to_matrix(state.jaw) - torch.eye(3, dtype=state.jaw.dtype, device=state.jaw.device)
     feature = jaw_change.flatten(1)
 
     def evaluate(maps: Tensor, pose: Tensor) -> Tensor:

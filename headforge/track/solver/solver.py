@@ -101,11 +101,12 @@ def initial_state(problem: Problem) -> FitState:
     still = basis.plain[..., 0] if problem.outline is None else problem.outline.front()
     rotation, translation = weak_perspective(still, problem.weights, problem.points, settings.focal_px)
     n_moments = 1 if settings.one_moment else len(problem.points)
+    place = {"dtype": torch.float64, "device": problem.points.device}
     return FitState(
-        log_focal=torch.tensor(math.log(settings.focal_px), dtype=torch.float64),
-        shape=torch.zeros(basis.n_shape, dtype=torch.float64),
-        expr=torch.zeros(n_moments, basis.n_expr, dtype=torch.float64),
-        jaw=torch.tensor(settings.jaw_mean_rad, dtype=torch.float64).repeat(n_moments, 1),
+        log_focal=torch.tensor(math.log(settings.focal_px), **place),
+        shape=torch.zeros(basis.n_shape, **place),
+        expr=torch.zeros(n_moments, basis.n_expr, **place),
+        jaw=torch.tensor(settings.jaw_mean_rad, **place).repeat(n_moments, 1),
         rotation=rotation,
         translation=translation,
     )

@@ -15,15 +15,16 @@ from headforge.types import HeadParams
 def project_with_head(head: HeadModel, state: FitState) -> Tensor:
     """Landmarks [V, 68, 2] in pixels from the principal point, by posing the whole head (float32 tables)."""
     n_views = len(state.jaw)
+    still = state.jaw.new_zeros(n_views, 3, dtype=torch.float32)
     params = HeadParams(
         head.model_id,
         shape=state.shape.expand(n_views, -1).float(),
         expr=state.expr.float(),
-        rotation=torch.zeros(n_views, 3),
-        neck=torch.zeros(n_views, 3),
+        rotation=still,
+        neck=still,
         jaw=state.jaw.float(),
-        eyes=torch.zeros(n_views, 6),
-        translation=torch.zeros(n_views, 3),
+        eyes=still.repeat(1, 2),
+        translation=still,
     )
     points = landmarks(head, pose_head(head, params)).to(state.shape.dtype)
     local = points @ state.rotation.transpose(1, 2) + state.translation[:, None]
