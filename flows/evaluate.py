@@ -33,7 +33,7 @@ def evaluate(run: StageRun) -> None:
 
 
 def flat_numbers(values: object, prefix: str = "") -> dict[str, float]:
-    """The numbers of nested JSON objects by dotted name."""
+    """Return the numbers of nested JSON objects by dotted name."""
     if isinstance(values, dict):
         parts = [flat_numbers(value, f"{prefix}.{name}" if prefix else str(name)) for name, value in values.items()]
         return {name: number for part in parts for name, number in part.items()}

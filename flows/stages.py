@@ -33,5 +33,5 @@ DVC_CACHE = Path(".dvc/cache/files/md5")
 
 
 def stage_named(name: str) -> Stage:
-    """The stage with this name."""
+    """Return the stage with this name."""
     return next(stage for stage in STAGES if stage.name == name)

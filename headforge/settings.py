@@ -44,7 +44,7 @@ class Allowed:
         )
 
     def __str__(self) -> str:
-        """Such as "between 16 and 2048", "above 0 and below 120" or "one of local, dask"."""
+        """Return such as "between 16 and 2048", "above 0 and below 120" or "one of local, dask"."""
         if self.one_of:
             return f"one of {', '.join(str(value) for value in self.one_of)}"
         if self.at_least is not None and self.at_most is not None:

@@ -28,7 +28,7 @@ class Camera:
     height: int
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same camera for an image resized to `width` x `height`."""
+        """Return the same camera for an image resized to `width` x `height`."""
         scale = self.K.new_tensor([width / self.width, height / self.height, 1.0])
         return Camera(self.K * scale[:, None], self.viewmat, width, height)
 
@@ -48,7 +48,7 @@ class Camera:
 
     @staticmethod
     def stack(cameras: Sequence[Camera]) -> Camera:
-        """One batched camera from several of the same size."""
+        """Return one batched camera from several of the same size."""
         first = cameras[0]
         return Camera(
             torch.stack([c.K for c in cameras]),
@@ -89,19 +89,19 @@ class HeadParams:
     def neutral(
         model_id: str, n_shape: int, n_expr: int, batch: tuple[int, ...] = (), device: torch.device | str | None = None
     ) -> HeadParams:
-        """All-zero parameters: the mean head, eyes ahead, mouth shut."""
+        """Return all-zero parameters: the mean head, eyes ahead, mouth shut."""
         sizes = {"shape": n_shape, "expr": n_expr, **HEAD_PARAM_SIZES}
         zeros = {name: torch.zeros(*batch, size, device=device) for name, size in sizes.items()}
         return HeadParams(model_id, **zeros)
 
     @staticmethod
     def unknown() -> HeadParams:
-        """No parameters: all tensors are empty, and posing any head model with them raises `ModelMismatchError`."""
+        """Return no parameters: all tensors are empty, and posing any head model with them raises `ModelMismatchError`."""
         sizes = ("shape", "expr", *HEAD_PARAM_SIZES)
         return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0, device="cpu") for name in sizes})
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensor fields by name, in declaration order."""
+        """Return the tensor fields by name, in declaration order."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model_id"}
 
     def to(self, device: torch.device | str) -> HeadParams:
@@ -113,12 +113,12 @@ class HeadParams:
         return HeadParams(self.model_id, **{name: value[index] for name, value in self.tensors().items()})
 
     def replace(self, **changes: Tensor) -> HeadParams:
-        """A copy with some fields replaced."""
+        """Return a copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
 
     @staticmethod
     def stack(params: Sequence[HeadParams]) -> HeadParams:
-        """One batched value from several of the same head model."""
+        """Return one batched value from several of the same head model."""
         names = params[0].tensors()
         return HeadParams(
             params[0].model_id, **{name: torch.stack([getattr(p, name) for p in params]) for name in names}

@@ -28,7 +28,9 @@ class Watch(Protocol):
     """Follows what becomes of items. Implementations must accept calls from several threads."""
 
     def item_begun(self, item: Item) -> Progress:
-        """An item is about to be made, maybe not for the first time; what its function reports goes to the answer."""
+        """Return an item is about to be made, maybe not for the first time; what its function reports goes to the
+        answer.
+        """
         ...
 
     def item_ended(self, item: Item, is_hit: bool) -> None:

@@ -13,7 +13,7 @@ PACKAGES = ("torch", "numpy", "scipy", "numba", "diffusers", "pyarrow", "pillow"
 
 @functools.cache
 def made_with() -> Mapping[str, str]:
-    """Versions of Python and of those packages, and the instruction set that torch's kernels use, here and now.
+    """Return versions of Python and of those packages, and the instruction set that torch's kernels use, here and now.
 
     Where all of it is equal, and so is the recipe, results are equal bit for bit.
     """
@@ -25,7 +25,7 @@ def made_with() -> Mapping[str, str]:
 
 
 def package_version(package: str) -> str:
-    """Of an installed package, without what follows a plus sign."""
+    """Return of an installed package, without what follows a plus sign."""
     try:
         return importlib.metadata.version(package).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:

@@ -25,7 +25,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 
 
 def perceptual_asset(config: EvaluateConfig, assets: Mapping[str, str], store: Path) -> Asset | None:
-    """The weights that `config.perceptual` needs, by the section `assets` of params.yaml; None if it needs none.
+    """Return the weights that `config.perceptual` needs, by the section `assets` of params.yaml; None if it needs none.
 
     Raises ConfigError with the command that adds them.
     """
@@ -85,7 +85,7 @@ def make_metrics(
 
 
 def perceptual_distance(config: EvaluateConfig, weights: Path | None) -> PerceptualDistance | None:
-    """What `config.perceptual` names; `weights` is the folder of its asset, if it needs one."""
+    """Return what `config.perceptual` names; `weights` is the folder of its asset, if it needs one."""
     if weights is not None:
         return load_lpips(read_asset(weights))
     return BUILTIN[config.perceptual]() if config.perceptual in BUILTIN else None

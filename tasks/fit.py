@@ -39,7 +39,7 @@ def rigged_items(sources: Sources) -> list[Item]:
 
 
 def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Sequence[str]) -> list[Item]:
-    """One item per subject."""
+    """Return one item per subject."""
     params = {name: value for name, value in params_of(config).items() if not name.startswith(PORTRAIT_PREFIX)}
     head = sha256_file(Dataset(dataset).head)
     rows, tracks = subject_digests(shard_digests(dataset)), subject_digests(shard_paths(tracked))
@@ -61,14 +61,14 @@ def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Seq
 
 
 def portrait_item(config: FitConfig, portrait: Path, views: Path, head: Path) -> Item:
-    """The avatar of a tracked portrait; `views` is the file of the model's pictures of it."""
+    """Return the avatar of a tracked portrait; `views` is the file of the model's pictures of it."""
     inputs = {"portrait": folder_digest(portrait), "views": sha256_file(views), "head": sha256_file(head)}
     recipe = Recipe("fit_portrait", VERSION, params_of(config), inputs, CPU_RUNTIME)
     return Item(portrait.name, recipe, make_portrait, (config, portrait, views, head))
 
 
 def portrait_folders(tracked: Path, names: Mapping[str, str]) -> list[Path]:
-    """The tracked portraits; rejected ones have no folder."""
+    """Return the tracked portraits; rejected ones have no folder."""
     folders = [tracked / "portraits" / name for name in sorted(names)]
     return [folder for folder in folders if folder.is_dir()]
 

@@ -100,7 +100,7 @@ def make_files(
 
 
 def rejection(found: StoredObject) -> Mapping[str, str] | None:
-    """Why the item of an object was rejected, or None if it was not."""
+    """Return why the item of an object was rejected, or None if it was not."""
     path = found.path / REJECTED_FILE
     return json.loads(path.read_text()) if path.is_file() else None
 

@@ -32,12 +32,12 @@ grown dataset keeps its shards."""
 
 
 def shard_items(config: SynthesizeConfig, asset: Asset | None = None) -> list[Item]:
-    """One item per shard of the dataset; `asset` as in `shard_item`."""
+    """Return one item per shard of the dataset; `asset` as in `shard_item`."""
     return [shard_item(config, subjects, asset) for subjects in shard_subjects(config)]
 
 
 def shard_item(config: SynthesizeConfig, subjects: range, asset: Asset | None = None) -> Item:
-    """The item of one shard; `asset` holds the weights of a trained generator, if `config` names one."""
+    """Return the item of one shard; `asset` holds the weights of a trained generator, if `config` names one."""
     params = params_of(config, without=LAYOUT) | {"subjects": [subjects.start, subjects.stop]}
     inputs = DlibFaces().weights_sha256 if "dlib" in (config.gate_detector, config.identity) else {}
     drawn = {} if asset is None else {"generator": asset.sha256}
@@ -55,7 +55,7 @@ def shard_item(config: SynthesizeConfig, subjects: range, asset: Asset | None = 
 
 
 def item_of(manifest: Manifest) -> Item | None:
-    """The item that made an object; None if it is no shard or if this code, here, would make another one.
+    """Return the item that made an object; None if it is no shard or if this code, here, would make another one.
 
     Also None for the shards of a trained generator: its weights are the project's to name.
     """
@@ -85,7 +85,7 @@ def make_shard(
 
 
 def head_item() -> Item:
-    """The file of the builtin generator's head model."""
+    """Return the file of the builtin generator's head model."""
     return Item(
         "head model", Recipe("head_model", HEAD_VERSION, {"model_id": MODEL_ID}, {}, CPU_RUNTIME), make_head, ()
     )
@@ -97,7 +97,7 @@ def make_head(folder: Path, progress: Progress) -> None:
 
 
 def page_item(dataset: Path, n_contact_subjects: int) -> Item:
-    """The page about the dataset in the folder `dataset`; its shards' digests are those in dataset.json."""
+    """Return the page about the dataset in the folder `dataset`; its shards' digests are those in dataset.json."""
     small = [path for path in dataset.iterdir() if path.is_file()]
     recipe = Recipe(
         "dataset_page",
@@ -117,7 +117,7 @@ def make_page(dataset: Path, n_contact_subjects: int, folder: Path, progress: Pr
 
 
 def face_detector(name: str) -> Detector | None:
-    """The detector that the setting `gate_detector` names; None for "none"."""
+    """Return the detector that the setting `gate_detector` names; None for "none"."""
     if name == "none":
         return None
     faces = DlibFaces()
@@ -125,7 +125,7 @@ def face_detector(name: str) -> Detector | None:
 
 
 def face_embedder(name: str) -> Embedder | None:
-    """The embedder that the setting `identity` names; None for "parameters"."""
+    """Return the embedder that the setting `identity` names; None for "parameters"."""
     if name == "parameters":
         return None
     faces = DlibFaces()

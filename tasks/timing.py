@@ -33,7 +33,7 @@ class ItemTime:
 
 
 def timed_item(item: Item, warm_args: tuple[object, ...], times: Path) -> Item:
-    """The item, whose object stays the same, with its `ItemTime` as a file in the folder `times`.
+    """Return the item, whose object stays the same, with its `ItemTime` as a file in the folder `times`.
 
     `warm_args` make its function do a little of everything.
     """
@@ -41,7 +41,7 @@ def timed_item(item: Item, warm_args: tuple[object, ...], times: Path) -> Item:
 
 
 def read_times(times: Path) -> list[ItemTime]:
-    """In the order in which the items were begun."""
+    """Return in the order in which the items were begun."""
     found = [ItemTime(**json.loads(path.read_text())) for path in times.glob("*.json")]
     return sorted(found, key=lambda time: time.begin_s)
 

@@ -40,7 +40,7 @@ DATASET_ONLY = (
 
 
 def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
-    """One item per shard of the dataset in the folder `dataset`."""
+    """Return one item per shard of the dataset in the folder `dataset`."""
     head = Dataset(dataset).head
     inputs = {"head": sha256_file(head)}
     unused = ("photo_",)
@@ -60,7 +60,7 @@ def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
 
 
 def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, str], store: Path) -> list[Item]:
-    """One item per portrait; `portraits` holds what params.yaml says of them."""
+    """Return one item per portrait; `portraits` holds what params.yaml says of them."""
     head = Dataset(dataset).head
     head_digest = sha256_file(head)
     return [
@@ -88,7 +88,8 @@ def video_items(
     assets: Mapping[str, str],
     store: Path,
 ) -> list[Item]:
-    """One item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if any.
+    """Return one item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if
+    any.
 
     ConfigError if the detector needs an asset that `assets` does not name or the store does not have.
     """
@@ -158,6 +159,6 @@ def _reject(error: Rejected | InputError, name: str, folder: Path, progress: Pro
 
 
 def _face_param(picture: str) -> dict[str, int]:
-    """Nothing for the largest face, so that recipes are those of a time when there was no choice."""
+    """Return nothing for the largest face, so that recipes are those of a time when there was no choice."""
     face = face_of(picture)
     return {} if face == LARGEST_FACE else {"face": face}

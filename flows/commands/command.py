@@ -34,7 +34,7 @@ class Command(Protocol):
 
 
 def add_command(commands: Commands, name: str, purpose: str, description: str, examples: str = "") -> Parser:
-    """A parser with `--json`; `purpose` is its line in `headforge --help`, the rest its own help."""
+    """Return a parser with `--json`; `purpose` is its line in `headforge --help`, the rest its own help."""
     parser = commands.add_parser(
         name, help=purpose, description=description, epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,

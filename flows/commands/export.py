@@ -78,7 +78,7 @@ def _dataset(wanted: argparse.Namespace) -> Exported:
 
 
 def _film(wanted: argparse.Namespace) -> Exported:
-    """The tracks of a film with its frames."""
+    """Return the tracks of a film with its frames."""
     import headforge
     from flows.commands.heads import head_facts, landmark_finder  # torch and pyarrow come with these
     from headforge.flame.files import load_head
@@ -107,7 +107,7 @@ def _film(wanted: argparse.Namespace) -> Exported:
 
 
 def require_folder(path: Path) -> Path:
-    """`path` if it is a folder of tracks. Raises InputError."""
+    """Return `path` if it is a folder of tracks. Raises InputError."""
     if not (path / "shards").is_dir():
         raise InputError(path, f"{path} holds no tracks: it has no folder 'shards'.", "give data/tracked, or the like.")
     return path

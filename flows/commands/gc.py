@@ -61,7 +61,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def shown_bytes(n_bytes: int) -> str:
-    """Such as "12.3 MB"."""
+    """Return such as "12.3 MB"."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if n_bytes >= size:
             return f"{n_bytes / size:.1f} {unit}"

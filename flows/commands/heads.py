@@ -13,18 +13,18 @@ from headforge.types import HeadParams
 
 
 def read_head(path: Path) -> tuple[HeadFacts, LandmarkFinder]:
-    """Sizes and landmarks of the head model in the file `path`."""
+    """Return sizes and landmarks of the head model in the file `path`."""
     head = load_head(path)
     return head_facts(head), landmark_finder(head)
 
 
 def head_facts(head: HeadModel) -> HeadFacts:
-    """Identity and sizes of a head model."""
+    """Return identity and sizes of a head model."""
     return HeadFacts(head.model_id, head.n_vertices, head.n_shape, head.n_expr)
 
 
 def landmark_finder(head: HeadModel) -> LandmarkFinder:
-    """The landmarks that a head model gives to parameters."""
+    """Return the landmarks that a head model gives to parameters."""
 
     def find(params: HeadParams) -> Tensor:
         return landmarks(head, pose_head(head, params))

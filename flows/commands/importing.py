@@ -97,7 +97,7 @@ def _import(wanted: argparse.Namespace) -> Imported:
 
 
 def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejection], str]:
-    """What is wrong with the cameras, and the verdict."""
+    """Return what is wrong with the cameras, and the verdict."""
     from headforge.flame.builtin.head import builtin_head
     from headforge.flame.files import load_head
     from headforge.priors.faces.dlib_faces import DlibFaces

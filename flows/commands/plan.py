@@ -34,7 +34,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Measure, predict and print."""
+    """Return measure, predict and print."""
     from flows.upkeep.planning.plan import plan  # the settings classes come with it, and torch with them
 
     measured, prediction = plan(Path.cwd(), wanted.set, wanted.subjects, wanted.workers, wanted.shards)
@@ -44,7 +44,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def described(measured: Measured, p: Prediction) -> list[str]:
-    """What a person reads."""
+    """Return what a person reads."""
     shard_s = sum(measured.subject_s) / len(measured.subject_s) * p.n_subjects / p.n_shards
     mean = "a copy, shared by reflinks" if measured.has_reflinks else "store, workspace and DVC cache"
     return [

@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Redo it."""
+    """Return redo it."""
     from flows.upkeep.retry import retry  # the settings come with it
 
     return retry(Path.cwd(), None if wanted.failed == ALL else wanted.failed)

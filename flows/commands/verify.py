@@ -37,7 +37,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Hash, repair if asked, and say what is damaged."""
+    """Return hash, repair if asked, and say what is damaged."""
     if wanted.repair:
         from flows.upkeep.repair import repair  # settings and engine come with it
 

@@ -52,7 +52,7 @@ def add(kind: str, paths: Sequence[Path], options: Options, name: str, start: Pa
 
 
 def listed(start: Path) -> list[Listed]:
-    """What the project at `start` names, sorted by name, then what else the store has."""
+    """Return what the project at `start` names, sorted by name, then what else the store has."""
     store = Store(store_root())
     try:
         named = dict(load_settings(find_root(start)).assets)
@@ -64,6 +64,8 @@ def listed(start: Path) -> list[Listed]:
 
 
 def stored(store: Store, sha256: str, *, rehash: bool = False) -> Asset | None:
-    """The asset with this source, of whatever kind, if the store has it whole; with `rehash` every byte is checked."""
+    """Return the asset with this source, of whatever kind, if the store has it whole; with `rehash` every byte is
+    checked.
+    """
     found = (find_asset(store, kind, sha256, rehash=rehash) for kind in KINDS.values())
     return next((asset for asset in found if asset is not None), None)

@@ -49,7 +49,7 @@ def register(root: Path) -> None:
 
 
 def registered() -> list[Path]:
-    """All noted projects."""
+    """Return all noted projects."""
     return sorted(Path(json.loads(path.read_text())["path"]) for path in (home() / "checkouts").glob("*.json"))
 
 

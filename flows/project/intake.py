@@ -21,7 +21,8 @@ PROBED_SIDE_PX = 1280
 
 
 def take_portraits(photos: Sequence[Path], face: int | None = None) -> dict[str, str]:
-    """SHA-256 of each photo by name. Raises InputError for a file that is not there, and if no photo shows a face.
+    """Return SHA-256 of each photo by name. Raises InputError for a file that is not there, and if no photo shows a
+    face.
 
     A file that is no photo, or a photo without a face, is taken if another photo shows one: the stage `track` records
     it as rejected. With `face` every photo must show a face of that number.
@@ -51,14 +52,14 @@ def take_portraits(photos: Sequence[Path], face: int | None = None) -> dict[str,
 
 
 def take_videos(videos: Sequence[Path], face: int | None = None) -> dict[str, str]:
-    """SHA-256 of each video by name. Raises InputError for a file that is no video or holds no frames."""
+    """Return SHA-256 of each video by name. Raises InputError for a file that is no video or holds no frames."""
     for path in videos:
         open_video(path, PROBED_SIDE_PX)
     return _stored(videos, face)
 
 
 def take_landmarks(files: Sequence[Path], videos: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of each landmark file by the name of its video, in the order of both; their content is read later."""
+    """Return SHA-256 of each landmark file by the name of its video, in the order of both; their content is read later."""
     for path in files:
         if not path.is_file():
             raise InputError(path, f"{path} does not exist.", "check the path of the landmarks.")

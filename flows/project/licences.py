@@ -27,7 +27,7 @@ PHOTO, ASTRONAUT, PHOTO_TRACKER = "photo", "astronaut", "ibug-300w"
 
 
 def licences_of(output: Path | None, start: Path) -> Verdict:
-    """The union of what an output carries; without one, of everything that the project at `start` has and names.
+    """Return the union of what an output carries; without one, of everything that the project at `start` has and names.
 
     An output of a project's stage carries what the stages before it carry. Raises InputError for a path that does not
     say what it was made from.
@@ -60,21 +60,21 @@ def _stage_of(output: Path) -> tuple[Path, Stage] | None:
 
 
 def _upstream(root: Path, stage: Stage) -> list[Stage]:
-    """The stages whose outputs a stage reads, and those before them, as dvc.yaml has it."""
+    """Return the stages whose outputs a stage reads, and those before them, as dvc.yaml has it."""
     described = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"]
     inputs = [Path(path) for path in described.get(stage.name, {}).get("deps", [])]
     return [other for other in STAGES if other != stage and any(path.is_relative_to(other.output) for path in inputs)]
 
 
 def _of_stage(root: Path, stage: Stage) -> Iterator[Carried]:
-    """What a stage itself brings in: what its dataset says, assets in its recipes."""
+    """Yield what a stage itself brings in: what its dataset says, assets in its recipes."""
     if stage.name == "synthesize" and (root / stage.output / "dataset.json").is_file():
         yield from _of_folder(root / stage.output)
     yield from _of_recipes(root, stage)
 
 
 def _shows_portraits(root: Path, stage: Stage, output: Path) -> bool:
-    """Whether an output of a stage holds something made from a photo: all of it, or its folder of one portrait."""
+    """Return whether an output of a stage holds something made from a photo: all of it, or its folder of one portrait."""
     inside = output.relative_to(root / stage.output).parts
     if stage.name in ("synthesize", "train"):
         return False

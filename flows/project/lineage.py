@@ -14,7 +14,7 @@ from tasks.environment import PACKAGES, package_version
 
 
 def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
-    """Settings, code versions and package versions."""
+    """Return settings, code versions and package versions."""
     return {
         "settings": {
             name: {key: list(value) if isinstance(value, tuple) else value for key, value in _fields(config)}

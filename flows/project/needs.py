@@ -35,7 +35,7 @@ class State:
     """VERSION by file; any version counts where a file is not named."""
 
     def agrees(self, recipe: Mapping[str, Any]) -> bool:
-        """Whether nothing here speaks against the recipe; one that is not known here counts as needed."""
+        """Return whether nothing here speaks against the recipe; one that is not known here counts as needed."""
         code = code_of().get(recipe["stage"])
         if code is None:
             return True
@@ -67,7 +67,7 @@ class Needs:
         self.assets |= {str(source) for source in (state.sections.get("assets") or {}).values()}
 
     def includes(self, manifest: Manifest) -> bool:
-        """Whether an object is needed, as far as can be told: in doubt it is."""
+        """Return whether an object is needed, as far as can be told: in doubt it is."""
         if manifest.key in self.keys or manifest.recipe["stage"] in PASSING:
             return manifest.key in self.keys
         if manifest.recipe["stage"] == ASSET:
@@ -76,7 +76,8 @@ class Needs:
 
 
 def needs_of(roots: Iterable[Path]) -> Needs:
-    """What the projects need: objects they published from, and all that agrees with their settings or a lock of theirs.
+    """Return what the projects need: objects they published from, and all that agrees with their settings or a lock of
+    theirs.
 
     Settings and locks are read from the folder, and from the commits that git's branches, tags and stashes and DVC's
     experiments, finished or queued, point at. ProjectError if a project is gone or can't be read.

@@ -56,7 +56,7 @@ class Settings:
     """Names of the methods that a stage uses, by stage: `train.models` and `fit.methods`."""
 
     def __getitem__(self, section: str) -> Any:
-        """The dataclass of one section."""
+        """Return the dataclass of one section."""
         return self.sections[section]
 
 
@@ -100,7 +100,7 @@ def change_params(
 
 
 def preview_params(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> Settings:
-    """The settings that `change_params` would lead to; params.yaml stays as it is."""
+    """Return the settings that `change_params` would lead to; params.yaml stays as it is."""
     return _changed(root, preset, assignments, {})[0]
 
 
@@ -133,12 +133,12 @@ def validate(document: Mapping[str, Any], source: str) -> Settings:
 
 
 def preset_names(root: Path) -> list[str]:
-    """Names of the presets of a project."""
+    """Return names of the presets of a project."""
     return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
 
 
 def field_help(section_type: type) -> dict[str, str]:
-    """The docstring under each field of a settings dataclass, on one line."""
+    """Return the docstring under each field of a settings dataclass, on one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(section_type))).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}
@@ -151,7 +151,7 @@ def field_help(section_type: type) -> dict[str, str]:
 
 
 def render_params() -> str:
-    """A params.yaml of all defaults, each value under its field's docstring."""
+    """Return a params.yaml of all defaults, each value under its field's docstring."""
     lines = ["# Every value a person may change. `headforge run -S section.key=value` edits this file and says so;"]
     lines += ["# `--preset NAME` applies presets/NAME.yaml to it. DVC reruns the stages whose values changed."]
     for name, section_type in all_sections().items():
@@ -184,7 +184,7 @@ def _changed(
     named: Mapping[str, Mapping[str, str] | None],
     assets: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change], str]:
-    """Settings, changes and the text of the file that they make."""
+    """Return settings, changes and the text of the file that they make."""
     document = _read(root / PARAMS_FILE)
     changes: list[Change] = []
     for section, values in (_read_preset(root, preset) if preset is not None else {}).items():

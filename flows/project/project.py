@@ -54,7 +54,7 @@ class BusyError(HeadforgeError):
 
 
 def find_root(start: Path) -> Path:
-    """The nearest parent of `start` (or itself) with a dvc.yaml, in a git repository and initialised for DVC."""
+    """Return the nearest parent of `start` (or itself) with a dvc.yaml, in a git repository and initialised for DVC."""
     start = start.resolve()
     root = next((folder for folder in (start, *start.parents) if (folder / "dvc.yaml").is_file()), None)
     if root is None:
@@ -73,7 +73,7 @@ def find_root(start: Path) -> Path:
 
 
 def home() -> Path:
-    """The folder of the machine's state (store, Prefect and MLflow databases), made if needed."""
+    """Return the folder of the machine's state (store, Prefect and MLflow databases), made if needed."""
     named = os.environ.get(HOME_VARIABLE)
     path = Path(named).expanduser() if named else platformdirs.user_cache_path("headforge")
     try:
@@ -91,7 +91,7 @@ def home() -> Path:
 
 
 def store_root() -> Path:
-    """The object store."""
+    """Return the object store."""
     return home() / "store"
 
 
@@ -153,7 +153,7 @@ def only_run(root: Path) -> Iterator[None]:
 
 
 def busy_error(root: Path, who: str) -> BusyError:
-    """What to say when somebody else works on the project."""
+    """Return what to say when somebody else works on the project."""
     return BusyError(
         f"another run is in progress in {root} ({who}).",
         "wait for it to end, or stop it; a different experiment can run beside it with 'dvc exp run --temp'.",

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 
 def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
-    """MD5 of the outputs that dvc.lock holds, by path."""
+    """Return MD5 of the outputs that dvc.lock holds, by path."""
     path = root / "dvc.lock"
     if not path.is_file():
         return {}
@@ -19,7 +19,7 @@ def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, str]:
-    """Revision of the project and whether files differ from it; empty values before the first commit."""
+    """Return revision of the project and whether files differ from it; empty values before the first commit."""
     revision = _git(root, "rev-parse", "HEAD")
     return {"git.rev": revision, "git.dirty": str(bool(_git(root, "status", "--porcelain", "-uno"))).lower()}
 

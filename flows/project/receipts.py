@@ -18,12 +18,12 @@ def write_receipt(root: Path, stage: str, keys: Sequence[str]) -> None:
 
 
 def read_receipts(root: Path) -> dict[str, list[str]]:
-    """The keys by stage; a stage that never ran here is missing."""
+    """Return the keys by stage; a stage that never ran here is missing."""
     return {stage: json.loads(_path(root, stage).read_text()) for stage in STAGE_NAMES if _path(root, stage).is_file()}
 
 
 def damaged_stages(root: Path) -> list[str]:
-    """Stages one of whose objects lies in the store and is not what its manifest says."""
+    """Return stages one of whose objects lies in the store and is not what its manifest says."""
     store = Store(store_root())
     return [
         stage
@@ -33,7 +33,7 @@ def damaged_stages(root: Path) -> list[str]:
 
 
 def missing_objects(root: Path) -> dict[str, list[str]]:
-    """Keys that are not in the store any more, by stage; their results are where they were published to."""
+    """Return keys that are not in the store any more, by stage; their results are where they were published to."""
     store = Store(store_root())
     gone = {
         stage: [key for key in keys if not store.object_path(key).is_dir()]
@@ -43,7 +43,7 @@ def missing_objects(root: Path) -> dict[str, list[str]]:
 
 
 def receipts_folder(root: Path) -> Path:
-    """Where a project's receipts are."""
+    """Return where a project's receipts are."""
     return root / ".dvc" / "tmp" / "headforge"
 
 

@@ -117,17 +117,17 @@ class Counts:
         self.n_failed += 1
 
     def rate(self, now: float) -> float:
-        """Parts made per second of late."""
+        """Return parts made per second of late."""
         then, n_then = next((entry for entry in self._work if now - entry[0] <= RATE_WINDOW_S), self._work[-1])
         return max(self._work[-1][1] - n_then, 0) / (now - then) if now > then else 0.0
 
     def seconds_left(self, now: float) -> float | None:
-        """At the rate of late; None while it can't be told."""
+        """Return at the rate of late; None while it can't be told."""
         rate = self.rate(now)
         return (self.n_parts - self.n_done) / rate if rate > 0 and self.n_parts is not None else None
 
     def line(self, now: float) -> str:
-        """All of it on one line."""
+        """Return all of it on one line."""
         if not self._items:
             return ""
         parts = [f"{self.n_ended}/{self.n_items} {self.unit}"]

@@ -22,7 +22,7 @@ REPORT_PAGE = "index.html"
 
 
 def run_request(request: Request, start: Path) -> Summary:
-    """Change params.yaml as asked, then bring the project up to date. Prefect is imported only if there is work."""
+    """Return change params.yaml as asked, then bring the project up to date. Prefect is imported only if there is work."""
     root = find_root(start)
     quiet_environment()
     with contextlib.suppress(OSError):  # an environment that can't be written has to be guarded by who owns it

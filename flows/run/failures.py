@@ -35,7 +35,7 @@ def clear_failures(root: Path, stage: str) -> None:
 
 
 def read_failures(root: Path) -> dict[str, FailedRun]:
-    """What failed last time, by stage, in the stages' order."""
+    """Return what failed last time, by stage, in the stages' order."""
     found = {}
     for stage in STAGE_NAMES:
         if _path(root, stage).is_file():
@@ -45,7 +45,7 @@ def read_failures(root: Path) -> dict[str, FailedRun]:
 
 
 def plain(settings: Mapping[str, object]) -> dict[str, object]:
-    """As JSON gives them back: tuples become lists."""
+    """Return as JSON gives them back: tuples become lists."""
     return json.loads(json.dumps(dict(settings)))
 
 

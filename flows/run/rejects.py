@@ -12,7 +12,7 @@ REJECTS_FILE = "rejects.json"
 
 
 def published_rejects(root: Path) -> list[Rejection]:
-    """Rejected views, portraits and subjects of a project as it is now."""
+    """Return rejected views, portraits and subjects of a project as it is now."""
     found = []
     described = root / stage_named("synthesize").output / "dataset.json"
     table = described.with_name("rejects.parquet")

@@ -96,7 +96,7 @@ class StageProgress:
         self._console.print(f"{self.stage}: {text}", markup=False, soft_wrap=True)
 
     def line(self) -> str:
-        """How far it is."""
+        """Return how far it is."""
         with self._lock:
             parts = [self._counts.line(time.monotonic()), self._last_metric]
         return ", ".join(part for part in parts if part)

@@ -55,11 +55,11 @@ class StageRun:
         return sources_of(self.data, self.settings, self.build)
 
     def data(self, stage: str) -> Path:
-        """The folder that a stage publishes."""
+        """Return the folder that a stage publishes."""
         return self.root / stage_named(stage).output
 
     def published(self, stage: str) -> AbstractContextManager[Path]:
-        """A folder to fill, which takes the place of the one that the stage publishes when the block ends well."""
+        """Return a folder to fill, which takes the place of the one that the stage publishes when the block ends well."""
         return published(self.data(stage))
 
     def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
@@ -84,7 +84,7 @@ class StageRun:
             self.store.publish(again, destination)
 
     def accepted(self, found: Sequence[StoredObject]) -> list[StoredObject]:
-        """The objects whose items were not rejected; the others are noted."""
+        """Return the objects whose items were not rejected; the others are noted."""
         good = []
         for thing in found:
             reason = rejection(thing)

@@ -42,7 +42,7 @@ class Summary:
     """What else a command has for programs: JSON values, added to the line of JSON."""
 
     def as_json(self) -> str:
-        """One line for programs."""
+        """Return one line for programs."""
         return json.dumps(
             self.details
             | {

@@ -40,7 +40,7 @@ class GcRequest:
 
 
 def collect(request: GcRequest, start: Path) -> tuple[list[Cleared], dict[Path, int]]:
-    """What was removed, or would be, and how many bytes the work folders hold that were kept to go on from."""
+    """Return what was removed, or would be, and how many bytes the work folders hold that were kept to go on from."""
     project = _project(start)
     for path in request.forget:
         forget(path.resolve())

@@ -17,7 +17,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def describe(path: Path) -> dict[str, object]:
-    """Kind and content of a file or folder that headforge wrote, or of a photo."""
+    """Return kind and content of a file or folder that headforge wrote, or of a photo."""
     if not path.exists():
         raise InputError(path, f"there is no {path}.", "name a file or folder that exists.")
     if path.is_dir():

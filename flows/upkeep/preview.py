@@ -40,7 +40,7 @@ class _EndOfPreview(Exception):
 
 
 def preview(root: Path, stage: str) -> tuple[list[Item], str]:
-    """The items a stage would build now, and why there may be more, or "".
+    """Return the items a stage would build now, and why there may be more, or "".
 
     Items that need what others make are only known once those are in the store; without what earlier stages publish
     none are.

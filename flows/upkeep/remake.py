@@ -67,7 +67,7 @@ def _others(manifest: Manifest) -> dict[str, tuple[str, str]] | None:
 
 
 def _manifest_of(dataset: Dataset, subject_id: str) -> Manifest | None:
-    """Of the stored object that a subject's shard was published from."""
+    """Return of the stored object that a subject's shard was published from."""
     path = dataset.shard_of(subject_id).relative_to(dataset.folder).as_posix()
     (sha256,) = (shard["sha256"] for shard in dataset.description["shards"] if shard["path"] == path)
     for folder in Store(store_root()).object_paths():

@@ -80,7 +80,7 @@ def _make_shards_again(root: Path, found: Sequence[Finding], progress: VerifyPro
 
 
 def _judged(finding: Finding, outcome: str | HeadforgeError | CrashedError | None) -> Finding:
-    """What became of a finding whose object was made again with the digest `outcome`, or could not be made."""
+    """Return what became of a finding whose object was made again with the digest `outcome`, or could not be made."""
     if finding.place != STORE or finding.good or outcome is None:
         return finding
     if isinstance(outcome, Exception):
@@ -95,7 +95,7 @@ def _judged(finding: Finding, outcome: str | HeadforgeError | CrashedError | Non
 def _build(
     items: Mapping[str, Item], config: EngineConfig, progress: VerifyProgress
 ) -> dict[str, str | HeadforgeError | CrashedError]:
-    """Digest of each object that was made, or why it could not be."""
+    """Return digest of each object that was made, or why it could not be."""
     store = Store(store_root())
     progress.say(f"making {len(items)} shard{'s' * (len(items) != 1)} again")
 
@@ -137,7 +137,7 @@ class _Copies:
         self._root = root
 
     def find(self, md5: str) -> Path | None:
-        """A file with these bytes."""
+        """Return a file with these bytes."""
         named = next((path for path in self._named.get(md5, []) if has_md5(path, md5)), None)
         return named or self._in_store.get(md5)
 

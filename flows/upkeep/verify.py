@@ -67,14 +67,14 @@ class Finding:
         return f"{self.path}{item}: {self.reason}" + (f" -> {self.outcome}" if self.outcome else "")
 
     def as_json(self) -> dict[str, object]:
-        """For programs."""
+        """Return for programs."""
         names = ("place", "reason", "item", "outcome", "good")
         values: dict[str, object] = {name: getattr(self, name) for name in names}
         return {"path": str(self.path)} | values
 
 
 def verify(start: Path) -> list[Finding]:
-    """What is damaged; nothing is changed."""
+    """Return what is damaged; nothing is changed."""
     root = find_root(start)
     with only_run(root):
         progress = VerifyProgress()
@@ -82,7 +82,7 @@ def verify(start: Path) -> list[Finding]:
 
 
 def damaged_store(root: Path, progress: VerifyProgress, *, repair: bool) -> list[Finding]:
-    """Objects and blobs that are damaged, and objects this project was made from that are gone.
+    """Return objects and blobs that are damaged, and objects this project was made from that are gone.
 
     With `repair`, those are healed that have right bytes in the workspace or in DVC's cache, and the others put aside.
     """
@@ -110,7 +110,9 @@ _OUTCOMES = {
 
 
 def damaged_files(root: Path, progress: VerifyProgress) -> list[Finding]:
-    """Files of the workspace that are not what dvc.lock says, and objects of DVC's cache that are not their name."""
+    """Return files of the workspace that are not what dvc.lock says, and objects of DVC's cache that are not their
+    name.
+    """
     published = published_files(root)
     cached = cached_files(root) | {root / DVC_CACHE / md5[:2] / md5[2:]: md5 for md5 in published.values()}
     progress.start(len(cached) + len(published), "file")
@@ -127,13 +129,13 @@ def damaged_files(root: Path, progress: VerifyProgress) -> list[Finding]:
 
 
 def cached_files(root: Path) -> dict[Path, str]:
-    """MD5 by object of DVC's cache."""
+    """Return MD5 by object of DVC's cache."""
     paths = sorted((root / DVC_CACHE).glob("??/*"))
     return {path: path.parent.name + path.name[:30] for path in paths if path.is_file() and path.suffix != ".tmp"}
 
 
 def published_files(root: Path) -> dict[Path, str]:
-    """MD5 by published file, as dvc.lock and the listings in DVC's cache have it.
+    """Return MD5 by published file, as dvc.lock and the listings in DVC's cache have it.
 
     Missing ones count if DVC's cache holds them; a clone that never ran a stage lacks them all, and nothing is wrong.
     """
@@ -162,11 +164,11 @@ def _unlisted(root: Path) -> list[Finding]:
 
 
 def has_md5(path: Path, md5: str) -> bool:
-    """Whether a file is there and has this MD5."""
+    """Return whether a file is there and has this MD5."""
     return path.is_file() and md5_file(path) == md5
 
 
 def md5_file(path: Path) -> str:
-    """Hex MD5 of a file, which is what DVC names objects by."""
+    """Return hex MD5 of a file, which is what DVC names objects by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

@@ -74,7 +74,9 @@ def why(start: Path, wanted: str) -> tuple[list[Explanation], str]:
 
 
 def _parse(root: Path, wanted: str) -> tuple[Sequence[str], str, bool]:
-    """The stages that may have the item, what tells it among theirs ("" for all items), and whether that is a file."""
+    """Return the stages that may have the item, what tells it among theirs ("" for all items), and whether that is a
+    file.
+    """
     stage, _, label = wanted.partition("/")
     if stage in STAGE_NAMES:
         return [stage], label, False
@@ -131,7 +133,7 @@ def _explain(stage: str, item: Item, manifests: Sequence[tuple[Path, Manifest]])
 
 
 def leaves(value: object, name: str = "") -> dict[str, object]:
-    """Leaves of nested JSON objects by dotted name; a list is a leaf."""
+    """Return leaves of nested JSON objects by dotted name; a list is a leaf."""
     if not isinstance(value, Mapping):
         return {name: value}
     parts = [leaves(part, f"{name}.{key}" if name else str(key)) for key, part in value.items()]
@@ -139,7 +141,7 @@ def leaves(value: object, name: str = "") -> dict[str, object]:
 
 
 def compare(then: Mapping[str, object], now: Mapping[str, object]) -> tuple[Difference, ...]:
-    """Leaves whose values differ, by name; what one of the two lacks counts as None."""
+    """Return leaves whose values differ, by name; what one of the two lacks counts as None."""
     names = sorted(then.keys() | now.keys())
     return tuple(Difference(n, then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n))
 

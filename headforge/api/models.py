@@ -77,7 +77,7 @@ class ControlModel:
         return sample_person(config, self.trained, name, image, tracked, camera, target, views)[0]
 
     def _reference(self, photo: TrackedPhoto | Photo) -> tuple[str, np.ndarray, HeadParams, Camera]:
-        """Name, picture [S, S, 3], parameters and camera of the person, at the model's picture size."""
+        """Return name, picture [S, S, 3], parameters and camera of the person, at the model's picture size."""
         from headforge.diffusion.generate import read_portrait
 
         size = self.image_size

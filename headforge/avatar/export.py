@@ -83,7 +83,7 @@ def write_flame_params(path: Path, params: HeadParams, n_vertices: int) -> None:
 
 
 def read_flame_params(path: Path, model_id: str) -> HeadParams:
-    """Params [T] of a flame_param.npz; its offsets are ignored."""
+    """Return params [T] of a flame_param.npz; its offsets are ignored."""
     with np.load(path, allow_pickle=False) as file:
         values = {name: torch.from_numpy(file[key].astype(np.float32)) for name, key in PARAM_KEYS.items()}
     values["shape"] = values["shape"].expand(len(values["expr"]), -1)
@@ -130,7 +130,7 @@ def _write_ply(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def _read_ply(path: Path) -> dict[str, np.ndarray]:
-    """Columns of a binary little endian PLY with one element of float32 properties."""
+    """Return columns of a binary little endian PLY with one element of float32 properties."""
     data = path.read_bytes()
     head, separator, body = data.partition(b"end_header\n")
     lines = head.decode("ascii", "replace").splitlines()
@@ -178,7 +178,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _pack_rotations(quats: np.ndarray) -> np.ndarray:
-    """[N, 4] bytes: 2 bits for the largest of x, y, z, w, then sign and 9-bit size of the other three, in order."""
+    """Return [N, 4] bytes: 2 bits for the largest of x, y, z, w, then sign and 9-bit size of the other three, in order."""
     q = quats[:, [1, 2, 3, 0]].astype(np.float64)
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     largest = np.abs(q).argmax(1)

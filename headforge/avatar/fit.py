@@ -46,7 +46,7 @@ class Pose:
 
 
 def is_heldout(view: int, every: int) -> bool:
-    """Whether a view is kept from the fit and used to score it: one in each block of `every`.
+    """Return whether a view is kept from the fit and used to score it: one in each block of `every`.
 
     Its place moves on by one from block to block, because samplers that spread their views (low-discrepancy
     sequences) give every fourth view nearly the same azimuth.
@@ -109,7 +109,7 @@ def fit_subject(
 def _fit_poses(
     config: FitConfig, head: HeadModel, training: Sequence[Sample], poses: Mapping[int, Pose], progress: Progress
 ) -> tuple[RiggedGaussians, HeadParams]:
-    """The Gaussians and the subject's parameters at rest."""
+    """Return the Gaussians and the subject's parameters at rest."""
     views = [sample_view(head, sample, poses[sample.view], config.image_size) for sample in training]
     params = mean_identity([poses[sample.view].params for sample in training]).to(head.device)
     return fit_views(config, head, views, params, training[0].subject_id, progress), params
@@ -127,18 +127,18 @@ def _predict_all(
 
 
 def exact_poses(samples: Sequence[Sample]) -> dict[int, Pose]:
-    """The dataset's own cameras and parameters by view."""
+    """Return the dataset's own cameras and parameters by view."""
     return {sample.view: Pose(sample.camera, sample.params) for sample in samples}
 
 
 def tracked_poses(tracks: dict[tuple[str, int], Track], samples: Sequence[Sample]) -> dict[int, Pose]:
-    """Estimated cameras and parameters by view, of the views whose tracking went well."""
+    """Return estimated cameras and parameters by view, of the views whose tracking went well."""
     found = {sample.view: tracks.get((sample.subject_id, sample.view)) for sample in samples}
     return {view: Pose(t.camera, t.params) for view, t in found.items() if t is not None and t.status == "ok"}
 
 
 def sample_view(head: HeadModel, sample: Sample, pose: Pose, size: int) -> View:
-    """A sample averaged down to `size` pixels if it is larger, moved to where the head is."""
+    """Return a sample averaged down to `size` pixels if it is larger, moved to where the head is."""
     size = min(size, sample.image.shape[0])
     image, mask = (
         torch.from_numpy(area_resize(pixels, size).astype("float32") / 255).to(head.device)
@@ -148,7 +148,7 @@ def sample_view(head: HeadModel, sample: Sample, pose: Pose, size: int) -> View:
 
 
 def mean_identity(params: Sequence[HeadParams]) -> HeadParams:
-    """Neutral parameters with the mean shape of all: unbatched."""
+    """Return neutral parameters with the mean shape of all: unbatched."""
     stacked = HeadParams.stack(params)
     zeros = {name: torch.zeros_like(value[0]) for name, value in stacked.tensors().items()}
     return HeadParams(stacked.model_id, **(zeros | {"shape": stacked.shape.mean(0)}))
@@ -188,7 +188,7 @@ def fit_views(
 def predict(
     rigged: RiggedGaussians, head: HeadModel, sample: Sample, pose: Pose, config: FitConfig, method: str
 ) -> Prediction:
-    """The avatar's picture of one view."""
+    """Return the avatar's picture of one view."""
     size = min(config.image_size, sample.image.shape[0])
     camera = pose.camera.resized(size, size).to(head.device)
     image = render_avatar(rigged, head, pose.params.to(head.device), camera)

@@ -43,7 +43,7 @@ class HeadSpace:
 
 
 def head_space(head: HeadModel, vertices: Tensor) -> HeadSpace:
-    """Anchors are the scalp's and the neck's triangles; without such regions all but the face's."""
+    """Return anchors are the scalp's and the neck's triangles; without such regions all but the face's."""
     anchors = head.face_mask("scalp", "neck")
     if not anchors.any():
         anchors = ~head.face_mask("face")
@@ -51,7 +51,7 @@ def head_space(head: HeadModel, vertices: Tensor) -> HeadSpace:
 
 
 def carve(points: Tensor, views: Sequence[View], space: HeadSpace, head: HeadModel) -> Tensor:
-    """[N] bool: which points [N, 3] of the rest pose lie inside the mask of every view that sees them.
+    """Return [N] bool: which points [N, 3] of the rest pose lie inside the mask of every view that sees them.
 
     A point that fewer than `MIN_SEEN` of the views have in the picture is not kept.
     """
@@ -73,7 +73,7 @@ def carve(points: Tensor, views: Sequence[View], space: HeadSpace, head: HeadMod
 
 
 def grid_around(vertices: Tensor, margin_m: float, cell_m: float = CELL_M) -> Tensor:
-    """Cell centres [X, Y, Z, 3] of the box around vertices [V, 3] with a margin."""
+    """Return cell centres [X, Y, Z, 3] of the box around vertices [V, 3] with a margin."""
     low, high = vertices.amin(0) - margin_m, vertices.amax(0) + margin_m
     axes = [
         torch.arange(math.ceil(float(b - a) / cell_m), device=vertices.device) * cell_m + a
@@ -83,7 +83,7 @@ def grid_around(vertices: Tensor, margin_m: float, cell_m: float = CELL_M) -> Te
 
 
 def outer_layers(filled: Tensor, n_layers: int) -> Tensor:
-    """[X, Y, Z] bool: the filled cells within n_layers of an empty one (or of the grid's end)."""
+    """Return [X, Y, Z] bool: the filled cells within n_layers of an empty one (or of the grid's end)."""
     inner = filled
     for _ in range(n_layers):
         padded = torch.nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
@@ -95,13 +95,13 @@ def outer_layers(filled: Tensor, n_layers: int) -> Tensor:
 
 
 def nearest_triangles(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance [N] and index [N] of the nearest centroid for each point."""
+    """Return distance [N] and index [N] of the nearest centroid for each point."""
     parts = [torch.cdist(chunk, centroids).min(dim=-1) for chunk in points.split(CHUNK)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
 def hair_points(head: HeadModel, space: HeadSpace, views: Sequence[View], shell_m: float) -> tuple[Tensor, Tensor]:
-    """Points [N, 3] of the rest pose where the masks leave room for hair, and the triangle [N] each is bound to."""
+    """Return points [N, 3] of the rest pose where the masks leave room for hair, and the triangle [N] each is bound to."""
     grid = grid_around(space.vertices[head.faces[space.anchors].unique()], shell_m)
     filled = carve(grid.reshape(-1, 3), views, space, head).reshape(grid.shape[:3])
     points = grid[outer_layers(filled, N_LAYERS)]
@@ -118,7 +118,7 @@ def hair_points(head: HeadModel, space: HeadSpace, views: Sequence[View], shell_
 def hair_gaussians(
     head: HeadModel, vertices: Tensor, views: Sequence[View], n_max: int, shell_m: float, sh_degree: int, seed: int
 ) -> RiggedGaussians:
-    """At most n_max grey Gaussians in the hull around the rest pose vertices [V, 3]."""
+    """Return at most n_max grey Gaussians in the hull around the rest pose vertices [V, 3]."""
     space = head_space(head, vertices)
     points, binding = hair_points(head, space, views, shell_m)
     size_m = CELL_M

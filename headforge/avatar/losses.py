@@ -28,7 +28,7 @@ def _window() -> tuple[float, ...]:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Shifted sums: on a processor many times faster than a convolution with so few channels."""
+    """Return shifted sums: on a processor many times faster than a convolution with so few channels."""
     half = WINDOW // 2
     for padding, axis in (((0, 0, half, half), -2), ((half, half), -1)):
         padded, size = torch.nn.functional.pad(images, padding), images.shape[axis]
@@ -51,7 +51,7 @@ class _Blur(torch.autograd.Function):
 
 
 def blur(images: Tensor) -> Tensor:
-    """SSIM's Gaussian window over the last two dimensions of images [C, H, W], zeros outside."""
+    """Return SSIM's Gaussian window over the last two dimensions of images [C, H, W], zeros outside."""
     blurred = _Blur.apply(images)
     assert isinstance(blurred, Tensor)
     return blurred
@@ -68,14 +68,16 @@ class Target:
 
     @staticmethod
     def of(image: Tensor) -> Target:
-        """For an image [H, W, 3] in [0, 1]."""
+        """Return for an image [H, W, 3] in [0, 1]."""
         channels = image.permute(2, 0, 1).contiguous()
         mean = blur(channels)
         return Target(channels, mean, blur(channels * channels) - mean * mean)
 
 
 def ssim(image: Tensor, target: Target) -> Tensor:
-    """Mean structural similarity of image [H, W, 3] and the target: 11 px window, sigma 1.5 px (Wang et al. 2004)."""
+    """Return mean structural similarity of image [H, W, 3] and the target: 11 px window, sigma 1.5 px (Wang et al.
+    2004).
+    """
     x = image.permute(2, 0, 1)
     mean, square, product = blur(torch.cat([x, x * x, x * target.image])).chunk(3)
     covariance = product - mean * target.mean
@@ -85,30 +87,30 @@ def ssim(image: Tensor, target: Target) -> Tensor:
 
 
 def photometric(image: Tensor, target: Target, weight_ssim: float, weights: Tensor | None = None) -> Tensor:
-    """(1 - w) L1 + w (1 - SSIM) of image [H, W, 3]; `weights` [H, W] multiply the absolute differences."""
+    """Return (1 - w) L1 + w (1 - SSIM) of image [H, W, 3]; `weights` [H, W] multiply the absolute differences."""
     difference = (image - target.image.permute(1, 2, 0)).abs()
     l1 = difference.mean() if weights is None else (difference * weights[..., None]).mean()
     return (1 - weight_ssim) * l1 + weight_ssim * (1 - ssim(image, target))
 
 
 def allowed_scale(start: RiggedGaussians) -> Tensor:
-    """[N, 1] largest local standard deviation that costs nothing, from the Gaussians the fit starts with."""
+    """Return [N, 1] largest local standard deviation that costs nothing, from the Gaussians the fit starts with."""
     return (start.log_scales.exp().amax(-1, keepdim=True) * GROWTH).clamp_min(MAX_LOCAL_SCALE)
 
 
 def position_loss(rigged: RiggedGaussians) -> Tensor:
-    """Mean excess of |mu| over one triangle size, of the Gaussians that are not free (Qian et al. 2024, eq. 6)."""
+    """Return mean excess of |mu| over one triangle size, of the Gaussians that are not free (Qian et al. 2024, eq. 6)."""
     excess = torch.relu(rigged.means.norm(dim=-1) - 1)
     return (excess * ~rigged.is_free).mean()
 
 
 def scale_loss(rigged: RiggedGaussians, allowed: Tensor) -> Tensor:
-    """Mean excess of the local standard deviations over `allowed` [N, 1] (Qian et al. 2024, eq. 7)."""
+    """Return mean excess of the local standard deviations over `allowed` [N, 1] (Qian et al. 2024, eq. 7)."""
     return torch.relu(rigged.log_scales.exp() - allowed).square().sum(-1).add(1e-12).sqrt().mean()
 
 
 def hair_loss(rigged: RiggedGaussians) -> Tensor:
-    """Mean of opacity times distance from the triangle (in triangle sizes), of the free Gaussians.
+    """Return mean of opacity times distance from the triangle (in triangle sizes), of the free Gaussians.
 
     The visual hull is larger than the hair: what no view needs fades, the farthest first.
     """

@@ -34,7 +34,7 @@ class WeightedView:
 
 
 def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
-    """[n_steps] view of each step: rounds of all views, each in its own order."""
+    """Return [n_steps] view of each step: rounds of all views, each in its own order."""
     rounds = n_steps // n_views + 1
     orders = [np.random.default_rng(item_seed(seed, "round", r)).permutation(n_views) for r in range(rounds)]
     return np.concatenate(orders)[:n_steps]
@@ -53,12 +53,12 @@ class Parameters:
 
     @staticmethod
     def of(start: RiggedGaussians) -> Parameters:
-        """Zeros of the shapes of the Gaussians' tensors."""
+        """Return zeros of the shapes of the Gaussians' tensors."""
         values = (start.means, start.log_scales, start.quats, start.opacity_logits, start.sh[:, :1], start.sh[:, 1:])
         return Parameters(*(torch.zeros_like(value).requires_grad_() for value in values))
 
     def groups(self, config: FitConfig) -> list[dict[str, object]]:
-        """Adam's parameter groups."""
+        """Return Adam's parameter groups."""
         pairs = [(self.means, config.lr_means), (self.log_scales, config.lr_scales), (self.quats, config.lr_quats),
                  (self.opacity_logits, config.lr_opacities), (self.sh_dc, config.lr_colors)]  # fmt: skip
         if self.sh_rest.numel():
@@ -66,7 +66,7 @@ class Parameters:
         return [{"params": [tensor], "lr": rate} for tensor, rate in pairs]
 
     def rigged(self, start: RiggedGaussians, trust: Tensor | None) -> RiggedGaussians:
-        """`start` with the present changes, times `trust` [N]; differentiable."""
+        """Return `start` with the present changes, times `trust` [N]; differentiable."""
         sh = torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc
         changes = {"means": self.means, "log_scales": self.log_scales, "quats": self.quats,
                    "opacity_logits": self.opacity_logits,

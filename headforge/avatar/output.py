@@ -48,24 +48,24 @@ class Avatar:
 
 
 def frontal_params(params: HeadParams) -> HeadParams:
-    """The same person and expression, facing +z from the origin, eyes ahead."""
+    """Return the same person and expression, facing +z from the origin, eyes ahead."""
     still = {name: torch.zeros_like(getattr(params, name)) for name in ("rotation", "neck", "translation", "eyes")}
     return params.replace(**still)
 
 
 def show_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Camera:
-    """The camera of turntables and frontal pictures, unbatched, on the CPU."""
+    """Return the camera of turntables and frontal pictures, unbatched, on the CPU."""
     focal = size / (2 * math.tan(math.radians(ORBIT_FOV_DEG) / 2))
     return orbit_camera(yaw_deg, pitch_deg, distance_m=ORBIT_DISTANCE_M, focal_px=focal, width=size, height=size)
 
 
 def render_frontal(head: HeadModel, avatar: Avatar, size: int) -> np.ndarray:
-    """[size, size, 3] uint8 from straight ahead."""
+    """Return [size, size, 3] uint8 from straight ahead."""
     return _draw(head, avatar, frontal_params(avatar.params), show_camera(size))
 
 
 def render_turntable(head: HeadModel, avatar: Avatar, size: int, yaw_max_deg: float) -> np.ndarray:
-    """[T, size, size, 3] uint8: a swing to both sides in the shown expression, then expressions from ahead."""
+    """Return [T, size, size, 3] uint8: a swing to both sides in the shown expression, then expressions from ahead."""
     frames = []
     params = frontal_params(avatar.params)
     for phase in np.arange(N_ORBIT) / N_ORBIT * 2 * math.pi:
@@ -79,7 +79,7 @@ def render_turntable(head: HeadModel, avatar: Avatar, size: int, yaw_max_deg: fl
 
 
 def moving_params(head: HeadModel, params: HeadParams, time: float) -> HeadParams:
-    """An animation with time in [0, 1): expression components one after the other, the jaw, a look around."""
+    """Return an animation with time in [0, 1): expression components one after the other, the jaw, a look around."""
     names = [name for name in SHOWN_EXPRESSIONS if name in head.expression_names]
     shown = [head.expression_names.index(name) for name in names] or list(range(min(head.n_expr, 4)))
     place, phase = divmod(time * len(shown), 1.0)

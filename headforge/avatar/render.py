@@ -15,7 +15,7 @@ from headforge.types import Camera, HeadParams
 def render_avatar(
     avatar: RiggedGaussians, head: HeadModel, params: HeadParams, camera: Camera, background: float = WHITE
 ) -> Tensor:
-    """Image [H, W, 3] in [0, 1] of the avatar in the pose `params` by `camera`, both unbatched.
+    """Return image [H, W, 3] in [0, 1] of the avatar in the pose `params` by `camera`, both unbatched.
 
     The Gaussians carry what the mean head lacks of the subject, but not its shape coefficients: those are in `params`.
     """
@@ -24,5 +24,5 @@ def render_avatar(
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """[..., 3] in [0, 1] to uint8, rounded."""
+    """Return [..., 3] in [0, 1] to uint8, rounded."""
     return (image * 255).round().clamp(0, 255).to(torch.uint8)

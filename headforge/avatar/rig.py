@@ -65,7 +65,7 @@ class RiggedGaussians:
     """[N] bool: hair, which may leave its triangle; the others are held near it while fitting."""
 
     def __len__(self) -> int:
-        """N."""
+        """Return n."""
         return self.binding.shape[0]
 
     @property
@@ -74,11 +74,11 @@ class RiggedGaussians:
         return round(self.sh.shape[1] ** 0.5) - 1
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensor fields by name, in declaration order."""
+        """Return the tensor fields by name, in declaration order."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model_id"}
 
     def replace(self, **changes: Tensor) -> RiggedGaussians:
-        """A copy with some tensors replaced."""
+        """Return a copy with some tensors replaced."""
         return dataclasses.replace(self, **changes)
 
     def to(self, device: torch.device | str) -> RiggedGaussians:
@@ -86,11 +86,12 @@ class RiggedGaussians:
         return self.replace(**{name: value.to(device) for name, value in self.tensors().items()})
 
     def __getitem__(self, index: Tensor | slice) -> RiggedGaussians:
-        """The chosen Gaussians."""
+        """Return the chosen Gaussians."""
         return self.replace(**{name: value[index] for name, value in self.tensors().items()})
 
     def posed(self, head: HeadModel, params: HeadParams, eye: Tensor | None = None) -> GaussianCloud:
-        """The cloud for unbatched params, coloured as seen from `eye` [3], a camera centre (needed only if K > 1).
+        """Return the cloud for unbatched params, coloured as seen from `eye` [3], a camera centre (needed only if K >
+        1).
 
         Raises ModelMismatchError for another head model than the one the Gaussians are bound to.
         """
@@ -99,11 +100,11 @@ class RiggedGaussians:
         return self.on_mesh(posed_vertices(head, params), head.faces, eye)
 
     def on_mesh(self, vertices: Tensor, faces: Tensor, eye: Tensor | None = None) -> GaussianCloud:
-        """The cloud on posed vertices [V, 3] with faces [F, 3]; differentiable, also in the vertices."""
+        """Return the cloud on posed vertices [V, 3] with faces [F, 3]; differentiable, also in the vertices."""
         return self.in_frames(bound_frames(vertices, faces, self.binding), eye)
 
     def in_frames(self, frames: Frames, eye: Tensor | None = None) -> GaussianCloud:
-        """The cloud in frames that are known already."""
+        """Return the cloud in frames that are known already."""
         offset = (frames.rotation * self.means[:, None]).sum(-1)
         means = frames.scale[:, None] * offset + frames.centre
         return GaussianCloud(
@@ -123,31 +124,31 @@ class RiggedGaussians:
 
 
 def posed_vertices(head: HeadModel, params: HeadParams) -> Tensor:
-    """Vertices [V, 3] for unbatched params."""
+    """Return vertices [V, 3] for unbatched params."""
     batched = HeadParams(params.model_id, **{name: value[None] for name, value in params.tensors().items()})
     return pose_head(head, batched)[0]
 
 
 def bound_frames(vertices: Tensor, faces: Tensor, binding: Tensor) -> Frames:
-    """Frames [N] of the triangles binding [N] of a mesh with vertices [V, 3]."""
+    """Return frames [N] of the triangles binding [N] of a mesh with vertices [V, 3]."""
     # Per triangle first: there are many Gaussians to a triangle.
     rotation, scale, centre = triangle_frames(vertices, faces)
     return Frames(*(x[binding] for x in (rotation, matrix_to_quat(rotation), scale, centre)))
 
 
 def to_local(points: Tensor, frames: Frames) -> Tensor:
-    """World points [N, 3] as local means: the inverse of what `RiggedGaussians.in_frames` does to them."""
+    """Return world points [N, 3] as local means: the inverse of what `RiggedGaussians.in_frames` does to them."""
     offset = (points - frames.centre) / frames.scale[:, None]
     return (frames.rotation.transpose(-1, -2) @ offset[..., None])[..., 0]
 
 
 def rgb_to_dc(rgb: Tensor) -> Tensor:
-    """The constant SH coefficient [*, 3] that shows the colour rgb [*, 3]."""
+    """Return the constant SH coefficient [*, 3] that shows the colour rgb [*, 3]."""
     return (rgb - 0.5) / SH_C0
 
 
 def concatenate(parts: Sequence[RiggedGaussians]) -> RiggedGaussians:
-    """One set of Gaussians from several of the same head model and SH degree."""
+    """Return one set of Gaussians from several of the same head model and SH degree."""
     names = parts[0].tensors()
     return parts[0].replace(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 

@@ -36,7 +36,7 @@ GOLDEN = (0.7548776662466927, 0.5698402909980532)
 
 
 def face_density(head: HeadModel) -> Tensor:
-    """[F] relative number of Gaussians per area."""
+    """Return [F] relative number of Gaussians per area."""
     density = torch.ones(len(head.faces), device=head.device)
     for name, value in DENSITY.items():
         if name in head.regions:
@@ -45,7 +45,7 @@ def face_density(head: HeadModel) -> Tensor:
 
 
 def sample_surface(head: HeadModel, vertices: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """n points over the triangles of vertices [V, 3], denser where `DENSITY` says.
+    """Return n points over the triangles of vertices [V, 3], denser where `DENSITY` says.
 
     Returns triangles [n] int64, barycentrics [n, 3] and the distance between neighbours [n] in metres. Without chance:
     equal steps along the triangles in their order, a low-discrepancy sequence from the centroid on within each.
@@ -73,7 +73,7 @@ def skin_gaussians(
     opacity: float = 0.9,
     size_per_spacing: float = SIZE_PER_SPACING,
 ) -> RiggedGaussians:
-    """n grey Gaussians lying flat on the surface of vertices [V, 3]."""
+    """Return n grey Gaussians lying flat on the surface of vertices [V, 3]."""
     binding, barycentrics, spacing = sample_surface(head, vertices, n)
     frames = bound_frames(vertices, head.faces, binding)
     points = interpolate_on_faces(vertices, head.faces, binding, barycentrics)

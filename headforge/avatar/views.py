@@ -37,13 +37,13 @@ class View:
     """What the image is over: 1 white, 0 black."""
 
     def foreground(self) -> Tensor:
-        """[H, W, 3] the subject's own colours, without the background that shows through the mask's rim."""
+        """Return [H, W, 3] the subject's own colours, without the background that shows through the mask's rim."""
         coverage = self.mask[..., None]
         own = self.image - (1 - coverage) * self.background
         return (own / coverage.clamp_min(MIN_COVERAGE)).clamp(0, 1)
 
     def over(self, background: float) -> View:
-        """The same picture over another plain background, by its mask."""
+        """Return the same picture over another plain background, by its mask."""
         change = (background - self.background) * (1 - self.mask[..., None])
         return replace(self, image=(self.image + change).clamp(0, 1), background=background)
 
@@ -54,7 +54,7 @@ def make_view(head: HeadModel, image: Tensor, mask: Tensor, camera: Camera, para
 
 
 def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE) -> Tensor:
-    """Image [H, W, C] of a cloud by an unbatched camera over a plain background."""
+    """Return image [H, W, C] of a cloud by an unbatched camera over a plain background."""
     result = splat(
         cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.colors, camera.viewmat[None], camera.K[None],
         camera.width, camera.height, backgrounds=cloud.colors.new_full((1, cloud.colors.shape[-1]), background),
@@ -63,7 +63,7 @@ def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE
 
 
 def blended_colors(cloud: GaussianCloud, view: View) -> tuple[Tensor, Tensor, Tensor]:
-    """What each Gaussian shows of a view: its blending weights times the foreground's pixels, summed.
+    """Return what each Gaussian shows of a view: its blending weights times the foreground's pixels, summed.
 
     Returns sums [N, 3], the weights on the foreground [N] and all weights [N]. The blending weight of a Gaussian in a
     pixel is the derivative of the pixel with respect to its colour, so that occlusion is exact and one backward pass
@@ -107,14 +107,14 @@ def look_at_views(rigged: RiggedGaussians, head: HeadModel, views: Sequence[View
 
 
 def with_colors(rigged: RiggedGaussians, colors: Tensor) -> RiggedGaussians:
-    """The Gaussians in plain colours [N, 3]."""
+    """Return the Gaussians in plain colours [N, 3]."""
     sh = torch.zeros_like(rigged.sh)
     sh[:, 0] = rgb_to_dc(colors)
     return rigged.replace(sh=sh)
 
 
 def fill_unseen(colors: Tensor, points: Tensor, seen: Tensor, unseen: Tensor) -> Tensor:
-    """Colours [N, 3] in which each `unseen` point [N] bool has the mean of its nearest `seen` points in space."""
+    """Return colours [N, 3] in which each `unseen` point [N] bool has the mean of its nearest `seen` points in space."""
     if not unseen.any() or not seen.any():
         return colors
     filled = colors.clone()

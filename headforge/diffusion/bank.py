@@ -47,7 +47,7 @@ class ViewBank:
         return {key: row for row, key in enumerate(self.keys)}
 
     def subjects(self) -> dict[str, list[int]]:
-        """Rows of each subject, in order."""
+        """Return rows of each subject, in order."""
         found: dict[str, list[int]] = {}
         for row, (subject_id, _) in enumerate(self.keys):
             found.setdefault(subject_id, []).append(row)
@@ -60,12 +60,12 @@ class ViewBank:
         )
 
     def pictures(self, rows: Tensor) -> Tensor:
-        """[B, 3, S, S] float in [0, 1] of the rows [B], which are on the CPU; the result is where the bank is."""
+        """Return [B, 3, S, S] float in [0, 1] of the rows [B], which are on the CPU; the result is where the bank is."""
         levels = torch.from_numpy(self.images[rows.numpy()]).to(self.domains.device)
         return levels.permute(0, 3, 1, 2).float() / 255
 
     def means(self, head: HeadModel, field: GaussianField) -> Tensor:
-        """Gaussian centres [N, n_gaussians, 3] of all rows; they don't depend on what is learned."""
+        """Return Gaussian centres [N, n_gaussians, 3] of all rows; they don't depend on what is learned."""
         chunks = [
             field.means(pose_head(head, self.params[i : i + POSE_CHUNK])) for i in range(0, len(self.keys), POSE_CHUNK)
         ]
@@ -75,7 +75,8 @@ class ViewBank:
 def load_bank(
     dataset: Dataset, subject_ids: Iterable[str], tracks: Mapping[tuple[str, int], Track] | None, image_size: int
 ) -> ViewBank:
-    """Every view of the subjects; with `tracks`, controlled by what tracking found, without the views it rejected.
+    """Return every view of the subjects; with `tracks`, controlled by what tracking found, without the views it
+    rejected.
 
     On the CPU, as datasets are read; `ViewBank.to` moves it.
     """
@@ -101,13 +102,13 @@ def load_bank(
 
 
 def is_tracked(tracks: Mapping[tuple[str, int], Track], sample: Sample) -> bool:
-    """Whether tracking accepted the sample's view."""
+    """Return whether tracking accepted the sample's view."""
     track = tracks.get((sample.subject_id, sample.view))
     return track is not None and track.status == "ok"
 
 
 def read_tracks_of(folder: Path | None) -> Mapping[tuple[str, int], Track] | None:
-    """Tracks of a folder, or None for exact parameters."""
+    """Return tracks of a folder, or None for exact parameters."""
     return None if folder is None else read_tracks(folder)
 
 

@@ -78,7 +78,7 @@ def write_baselines(
 
 
 def mean_picture(data: Dataset, image_size: int) -> np.ndarray:
-    """[S, S, 3] uint8 mean of all training pictures."""
+    """Return [S, S, 3] uint8 mean of all training pictures."""
     total, count = np.zeros((image_size, image_size, 3)), 0
     for subject_id in data.subject_ids("train"):
         for sample in data.samples(subject_id):
@@ -90,7 +90,7 @@ def mean_picture(data: Dataset, image_size: int) -> np.ndarray:
 def reproject(
     head: HeadModel, field: GaussianField, bank: ViewBank, targets: Sequence[Target], method: str
 ) -> list[Prediction]:
-    """Predictions of `targets`, whose colours are looked up once for each reference."""
+    """Return predictions of `targets`, whose colours are looked up once for each reference."""
     rows = bank.rows
     grouped: dict[tuple[str, int], list[Target]] = {}
     for target in targets:
@@ -107,7 +107,7 @@ def reproject(
 
 
 def reference_colors(field: GaussianField, means: Tensor, camera: Camera, image: Tensor) -> Tensor:
-    """Colours [N, 3] of Gaussians at `means` [N, 3] as the reference [1, 3, S, S] shows them.
+    """Return colours [N, 3] of Gaussians at `means` [N, 3] as the reference [1, 3, S, S] shows them.
 
     A Gaussian the reference does not see takes the colour of the nearest one that it sees.
     """
@@ -128,7 +128,7 @@ def reference_colors(field: GaussianField, means: Tensor, camera: Camera, image:
 
 
 def draw(field: GaussianField, means: Tensor, colors: Tensor, camera: Camera) -> Tensor:
-    """Pictures [B, 3, S, S] of Gaussians at `means` [B, N, 3] with `colors` [N, 3] over white."""
+    """Return pictures [B, 3, S, S] of Gaussians at `means` [B, N, 3] with `colors` [N, 3] over white."""
     drawn = splat(
         means, None, field.log_scales.exp(), field.opacity_logits.sigmoid(), colors, camera.viewmat[:, None],
         camera.K[:, None], camera.width, camera.height,

@@ -73,7 +73,9 @@ def sample_targets(
     config: GenerateConfig, trained: TrainedModel, bank: ViewBank, targets: Sequence[Target], method: str,
     progress: Progress = SILENT, with_reference: bool = True,
 ) -> list[Prediction]:  # fmt: skip
-    """One prediction for each target, in groups of `batch_references` references; the bank is where the model is."""
+    """Return one prediction for each target, in groups of `batch_references` references; the bank is where the model
+    is.
+    """
     rows = bank.rows
     grouped: dict[tuple[str, int], list[Target]] = {}
     for target in targets:
@@ -122,7 +124,7 @@ def sample_images(
     n_ddim_steps: int,
     with_reference: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Pictures [B, 3, S, S] in [0, 1] and their control maps [B, C + 1, S, S].
+    """Return pictures [B, 3, S, S] in [0, 1] and their control maps [B, C + 1, S, S].
 
     R references [R, 3, S, S] with B / R targets each, in order. `keys` [B] name the pictures for their noise. Without
     reference the pictures show nobody in particular, as in a training without it.
@@ -146,7 +148,7 @@ def sample_images(
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """[B, 3, H, W] in [0, 1], anywhere, to [B, H, W, 3] uint8, rounded."""
+    """Return [B, 3, H, W] in [0, 1], anywhere, to [B, H, W, 3] uint8, rounded."""
     return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
@@ -204,7 +206,8 @@ def sample_person(
     target_params: HeadParams,
     target_camera: Camera,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [n, S, S, 3] uint8 of the person of a photo, in other poses and views, and their masks [n, S, S] uint8.
+    """Return pictures [n, S, S, 3] uint8 of the person of a photo, in other poses and views, and their masks [n, S, S]
+    uint8.
 
     `photo` [S, S, 3] uint8, over white, has the model's picture size; `params` and `camera`, unbatched, are what was
     tracked in it. `target_params` [n] and `target_camera` [n] control the pictures. `name` and the number of a picture
@@ -227,7 +230,9 @@ def sample_person(
 
 
 def still_params(params: HeadParams, n: int) -> HeadParams:
-    """Parameters [n] of the same people and expressions as `params`, unbatched or [n], facing +z from the origin."""
+    """Return parameters [n] of the same people and expressions as `params`, unbatched or [n], facing +z from the
+    origin.
+    """
     people = params if params.expr.ndim == 2 else HeadParams.stack([params])
     if len(people.expr) not in (1, n):
         raise ShapeError("params.expr", f"[n_expr] or [{n}, n_expr]", tuple(params.expr.shape))
@@ -237,7 +242,9 @@ def still_params(params: HeadParams, n: int) -> HeadParams:
 
 
 def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadParams, Camera]:
-    """Photo [S, S, 3] uint8 averaged down, tracked parameters and the camera for that size, unbatched, on the CPU."""
+    """Return photo [S, S, 3] uint8 averaged down, tracked parameters and the camera for that size, unbatched, on the
+    CPU.
+    """
     try:
         track = json.loads((portrait / "track.json").read_text())
         photo = decode_image((portrait / "photo.png").read_bytes())
@@ -256,14 +263,16 @@ def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadPara
 
 
 def portrait_angles(config: GenerateConfig) -> list[tuple[float, float]]:
-    """(yaw, pitch) in degrees of the configured grid of views."""
+    """Return (yaw, pitch) in degrees of the configured grid of views."""
     limit = config.portrait_yaw_max_deg
     yaws = torch.linspace(-limit, limit, config.portrait_n_yaws, device="cpu")
     return [(float(yaw), pitch) for pitch in config.portrait_pitches_deg for yaw in yaws]
 
 
 def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camera:
-    """Cameras [n] with the focal length, size and distance of `camera`, about the origin from `angles` (yaw, pitch)."""
+    """Return cameras [n] with the focal length, size and distance of `camera`, about the origin from `angles` (yaw,
+    pitch).
+    """
     return orbit_camera(
         torch.tensor([yaw for yaw, _ in angles], device=camera.K.device),
         torch.tensor([pitch for _, pitch in angles], device=camera.K.device),
@@ -275,7 +284,9 @@ def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camer
 
 
 def foreground_masks(images: Tensor, control: Tensor) -> np.ndarray:
-    """[B, S, S] uint8: the head's alpha, and opaque where what is not white hangs together with it (hair, clothes)."""
+    """Return [B, S, S] uint8: the head's alpha, and opaque where what is not white hangs together with it (hair,
+    clothes).
+    """
     alpha = control[:, -1:]
     head = alpha > FOREGROUND_ALPHA
     differs = avg_pool2d((1 - images).amax(1, keepdim=True), 3, 1, 1) * 255 > BACKGROUND_DISTANCE

@@ -18,7 +18,7 @@ MAX_SNR = 5.0
 
 
 def signal_and_noise(step: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors a and s, each [B, 1, 1, 1], of steps [B] in 0 .. N_STEPS; exact at both ends."""
+    """Return factors a and s, each [B, 1, 1, 1], of steps [B] in 0 .. N_STEPS; exact at both ends."""
     phi = step.double() * (math.pi / 2 / N_STEPS)
     signal = torch.where(step == N_STEPS, torch.zeros_like(phi), phi.cos())
     shape = (-1, 1, 1, 1)
@@ -26,31 +26,31 @@ def signal_and_noise(step: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def add_noise(clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-    """z at steps [B], from x and e [B, K, h, w]."""
+    """Return z at steps [B], from x and e [B, K, h, w]."""
     a, s = signal_and_noise(step)
     return a * clean + s * noise
 
 
 def velocity(clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-    """v at steps [B], from x and e."""
+    """Return v at steps [B], from x and e."""
     a, s = signal_and_noise(step)
     return a * noise - s * clean
 
 
 def clean_from_velocity(noisy: Tensor, v: Tensor, step: Tensor) -> Tensor:
-    """x from z and v."""
+    """Return x from z and v."""
     a, s = signal_and_noise(step)
     return a * noisy - s * v
 
 
 def noise_from_velocity(noisy: Tensor, v: Tensor, step: Tensor) -> Tensor:
-    """e from z and v."""
+    """Return e from z and v."""
     a, s = signal_and_noise(step)
     return s * noisy + a * v
 
 
 def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-    """Mean squared error of v, with the weight (min(snr, MAX_SNR) + 1) / (snr + 1) at each step.
+    """Return mean squared error of v, with the weight (min(snr, MAX_SNR) + 1) / (snr + 1) at each step.
 
     An error of v is that of the clean latent over s; without the limit (min-SNR, Hang et al. 2023) a short training
     would spend itself on the last, nearly clean steps.
@@ -62,13 +62,13 @@ def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, step: Tensor)
 
 
 def input_scale(step: Tensor, deviations: Tensor) -> Tensor:
-    """[B, K, 1, 1] that bring z at steps [B] to unit variance, for latents with the standard deviations [K]."""
+    """Return [B, K, 1, 1] that bring z at steps [B] to unit variance, for latents with the standard deviations [K]."""
     a, s = signal_and_noise(step)
     return (s**2 + (a * deviations[:, None, None]) ** 2).rsqrt()
 
 
 def velocity_skip(step: Tensor, deviations: Tensor) -> Tensor:
-    """[B, K, 1, 1] factor k of the part k z of v that is known without a network.
+    """Return [B, K, 1, 1] factor k of the part k z of v that is known without a network.
 
     The linear regression of v on z for a latent of mean zero and standard deviations [K]:
     k = E[v z] / E[z z] = a s (1 - q) / (s^2 + q a^2), q the variance. (Karras et al. 2022 derive their skip like this;
@@ -80,7 +80,7 @@ def velocity_skip(step: Tensor, deviations: Tensor) -> Tensor:
 
 
 def stratified_steps(n: int, generator: torch.Generator) -> Tensor:
-    """[n] int64 training steps in 1 .. N_STEPS: uniform, one in each n-th of the range, in random order.
+    """Return [n] int64 training steps in 1 .. N_STEPS: uniform, one in each n-th of the range, in random order.
 
     On the generator's device: one of the CPU gives the same steps for every device.
     """

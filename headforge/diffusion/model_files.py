@@ -55,7 +55,7 @@ def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
-    """The model in `folder`, on `device`, ready for inference.
+    """Return the model in `folder`, on `device`, ready for inference.
 
     Raises DataError if a file is missing or doesn't fit.
     """

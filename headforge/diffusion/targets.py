@@ -17,7 +17,7 @@ class Target:
 
 
 def heldout_targets(bank: ViewBank, n_reference_views: int, n_targets: int) -> list[Target]:
-    """For each subject, its first `n_targets` views that are not among the first `n_reference_views`.
+    """Return for each subject, its first `n_targets` views that are not among the first `n_reference_views`.
 
     The reference is the subject's first reference view in the bank; subjects without one are left out.
     """

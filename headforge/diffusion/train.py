@@ -130,12 +130,12 @@ class Trainer:
             progress.item_done(str(self.n_images_seen), step)
 
     def rate_factor(self, n_images_seen: int) -> float:
-        """Learning rate over its peak: a short linear rise, then half a cosine down to zero."""
+        """Return learning rate over its peak: a short linear rise, then half a cosine down to zero."""
         rise = min(1.0, (n_images_seen + self.batches.n_images) / max(1, self.config.warmup_images))
         return rise * 0.5 * (1 + math.cos(math.pi * n_images_seen / self.config.n_images_seen))
 
     def iterate(self) -> float:
-        """One optimiser step on the batch after `n_images_seen`; returns its loss."""
+        """Return one optimiser step on the batch after `n_images_seen`; returns its loss."""
         batch = self.batches.batch(self.n_images_seen).to(self.device)
         loss = batch_loss(self.model, self.bank, self.means, batch, self.config.with_reference)
         value = float(loss.detach())
@@ -152,7 +152,7 @@ class Trainer:
         return value
 
     def averaged_model(self) -> Learn2Control:
-        """The model with its averaged weights, for inference; the trainer can't go on afterwards."""
+        """Return the model with its averaged weights, for inference; the trainer can't go on afterwards."""
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(self.average[name])
@@ -179,7 +179,9 @@ class Trainer:
 
 
 def build_model(seed: int, network: NetworkConfig, head: HeadModel, images: np.ndarray) -> Learn2Control:
-    """A model with fresh weights drawn from `seed`, and the codec fitted to `images` [N, S, S, 3] uint8; on the CPU."""
+    """Return a model with fresh weights drawn from `seed`, and the codec fitted to `images` [N, S, S, 3] uint8; on the
+    CPU.
+    """
     field = GaussianField.on_head(head, network.control_resolution, network.control_channels, seed)
     codec = PatchPCA.fit(images, network.patch, network.n_components)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -188,7 +190,9 @@ def build_model(seed: int, network: NetworkConfig, head: HeadModel, images: np.n
 
 
 def make_optimizer(model: Learn2Control, config: TrainConfig) -> MuonAdamW:
-    """Muon for matrices and convolutions between hidden features; AdamW for edges, vectors, tokens and Gaussians."""
+    """Return Muon for matrices and convolutions between hidden features; AdamW for edges, vectors, tokens and
+    Gaussians.
+    """
     edges = ("field.", "tokens.", "conv_in", "conv_out", "control_", "attn2.to_v")
     matrices, others, rates = {}, {}, {}
     for name, p in model.named_parameters():
@@ -203,7 +207,7 @@ def make_optimizer(model: Learn2Control, config: TrainConfig) -> MuonAdamW:
 
 
 def batch_loss(model: Learn2Control, bank: ViewBank, means: Tensor, batch: Batch, with_reference: bool) -> Tensor:
-    """`velocity_loss` over one batch."""
+    """Return `velocity_loss` over one batch."""
     n_references, n = len(batch.references), len(batch.references) + len(batch.targets)
     rows = torch.cat([batch.references, batch.targets]) if with_reference else batch.targets
     control = model.field(means[rows], bank.camera[rows])

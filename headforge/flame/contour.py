@@ -42,7 +42,7 @@ class _Surface:
 def dynamic_contour(
     vertices: np.ndarray, faces: np.ndarray, candidates: np.ndarray, jaw_line: Embedding
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [79, 17] and barycentrics [79, 17, 3] of the jaw line, one row for each bin of `contour_bin`.
+    """Return triangles [79, 17] and barycentrics [79, 17, 3] of the jaw line, one row for each bin of `contour_bin`.
 
     `jaw_line` is that of the frontal view (row 0), from the subject's right to the left; `candidates` are the ids of
     the triangles of the face without ears and neck. On the near side a turned head shows the jaw itself; on the far
@@ -63,7 +63,7 @@ def dynamic_contour(
 def _row(
     surface: _Surface, jaw_line: Embedding, points: np.ndarray, yaw_deg: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One row: triangles [17], barycentrics and which of the triangles are rows of the candidates."""
+    """Return one row: triangles [17], barycentrics and which of the triangles are rows of the candidates."""
     picked, weights = jaw_line[0].copy(), jaw_line[1].copy()
     is_local = np.zeros(N_JAW_LINE, bool)
     if yaw_deg:
@@ -97,7 +97,7 @@ def _far_side(surface: _Surface, points: np.ndarray, far: np.ndarray, yaw_deg: f
 
 
 def _seen_at(turned: np.ndarray, local: np.ndarray, places: np.ndarray) -> Embedding:
-    """The surface at `places` [N, 2], or the vertex that looks nearest where there is none."""
+    """Return the surface at `places` [N, 2], or the vertex that looks nearest where there is none."""
     picked, weights = frontal_embedding(turned, local, places)
     found = np.einsum("nk,nkc->nc", weights, turned[local[picked], :2])
     missed = np.linalg.norm(found - places, axis=-1) > 1e-6
@@ -109,7 +109,7 @@ def _seen_at(turned: np.ndarray, local: np.ndarray, places: np.ndarray) -> Embed
 
 
 def _turn(yaw_deg: float) -> list[list[float]]:
-    """Points as row vectors times this are in the axes of a camera at azimuth `yaw_deg`: right, up, towards it."""
+    """Return points as row vectors times this are in the axes of a camera at azimuth `yaw_deg`: right, up, towards it."""
     c, s = np.cos(np.deg2rad(yaw_deg)), np.sin(np.deg2rad(yaw_deg))
     return [[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]]
 
@@ -120,7 +120,8 @@ def _smooth(x: float) -> float:
 
 
 def contour_turns_our_way(vertices: np.ndarray, faces: np.ndarray, contour: Embedding, yaw_deg: int = 30) -> bool:
-    """Whether the rows 1 to 39 of a dynamic contour [79, 17] belong to cameras on the subject's left (`contour_bin`).
+    """Return whether the rows 1 to 39 of a dynamic contour [79, 17] belong to cameras on the subject's left
+    (`contour_bin`).
 
     Loaders of FLAME's own embedding disagree about the sign, so it is measured: from such a camera the points of the
     far (right) half must reach farther out than those of the opposite row.
@@ -134,6 +135,6 @@ def contour_turns_our_way(vertices: np.ndarray, faces: np.ndarray, contour: Embe
 
 
 def mirrored_rows(contour: Embedding) -> Embedding:
-    """The same contour with the rows of left and right turns exchanged."""
+    """Return the same contour with the rows of left and right turns exchanged."""
     order = np.concatenate([[0], np.arange(40, N_CONTOUR_BINS), np.arange(1, 40)])
     return contour[0][order], contour[1][order]

@@ -13,7 +13,8 @@ BLINK_NAMES = (("blink_left", "blink_right"), ("eyeBlink_L", "eyeBlink_R"))
 
 
 def eyelid_basis(model: HeadModel) -> Tensor:
-    """[V, 3, 2] metres that shut the subject's left and right eye: the model's eyelids, or its named expressions.
+    """Return [V, 3, 2] metres that shut the subject's left and right eye: the model's eyelids, or its named
+    expressions.
 
     Raises DataError if it has neither.
     """
@@ -30,7 +31,7 @@ def eyelid_basis(model: HeadModel) -> Tensor:
 
 
 def eyelid_offsets(model: HeadModel, amounts: Tensor) -> Tensor:
-    """`offsets` [B, V, 3] for `pose_head` that shut the left and right eye by `amounts` [B, 2], 1 = shut.
+    """Return `offsets` [B, V, 3] for `pose_head` that shut the left and right eye by `amounts` [B, 2], 1 = shut.
 
     They act before the head is posed, so they turn with it. (SMIRK and metrical-tracker add the same eyelids after
     skinning, which is right for a head that looks straight ahead only.)

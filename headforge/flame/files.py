@@ -33,7 +33,7 @@ def _tensors(model: HeadModel) -> dict[str, Tensor]:
 
 
 def _metadata(model: HeadModel) -> dict[str, str]:
-    """One entry only: safetensors writes several in an order that changes from run to run."""
+    """Return one entry only: safetensors writes several in an order that changes from run to run."""
     facts = {
         "format": FORMAT,
         "model_id": model.model_id,
@@ -83,7 +83,7 @@ def load_head(path: Path) -> HeadModel:
 
 
 def parameter_digest(*tensors: Tensor) -> str:
-    """12 hex digits of the SHA-256 of what a parameter's meaning depends on; part of a converted model's id."""
+    """Return 12 hex digits of the SHA-256 of what a parameter's meaning depends on; part of a converted model's id."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
@@ -92,7 +92,7 @@ def parameter_digest(*tensors: Tensor) -> str:
 
 
 def head_digest(model: HeadModel) -> str:
-    """SHA-256 in hex of everything in the model: names, types, shapes and values."""
+    """Return SHA-256 in hex of everything in the model: names, types, shapes and values."""
     digest = hashlib.sha256(json.dumps(_metadata(model), sort_keys=True).encode())
     for name, tensor in sorted(_tensors(model).items()):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())

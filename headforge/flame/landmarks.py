@@ -10,18 +10,20 @@ MAX_CONTOUR_YAW_DEG = 39
 
 
 def contour_bin(yaw_deg: float) -> int:
-    """Row of the dynamic contour for a camera at azimuth `yaw_deg` about the head, positive towards its left."""
+    """Return row of the dynamic contour for a camera at azimuth `yaw_deg` about the head, positive towards its left."""
     angle = round(max(-MAX_CONTOUR_YAW_DEG, min(MAX_CONTOUR_YAW_DEG, yaw_deg)))
     return angle if angle >= 0 else MAX_CONTOUR_YAW_DEG - angle
 
 
 def bin_yaw_deg(index: int) -> int:
-    """The azimuth in degrees that row `index` of a dynamic contour is made for; inverse of `contour_bin`."""
+    """Return the azimuth in degrees that row `index` of a dynamic contour is made for; inverse of `contour_bin`."""
     return index if index <= MAX_CONTOUR_YAW_DEG else MAX_CONTOUR_YAW_DEG - index
 
 
 def frontal_embedding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [N] and barycentrics [N, 3] of the surface points nearest to the viewer at `points` [N, 2] (x, y)."""
+    """Return triangles [N] and barycentrics [N, 3] of the surface points nearest to the viewer at `points` [N, 2] (x,
+    y).
+    """
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     area = _cross(b - a, c - a)
     p = points[:, None, :]
@@ -37,12 +39,12 @@ def frontal_embedding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarra
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """z of the cross product of the first two coordinates."""
+    """Return z of the cross product of the first two coordinates."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
 def vertex_embedding(faces: np.ndarray, vertex_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [N] that have the given vertices as a corner, and the one-hot barycentrics [N, 3]."""
+    """Return triangles [N] that have the given vertices as a corner, and the one-hot barycentrics [N, 3]."""
     hits = [np.argwhere(faces == v)[0] for v in vertex_ids]
     face_ids = np.array([h[0] for h in hits])
     barycentrics = np.zeros((len(hits), 3))
@@ -53,7 +55,8 @@ def vertex_embedding(faces: np.ndarray, vertex_ids: np.ndarray) -> tuple[np.ndar
 def outline_points(
     vertices: np.ndarray, edges: np.ndarray, yaw_deg: float, centre: np.ndarray, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where rays leave the outline of a cloud of mesh edges, seen by an orthographic camera at azimuth `yaw_deg`.
+    """Return where rays leave the outline of a cloud of mesh edges, seen by an orthographic camera at azimuth
+    `yaw_deg`.
 
     The rays start at the projection of `centre` [3] at `angles` [N] (radians, 0 towards the image's right, pi/2 up).
     Returns the crossed edge [N] and how far along it, in [0, 1]; -1 for a ray that crosses none.

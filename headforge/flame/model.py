@@ -70,7 +70,7 @@ class HeadModel:
         return self.v_template.shape[0]
 
     def neutral(self, batch: tuple[int, ...] = ()) -> HeadParams:
-        """All-zero parameters of this model, where the model is."""
+        """Return all-zero parameters of this model, where the model is."""
         return HeadParams.neutral(self.model_id, self.n_shape, self.n_expr, batch, self.device)
 
     @property
@@ -86,13 +86,15 @@ class HeadModel:
         return dataclasses.replace(self, **moved, regions=regions)
 
     def faces_of(self, region: str) -> Tensor:
-        """Ids of the triangles whose three corners all belong to `region`. Raises KeyError for one that it lacks."""
+        """Return ids of the triangles whose three corners all belong to `region`. Raises KeyError for one that it
+        lacks.
+        """
         if region not in self.regions:
             raise KeyError(region)
         return self.face_mask(region).nonzero()[:, 0]
 
     def face_mask(self, *regions: str) -> Tensor:
-        """[F] bool: triangles whose corners all belong to one of the `regions`; those that it lacks have none."""
+        """Return [F] bool: triangles whose corners all belong to one of the `regions`; those that it lacks have none."""
         chosen = torch.zeros(len(self.faces), dtype=torch.bool, device=self.device)
         for region in regions:
             if region in self.regions:
@@ -100,7 +102,7 @@ class HeadModel:
         return chosen
 
     def vertex_mask(self, *regions: str) -> Tensor:
-        """[V] bool: vertices of any of the `regions`; those that it lacks have none."""
+        """Return [V] bool: vertices of any of the `regions`; those that it lacks have none."""
         inside = torch.zeros(self.n_vertices, dtype=torch.bool, device=self.device)
         for region in regions:
             if region in self.regions:
@@ -109,7 +111,7 @@ class HeadModel:
 
 
 def shaped_vertices(model: HeadModel, shape: Tensor, expr: Tensor) -> Tensor:
-    """Template plus identity and expression offsets, before posing: [B, V, 3] of shape [B or 1, S], expr [B, E].
+    """Return template plus identity and expression offsets, before posing: [B, V, 3] of shape [B or 1, S], expr [B, E].
 
     One row of shape for several views of a subject is multiplied out once.
     """
@@ -122,7 +124,7 @@ def shaped_vertices(model: HeadModel, shape: Tensor, expr: Tensor) -> Tensor:
 
 
 def pose_head(model: HeadModel, params: HeadParams, offsets: Tensor | None = None) -> Tensor:
-    """Vertices [B, V, 3] of the posed head (Li et al. 2017, eq. 2-4, in VHAP's order).
+    """Return vertices [B, V, 3] of the posed head (Li et al. 2017, eq. 2-4, in VHAP's order).
 
     `params` has one batch dimension B; its shape may have a single row for all. `offsets` [B or 1, V, 3] are per-vertex
     metres added before the joints are regressed. The root rotates about joint 0; the translation is added last.
@@ -148,7 +150,7 @@ def pose_head(model: HeadModel, params: HeadParams, offsets: Tensor | None = Non
 
 
 def joint_rotations(params: HeadParams) -> Tensor:
-    """Local rotation matrices [B, 5, 3, 3] in the order of `JOINTS`."""
+    """Return local rotation matrices [B, 5, 3, 3] in the order of `JOINTS`."""
     axis_angles = torch.stack(
         [params.rotation, params.neck, params.jaw, params.eyes[..., :3], params.eyes[..., 3:]], dim=-2
     )
@@ -156,7 +158,7 @@ def joint_rotations(params: HeadParams) -> Tensor:
 
 
 def joint_transforms(rotations: Tensor, joints: Tensor) -> Tensor:
-    """Rest-to-posed transforms [B, 5, 3, 4] along the kinematic chain, from rotations and rest joints [B, 5, 3]."""
+    """Return rest-to-posed transforms [B, 5, 3, 4] along the kinematic chain, from rotations and rest joints [B, 5, 3]."""
     world_rotation, world_position = [rotations[:, 0]], [joints[:, 0]]
     for joint in range(1, len(JOINTS)):
         parent = PARENTS[joint]
@@ -170,5 +172,5 @@ def joint_transforms(rotations: Tensor, joints: Tensor) -> Tensor:
 
 
 def landmarks(model: HeadModel, vertices: Tensor) -> Tensor:
-    """The 68 static landmarks [B, 68, 3] on posed vertices [B, V, 3]."""
+    """Return the 68 static landmarks [B, 68, 3] on posed vertices [B, V, 3]."""
     return interpolate_on_faces(vertices, model.faces, model.landmark_faces, model.landmark_barycentrics)

@@ -16,7 +16,7 @@ _BELOW_JAW = 0.11
 
 
 def skin_regions(vertices: np.ndarray, skin: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Vertex ids of face, scalp, neck, lips, nose, forehead, left_ear and right_ear.
+    """Return vertex ids of face, scalp, neck, lips, nose, forehead, left_ear and right_ear.
 
     `vertices` [V, 3] at rest, `skin` the ids that may belong to one, `points` [68, 3] the landmarks of the frontal
     view. Face, scalp, neck and the ears share no vertex; lips, nose and forehead lie in the face.
@@ -49,7 +49,7 @@ def skin_regions(vertices: np.ndarray, skin: np.ndarray, points: np.ndarray) -> 
 
 
 def _neck_line(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Height under which the skin is neck, as a function of z: from the nape along the jaw to under the chin."""
+    """Return height under which the skin is neck, as a function of z: from the nape along the jaw to under the chin."""
     chin, angle = points[8], points[[3, 13]].mean(0)
     nape = np.array([points[[48, 54], 1].mean(), angle[2] - 1.4 * unit])
     z = np.array([nape[1], angle[2], chin[2]])
@@ -58,7 +58,7 @@ def _neck_line(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.nda
 
 
 def _hairline(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Height over which the skin is scalp, as a function of z: over the forehead, down the temple to the ears.
+    """Return height over which the skin is scalp, as a function of z: over the forehead, down the temple to the ears.
 
     The forehead is as high over the brows as the base of the nose lies under them.
     """
@@ -87,7 +87,9 @@ def _in_nose(p: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
 
 
 def _in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Which of `points` [N, 2] lie inside the polygon `outline` [K, 2]: an odd number of crossings to their right."""
+    """Return which of `points` [N, 2] lie inside the polygon `outline` [K, 2]: an odd number of crossings to their
+    right.
+    """
     a, b = outline, np.roll(outline, -1, axis=0)
     x, y = points[:, None, 0], points[:, None, 1]
     straddles = (a[:, 1] > y) != (b[:, 1] > y)
@@ -97,7 +99,8 @@ def _in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
 
 
 def eyeball_components(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
-    """left_eyeball and right_eyeball: the connected parts of the mesh that lie about the eyes' landmarks, if any.
+    """Return left_eyeball and right_eyeball: the connected parts of the mesh that lie about the eyes' landmarks, if
+    any.
 
     A part counts when its box contains the middle of an eye's six landmarks within half that eye's width.
     """

@@ -17,7 +17,9 @@ _NECK_BEHIND_JAW_M = 0.04
 
 
 def regressor_row(vertices: np.ndarray, ids: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """Weights [V] over the vertices `ids` that sum to 1 and give `joint` [3] exactly: the most even such weights."""
+    """Return weights [V] over the vertices `ids` that sum to 1 and give `joint` [3] exactly: the most even such
+    weights.
+    """
     system = np.concatenate([vertices[ids].T, np.ones((1, len(ids)))])
     even = np.full(len(ids), 1 / len(ids))
     row = np.zeros(len(vertices))
@@ -26,7 +28,7 @@ def regressor_row(vertices: np.ndarray, ids: np.ndarray, joint: np.ndarray) -> n
 
 
 def rigid_motion(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation [3, 3] and translation [3] that take `source` [N, 3] to `target` in least squares (Kabsch 1976)."""
+    """Return rotation [3, 3] and translation [3] that take `source` [N, 3] to `target` in least squares (Kabsch 1976)."""
     a, b = source.mean(0), target.mean(0)
     u, _, vt = np.linalg.svd((target - b).T @ (source - a))
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
@@ -35,12 +37,14 @@ def rigid_motion(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np
 
 
 def angle_about_x(rotation: np.ndarray) -> float:
-    """Radians of the turn about x that is nearest to a rotation [3, 3]; positive opens a jaw."""
+    """Return radians of the turn about x that is nearest to a rotation [3, 3]; positive opens a jaw."""
     return float(np.arctan2(rotation[2, 1] - rotation[1, 2], rotation[1, 1] + rotation[2, 2]))
 
 
 def hinge(angle: float, translation: np.ndarray) -> np.ndarray:
-    """The point [3] of the plane x = 0 that a turn by `angle` about x, then `translation` [3], leaves where it is."""
+    """Return the point [3] of the plane x = 0 that a turn by `angle` about x, then `translation` [3], leaves where it
+    is.
+    """
     c, s = np.cos(angle), np.sin(angle)
     about_x = np.array([[c, -s], [s, c]])
     y, z = np.linalg.solve(np.eye(2) - about_x, translation[1:])
@@ -48,7 +52,7 @@ def hinge(angle: float, translation: np.ndarray) -> np.ndarray:
 
 
 def jaw_weights(vertices: np.ndarray, displacement: np.ndarray, joint: np.ndarray, angle: float) -> np.ndarray:
-    """[V] in [0, 1]: the share of the jaw's turn about `joint` that a vertex takes part in.
+    """Return [V] in [0, 1]: the share of the jaw's turn about `joint` that a vertex takes part in.
 
     With it, turning the jaw by `angle` about x moves each vertex by the part of `displacement` [V, 3] (the shape of an
     open jaw) that lies along the turn: linear blend skinning moves a vertex by its weight times the rigid motion.
@@ -61,7 +65,9 @@ def jaw_weights(vertices: np.ndarray, displacement: np.ndarray, joint: np.ndarra
 
 
 def sphere(points: np.ndarray, n_rounds: int = 5) -> tuple[np.ndarray, float]:
-    """Centre [3] and radius of the sphere through `points` [N, 3]; those far off it (a cornea, an iris) don't count."""
+    """Return centre [3] and radius of the sphere through `points` [N, 3]; those far off it (a cornea, an iris) don't
+    count.
+    """
     kept = np.ones(len(points), bool)
     centre, radius = points.mean(0), 0.0
     for _ in range(n_rounds):
@@ -75,7 +81,7 @@ def sphere(points: np.ndarray, n_rounds: int = 5) -> tuple[np.ndarray, float]:
 
 
 def neck_joints(jaw: np.ndarray, chin: np.ndarray, lowest_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Root [3] and neck [3] joints from the jaw's hinge, the chin and the height at which the mesh ends."""
+    """Return root [3] and neck [3] joints from the jaw's hinge, the chin and the height at which the mesh ends."""
     height = chin[1] - _NECK_UNDER_CHIN_M
     depth = jaw[2] - _NECK_BEHIND_JAW_M
     return np.array([0.0, (height + lowest_m) / 2, depth]), np.array([0.0, height, depth])
@@ -84,7 +90,7 @@ def neck_joints(jaw: np.ndarray, chin: np.ndarray, lowest_m: float) -> tuple[np.
 def skin_weights(
     vertices: np.ndarray, jaw: np.ndarray, root: np.ndarray, neck: np.ndarray, eyeballs: dict[int, np.ndarray]
 ) -> np.ndarray:
-    """[V, 5], rows sum to 1: the jaw's share, the rest from neck to root by height, eyeballs (joint: ids) whole."""
+    """Return [V, 5], rows sum to 1: the jaw's share, the rest from neck to root by height, eyeballs (joint: ids) whole."""
     low = 2 * root[1] - neck[1]
     t = np.clip((neck[1] - vertices[:, 1]) / (neck[1] - low), 0, 1)
     still = t * t * (3 - 2 * t)

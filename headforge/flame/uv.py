@@ -10,7 +10,7 @@ from headforge.flame.model import HeadModel
 
 
 def rasterize_uv(model: HeadModel, resolution: int) -> tuple[Tensor, Tensor]:
-    """Triangles [R, R] int64 (-1 where the texture is unused) and barycentrics [R, R, 3] of all texel centres.
+    """Return triangles [R, R] int64 (-1 where the texture is unused) and barycentrics [R, R, 3] of all texel centres.
 
     The texel at row i, column j has its centre at u = (j + 0.5) / R, v = 1 - (i + 0.5) / R. A texel on a shared edge
     belongs to the triangle with the smaller id.
@@ -47,7 +47,7 @@ def rasterize_uv(model: HeadModel, resolution: int) -> tuple[Tensor, Tensor]:
 
 
 def _barycentrics(corners: Tensor, points: Tensor) -> Tensor:
-    """[N, 3] of points [N, 2] in triangles [N, 3, 2]; NaN-free: a flat triangle gives -1."""
+    """Return [N, 3] of points [N, 2] in triangles [N, 3, 2]; NaN-free: a flat triangle gives -1."""
     a, b, c = corners.unbind(1)
 
     def cross(p: Tensor, q: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class Convention:
         return _fix(self)
 
     def apply(self, camera: Camera) -> Camera:
-        """The cameras as they are right if this is how they were stated; viewmat may be a reflection."""
+        """Return the cameras as they are right if this is how they were stated; viewmat may be a reflection."""
         viewmat = torch.linalg.inv(camera.viewmat) if self.is_inverted else camera.viewmat
         signs, world = (torch.diag(viewmat.new_tensor([*axes, 1])) for axes in (self.axes, self.world_axes))
         return replace(camera, K=_pixels(camera, self.intrinsics), viewmat=signs @ viewmat @ world)
@@ -140,7 +140,7 @@ def _pixels(camera: Camera, intrinsics: str) -> Tensor:
 
 
 def conventions() -> Iterator[Convention]:
-    """All readings that are tried, the stated one first."""
+    """Yield all readings that are tried, the stated one first."""
     plain, flipped = (1, 1, 1), (1, -1, -1)
     matrices = itertools.product((False, True), _AXES, (plain, flipped))
     for intrinsics, (is_inverted, axes, world_axes) in itertools.product(
@@ -240,7 +240,8 @@ def check_camera_convention(
     points: Tensor | None = None,
     mean_head: Tensor | None = None,
 ) -> ConventionCheck:
-    """Which convention the cameras [V] are in, from landmarks `pixels` [V, L, 2] that `visible` [V, L] marks as seen.
+    """Return which convention the cameras [V] are in, from landmarks `pixels` [V, L, 2] that `visible` [V, L] marks as
+    seen.
 
     `points` [L, 3] or [V, L, 3] are the landmarks in the world where they are known (rough ones do: a mean head's);
     they are projected. Otherwise the landmarks are triangulated, which needs two pictures from different sides of one
@@ -321,7 +322,7 @@ def _spread_px(pixels: Tensor, seen: Tensor) -> float:
 
 
 def _verdict(tried: dict[str, _Trial], spread_px: float) -> str:
-    """The stated convention if it explains the landmarks, else the best one if that is clearly better.
+    """Return the stated convention if it explains the landmarks, else the best one if that is clearly better.
 
     Of those that explain them about as well, one in whose world the head is upright goes first, then the simplest.
     """
@@ -367,7 +368,7 @@ def _try(camera: Camera, pixels: Tensor, seen: Tensor, points: Tensor | None, me
 
 
 def triangulate(camera: Camera, pixels: Tensor, seen: Tensor) -> Tensor:
-    """The points [L, 3] nearest in least squares to the rays of `pixels` [V, L, 2] that are `seen` [V, L].
+    """Return the points [L, 3] nearest in least squares to the rays of `pixels` [V, L, 2] that are `seen` [V, L].
 
     `viewmat` may hold a reflection. A point seen by fewer than two cameras is anywhere on its ray.
     """
@@ -397,7 +398,7 @@ def _fit_world(points: Tensor, mean_head: Tensor, seen: Tensor) -> WorldFit:
 
 
 def mirrored_landmarks(pixels: Tensor, width: int) -> Tensor:
-    """The 68 landmarks [*, 68, 2] as a detector finds them in the picture mirrored left to right."""
+    """Return the 68 landmarks [*, 68, 2] as a detector finds them in the picture mirrored left to right."""
     mirrored = pixels[..., torch.tensor(IBUG_MIRROR, device=pixels.device), :].clone()
     mirrored[..., 0] = width - mirrored[..., 0]
     return mirrored

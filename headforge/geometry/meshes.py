@@ -8,13 +8,13 @@ from torch.nn.functional import normalize
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals [*, F, 3], outwards for counter-clockwise triangles, of vertices [*, V, 3], faces [F, 3]."""
+    """Return unit normals [*, F, 3], outwards for counter-clockwise triangles, of vertices [*, V, 3], faces [F, 3]."""
     v0, v1, v2 = (vertices[..., faces[:, i], :] for i in range(3))
     return normalize(torch.linalg.cross(v1 - v0, v2 - v0), dim=-1)
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area-weighted unit vertex normals [*, V, 3]."""
+    """Return area-weighted unit vertex normals [*, V, 3]."""
     v0, v1, v2 = (vertices[..., faces[:, i], :] for i in range(3))
     weighted = torch.linalg.cross(v1 - v0, v2 - v0)
     normals = torch.zeros_like(vertices)
@@ -24,7 +24,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def triangle_frames(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Local frames of triangles as GaussianAvatars binds Gaussians to them (Qian et al. 2024, section 3.2).
+    """Return local frames of triangles as GaussianAvatars binds Gaussians to them (Qian et al. 2024, section 3.2).
 
     Returns rotation [*, F, 3, 3] with columns (edge, normal, normal-complement), scale [*, F] (mean of one edge and
     its height, metres) and centre [*, F, 3]. Local coordinates m stand for the point scale * rotation @ m + centre.
@@ -40,13 +40,13 @@ def triangle_frames(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def interpolate_on_faces(values: Tensor, faces: Tensor, face_ids: Tensor, barycentrics: Tensor) -> Tensor:
-    """Values [*, V, C] at N surface points, given by face_ids [N] and barycentrics [N, 3], as [*, N, C]."""
+    """Return values [*, V, C] at N surface points, given by face_ids [N] and barycentrics [N, 3], as [*, N, C]."""
     corners = values[..., faces[face_ids], :]
     return (corners * barycentrics[..., None]).sum(-2)
 
 
 def similarity_alignment(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scale, rotation, translation that take source [N, D] to target [N, D] in least squares (Umeyama 1991)."""
+    """Return scale, rotation, translation that take source [N, D] to target [N, D] in least squares (Umeyama 1991)."""
     mean_source, mean_target = source.mean(0), target.mean(0)
     a, b = source - mean_source, target - mean_target
     u, singular, vh = torch.linalg.svd(b.T @ a / len(source))

@@ -6,7 +6,7 @@ import hashlib
 
 
 def item_seed(seed: int, *parts: str | int) -> int:
-    """A 63-bit seed from the run's seed and the parts that name the item, such as ("expression", subject, view).
+    """Return a 63-bit seed from the run's seed and the parts that name the item, such as ("expression", subject, view).
 
     Stable over processes, machines and Python versions (SHA-256 of the parts, each with its type and length).
     """

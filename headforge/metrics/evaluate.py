@@ -114,7 +114,7 @@ def measure_predictions(
     perceptual: PerceptualDistance | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Measured]:
-    """PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged down to its size.
+    """Return PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged down to its size.
 
     Computed on `device`, where the network behind `perceptual` must be too.
     """
@@ -177,7 +177,7 @@ def _perceived(
 
 
 def identity_means(rows: Iterable[Measured], method: str, metric: str) -> dict[str, float]:
-    """Mean over views for each subject."""
+    """Return mean over views for each subject."""
     values: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.method == method and row.metric == metric:
@@ -186,7 +186,7 @@ def identity_means(rows: Iterable[Measured], method: str, metric: str) -> dict[s
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Arithmetic mean, None of nothing."""
+    """Return arithmetic mean, None of nothing."""
     found = list(values)
     return sum(found) / len(found) if found else None
 
@@ -223,7 +223,7 @@ def heldout_summary(rows: Sequence[Measured], method: str, source: str) -> dict[
 
 
 def avatar_summary(rows: Sequence[Measured], method: str, hair: Mapping[str, str]) -> dict[str, float | int | None]:
-    """Fitted avatars on unseen views and expressions; the headline is over bald and short-haired people."""
+    """Return fitted avatars on unseen views and expressions; the headline is over bald and short-haired people."""
     by_subject = identity_means(rows, method, "psnr_db")
     short = [s for s in by_subject if hair[s] in SHORT_HAIR]
     return {
@@ -243,7 +243,7 @@ def avatar_summary(rows: Sequence[Measured], method: str, hair: Mapping[str, str
 def measure_portraits(
     tracked: Path, avatars: Path, faces: FaceEmbedder | None
 ) -> dict[str, dict[str, float | bool | str | None]]:
-    """Per portrait: the distance between the photo and the avatar's frontal picture, and the landmark residual."""
+    """Return per portrait: the distance between the photo and the avatar's frontal picture, and the landmark residual."""
     found: dict[str, dict[str, float | bool | str | None]] = {}
     for folder in sorted((tracked / "portraits").glob("*")):
         track, frontal = folder / "track.json", avatars / folder.name / "frontal.png"
@@ -269,7 +269,7 @@ def measure_portraits(
 def portrait_summary(
     portraits: Mapping[str, Mapping[str, float | bool | str | None]],
 ) -> dict[str, float | int | None]:
-    """Means over portraits."""
+    """Return means over portraits."""
     distances = [e["identity_distance"] for e in portraits.values() if isinstance(e["identity_distance"], float)]
     residuals = [e["residual_eyes"] for e in portraits.values() if isinstance(e["residual_eyes"], float)]
     return {
@@ -281,7 +281,7 @@ def portrait_summary(
 
 
 def tracking_summary(tracked: Path) -> dict[str, float | None]:
-    """What the tracker wrote of itself."""
+    """Return what the tracker wrote of itself."""
     path = tracked / "tracks.json"
     found: dict[str, float | None] = {"rms_px": None}
     return found | (json.loads(path.read_text()) if path.is_file() else {})

@@ -22,11 +22,11 @@ class FaceEmbedder(Protocol):
     """Finds faces and embeds them."""
 
     def detect_landmarks(self, image: np.ndarray) -> Sequence[Face]:
-        """Faces of a [H, W, 3] uint8 picture, the largest first."""
+        """Return faces of a [H, W, 3] uint8 picture, the largest first."""
         ...
 
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """[128] embedding of one of them."""
+        """Return [128] embedding of one of them."""
         ...
 
 
@@ -41,7 +41,7 @@ class IdentityDistance:
 
 
 def identity_distance(faces: FaceEmbedder, a: np.ndarray, b: np.ndarray) -> IdentityDistance:
-    """Distance of the largest faces in two [H, W, 3] uint8 pictures."""
+    """Return distance of the largest faces in two [H, W, 3] uint8 pictures."""
     embeddings = []
     for which, image in (("first", a), ("second", b)):
         found = faces.detect_landmarks(image)

@@ -16,13 +16,15 @@ MAX_PSNR_DB = 100.0
 
 
 def l1(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean absolute difference [B] of pictures [B, 3, H, W]; with a mask [B, H, W] in {0, 1}, over its pixels only."""
+    """Return mean absolute difference [B] of pictures [B, 3, H, W]; with a mask [B, H, W] in {0, 1}, over its pixels
+    only.
+    """
     _check(a, b, mask)
     return _mean((a - b).abs(), mask)
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio [B] in dB, -10 log10 MSE, at most `MAX_PSNR_DB`.
+    """Return peak signal-to-noise ratio [B] in dB, -10 log10 MSE, at most `MAX_PSNR_DB`.
 
     With a mask the squared error is divided by the mask's pixels x channels, not by the whole picture's.
     """
@@ -32,7 +34,8 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Structural similarity [B] (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, mean over channels and pixels.
+    """Return structural similarity [B] (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, mean over channels and
+    pixels.
 
     The map covers the pixels whose window lies inside the picture. With a mask its mean is over those of them that
     the mask covers.
@@ -46,7 +49,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
-    """SSIM per channel and pixel, [B, 3, H - 10, W - 10]."""
+    """Return SSIM per channel and pixel, [B, 3, H - 10, W - 10]."""
     mean_a, mean_b = _blur(a), _blur(b)
     var_a = _blur(a * a) - mean_a.square()
     var_b = _blur(b * b) - mean_b.square()
@@ -67,7 +70,7 @@ def _blur(image: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean [B] over channels and the pixels of the mask; NaN for an empty mask."""
+    """Return mean [B] over channels and the pixels of the mask; NaN for an empty mask."""
     if mask is None:
         return values.flatten(1).mean(1)
     weights = mask[:, None].to(values)

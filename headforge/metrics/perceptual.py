@@ -48,7 +48,7 @@ class PerceptualDistance(Interface):
         ...
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance [B] of pictures [B, 3, H, W] in [0, 1]; 0 for equal ones."""
+        """Return distance [B] of pictures [B, 3, H, W] in [0, 1]; 0 for equal ones."""
         ...
 
 
@@ -60,7 +60,7 @@ class PerceptualMini:
     weights_sha256 = ""
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance [B] of pictures [B, 3, H, W] in [0, 1], at least 8 pixels wide and high; 0 for equal ones.
+        """Return distance [B] of pictures [B, 3, H, W] in [0, 1], at least 8 pixels wide and high; 0 for equal ones.
 
         At each scale (halved by area) a pixel has the energies of Gabor pairs in four directions on the luma, the
         luma's difference from its surround, and two opponent colours; the vector is divided by its length plus
@@ -78,7 +78,7 @@ class PerceptualMini:
 
 
 def gabor_bank(dtype: torch.dtype = torch.float64) -> Tensor:
-    """[2 * N_ORIENTATIONS, 1, K, K] on the CPU: even filters without mean, then odd ones, each of unit length."""
+    """Return [2 * N_ORIENTATIONS, 1, K, K] on the CPU: even filters without mean, then odd ones, each of unit length."""
     offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64, device="cpu") - KERNEL_SIZE // 2
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     window = torch.exp(-(x.square() + y.square()) / (2 * WIDTH_PX**2))
@@ -93,7 +93,7 @@ def gabor_bank(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def _features(image: Tensor) -> Tensor:
-    """[B, N_ORIENTATIONS + 3, H, W]."""
+    """Return [B, N_ORIENTATIONS + 3, H, W]."""
     colours = torch.einsum("oc,bchw->bohw", torch.tensor(OPPONENT, dtype=image.dtype, device=image.device), image)
     luma, chroma = colours[:, :1], colours[:, 1:]
     rim = KERNEL_SIZE // 2
@@ -106,7 +106,7 @@ def _features(image: Tensor) -> Tensor:
 
 
 def perceptual_protocol(distance: PerceptualDistance, base: Protocol) -> Protocol:
-    """`base` with what computed the distance: id, backend and SHA-256 of the weights."""
+    """Return `base` with what computed the distance: id, backend and SHA-256 of the weights."""
     changes = {"metric": distance.metric, "backend": distance.backend, "weights_sha256": distance.weights_sha256}
     return Protocol(**{**base.as_json(), **changes})  # pyright: ignore[reportArgumentType]
 

@@ -32,7 +32,7 @@ class Protocol:
     average: str = "mean over identities of the mean over views"
 
     def as_json(self) -> dict[str, str | int]:
-        """The fields by name."""
+        """Return the fields by name."""
         return dataclasses.asdict(self)
 
     @property

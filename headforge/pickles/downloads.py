@@ -13,7 +13,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def check_downloaded(path: Path) -> bytes:
-    """The first 512 bytes of a file of weights.
+    """Return the first 512 bytes of a file of weights.
 
     Raises InputError if it is not there, a folder, empty, forbidden, a Git LFS pointer or a web page.
     """

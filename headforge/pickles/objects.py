@@ -6,7 +6,7 @@ from headforge.pickles.records import Holder
 
 
 def as_dict(holder: Holder) -> dict[object, object]:
-    """For a kind of dict: its entries, those of its attributes included.
+    """Return for a kind of dict: its entries, those of its attributes included.
 
     Raises ValueError if it is made from anything else.
     """
@@ -25,7 +25,8 @@ def as_dict(holder: Holder) -> dict[object, object]:
 
 
 def as_persistent(holder: Holder) -> Holder:
-    """For `torch_utils.persistence._reconstruct_persistent_obj` of StyleGAN's family: the object that it would make.
+    """Return for `torch_utils.persistence._reconstruct_persistent_obj` of StyleGAN's family: the object that it would
+    make.
 
     The file carries the source text of the class, which is neither run nor kept. `class_name` is the class's name
     without a module; `state` its attributes; `args` and `kwargs` what its constructor was given. Raises ValueError

@@ -32,7 +32,7 @@ Names = Mapping[tuple[str, str], Rebuild]
 
 
 def read_pickle(path: Path, classes: Names | None = None, *, prefixes: Sequence[str] = ()) -> object:
-    """The value in a pickle: numbers, strings, lists, dicts, sets, arrays, sparse matrices, tensors on the CPU.
+    """Return the value in a pickle: numbers, strings, lists, dicts, sets, arrays, sparse matrices, tensors on the CPU.
 
     classes: further names that may occur, and what to make of them; `as_dict` and `as_persistent` are two such.
     prefixes: classes whose full name starts so become a `Holder` each, such as "torch.nn.modules.".
@@ -48,7 +48,7 @@ def read_pickle(path: Path, classes: Names | None = None, *, prefixes: Sequence[
 
 
 def read_npy(path: Path, classes: Names | None = None, *, prefixes: Sequence[str] = ()) -> np.ndarray:
-    """The array in an .npy file; of an object array the pickle in it is read as `read_pickle` does.
+    """Return the array in an .npy file; of an object array the pickle in it is read as `read_pickle` does.
 
     Raises what `read_pickle` raises.
     """
@@ -98,7 +98,7 @@ def _read(file: BinaryIO, path: Path, classes: Names, prefixes: Sequence[str]) -
 
 
 def _is_early_end(error: Exception) -> bool:
-    """Python says it in one of these words."""
+    """Return Python says it in one of these words."""
     return isinstance(error, EOFError) or any(word in str(error) for word in ("truncated", "exhausted"))
 
 
@@ -110,7 +110,7 @@ class _Reader(pickle.Unpickler):
         self._path, self._allowed, self._prefixes = path, allowed, prefixes
 
     def find_class(self, module: str, name: str, /) -> type[Record]:
-        """A recorder for an allowed name."""
+        """Return a recorder for an allowed name."""
         module = current_module(module)
         full_name = f"{module}.{name}"
         origin = (module, name)
@@ -120,7 +120,7 @@ class _Reader(pickle.Unpickler):
         return recorder(module, name)
 
     def persistent_load(self, pid: object, /) -> object:
-        """Refused: only torch.save's own files refer to data beside the pickle."""
+        """Return refused: only torch.save's own files refer to data beside the pickle."""
         raise PickleFormatError(self._path, f"it refers to data beside it ({pid!r:.60})")
 
 
@@ -133,7 +133,7 @@ class _Builder:
         self._in_progress: set[int] = set()
 
     def value(self, noted: object) -> object:
-        """The value of anything that was on the reader's stack."""
+        """Return the value of anything that was on the reader's stack."""
         if isinstance(noted, _ATOMS):
             return noted
         key = id(noted)
@@ -189,7 +189,9 @@ class _Builder:
 
 
 def _constructed(noted: Record) -> tuple[tuple[str, str], tuple[object, ...], Iterator[tuple[object, object]]]:
-    """Class, arguments and first entries; `copyreg._reconstructor(class, base, value)` is how old pickles say it."""
+    """Return class, arguments and first entries; `copyreg._reconstructor(class, base, value)` is how old pickles say
+    it.
+    """
     if noted.origin != _RECONSTRUCTOR:
         return noted.origin, noted.args, iter(())
     cls, base, value = noted.args

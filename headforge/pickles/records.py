@@ -70,5 +70,5 @@ class Record:
 
 
 def recorder(module: str, name: str) -> type[Record]:
-    """A class whose instances note what is asked of `module.name`."""
+    """Return a class whose instances note what is asked of `module.name`."""
     return type("Recorded", (Record,), {"__slots__": (), "origin": (module, name)})

@@ -26,14 +26,14 @@ _MODULES = {
 
 
 def current_module(module: str) -> str:
-    """Today's name of a module that Python 2, numpy 1 or an older scipy wrote."""
+    """Return today's name of a module that Python 2, numpy 1 or an older scipy wrote."""
     if module.startswith("numpy.core."):
         return "numpy._core." + module.removeprefix("numpy.core.")
     return _MODULES.get(module, module)
 
 
 def _bytes(holder: Holder) -> bytes:
-    """How protocols up to 2 write bytes: text whose characters are the bytes."""
+    """Return how protocols up to 2 write bytes: text whose characters are the bytes."""
     text, encoding = holder.args
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError(f"bytes as {encoding!r:.20}")
@@ -69,7 +69,7 @@ def _ordered_dict(holder: Holder) -> OrderedDict[object, object]:
 
 
 def _dtype(holder: Holder) -> np.dtype:
-    """A plain type of elements, or "object"; structures and times are refused."""
+    """Return a plain type of elements, or "object"; structures and times are refused."""
     spec = holder.args[0]
     if not isinstance(spec, str):
         raise ValueError(f"an element type of a {type(spec).__name__}")
@@ -85,7 +85,7 @@ def _dtype(holder: Holder) -> np.dtype:
 
 
 def _array(holder: Holder) -> np.ndarray:
-    """`numpy.ndarray` from its state; the bytes must be as many as shape and type say."""
+    """Return `numpy.ndarray` from its state; the bytes must be as many as shape and type say."""
     if holder.args[:1] != ("numpy.ndarray",) or not isinstance(holder.state, tuple) or len(holder.state) != 5:
         raise ValueError("an array of another class than numpy.ndarray")
     _, shape, dtype, is_fortran, data = holder.state
@@ -103,7 +103,7 @@ def _array(holder: Holder) -> np.ndarray:
 
 
 def _array_of_buffer(holder: Holder) -> np.ndarray:
-    """How protocol 5 writes an array (`numpy._core.numeric._frombuffer`)."""
+    """Return how protocol 5 writes an array (`numpy._core.numeric._frombuffer`)."""
     data, dtype, shape, order, *axes = holder.args
     if not isinstance(dtype, np.dtype) or dtype.kind == "O" or order not in ("C", "F", "K"):
         raise ValueError("an array of an unknown layout")
@@ -113,7 +113,7 @@ def _array_of_buffer(holder: Holder) -> np.ndarray:
 
 
 def _from_bytes(data: object, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    """A writable array of its own; Python 2 wrote bytes as text. Too few or too many bytes don't fit the shape."""
+    """Return a writable array of its own; Python 2 wrote bytes as text. Too few or too many bytes don't fit the shape."""
     raw = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(raw, bytes | bytearray):
         raise ValueError(f"an array of a {type(raw).__name__}")
@@ -137,7 +137,7 @@ def _scalar(holder: Holder) -> object:
 
 
 def _sparse(holder: Holder) -> scipy.sparse.spmatrix:
-    """A compressed sparse matrix; its indices are checked to lie inside."""
+    """Return a compressed sparse matrix; its indices are checked to lie inside."""
     state = holder.state
     if not isinstance(state, dict):
         raise ValueError("a sparse matrix without parts")
@@ -151,7 +151,9 @@ def _sparse(holder: Holder) -> scipy.sparse.spmatrix:
 
 
 def _chumpy(holder: Holder) -> np.ndarray:
-    """The value of a `chumpy.ch.Ch` that is a leaf; those that are computed from others are not in released files."""
+    """Return the value of a `chumpy.ch.Ch` that is a leaf; those that are computed from others are not in released
+    files.
+    """
     state = holder.state
     if not isinstance(state, dict) or "x" not in state:
         raise ValueError("a chumpy object that is computed from others")
@@ -159,7 +161,7 @@ def _chumpy(holder: Holder) -> np.ndarray:
 
 
 def _storage(holder: Holder) -> torch.TypedStorage:
-    """What torch.save wrote into the pickle, read by torch with `weights_only`: it runs nothing."""
+    """Return what torch.save wrote into the pickle, read by torch with `weights_only`: it runs nothing."""
     (data,) = holder.args
     if not isinstance(data, bytes):
         raise ValueError("a tensor's storage without bytes")
@@ -175,7 +177,7 @@ def _storage(holder: Holder) -> torch.TypedStorage:
 
 
 def _tensor(holder: Holder) -> torch.Tensor:
-    """`torch._utils._rebuild_tensor_v2`, whose bounds as_strided checks; hooks and gradients are left out."""
+    """Return `torch._utils._rebuild_tensor_v2`, whose bounds as_strided checks; hooks and gradients are left out."""
     storage, offset, size, stride = holder.args[:4]
     if not isinstance(storage, torch.TypedStorage) or not isinstance(offset, int) or offset < 0:
         raise ValueError("a tensor without storage")
@@ -187,7 +189,7 @@ def _tensor(holder: Holder) -> torch.Tensor:
 
 
 def _parameter(holder: Holder) -> torch.Tensor:
-    """`torch._utils._rebuild_parameter`: the tensor alone."""
+    """Return `torch._utils._rebuild_parameter`: the tensor alone."""
     tensor = holder.args[0]
     if not isinstance(tensor, torch.Tensor):
         raise ValueError("a parameter without a tensor")

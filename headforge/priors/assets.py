@@ -100,7 +100,7 @@ def add_asset(store: Store, kind: Kind, paths: Sequence[Path], options: Options 
 
 
 def find_asset(store: Store, kind: Kind, sha256: str, *, rehash: bool = False) -> Asset | None:
-    """The asset with this source if it is in the store, whole; None if it has to be added.
+    """Return the asset with this source if it is in the store, whole; None if it has to be added.
 
     Files whose size or time differ from the manifest are hashed first, with `rehash` all of them.
     """
@@ -109,7 +109,7 @@ def find_asset(store: Store, kind: Kind, sha256: str, *, rehash: bool = False) -
 
 
 def resolve_asset(store: Store, kinds: Mapping[str, Kind], name: str, assets: Mapping[str, str], wanted: str) -> Asset:
-    """The asset that params.yaml calls `name`, which must be of the kind `wanted`.
+    """Return the asset that params.yaml calls `name`, which must be of the kind `wanted`.
 
     `assets` is the section of that name. Raises ConfigError, with the command that mends it, if there is no such name,
     if the store does not have the asset, or if it is of another kind.
@@ -134,25 +134,27 @@ def resolve_asset(store: Store, kinds: Mapping[str, Kind], name: str, assets: Ma
 
 
 def asset_recipe(kind: Kind, sha256: str) -> Recipe:
-    """What decides an asset's object."""
+    """Return what decides an asset's object."""
     return Recipe(STAGE, kind.version, {"kind": kind.name}, {"source": sha256}, {})
 
 
 def read_asset(folder: Path, *, is_new: bool = False) -> Asset:
-    """The asset in a folder of the store."""
+    """Return the asset in a folder of the store."""
     about = json.loads((folder / ASSET_FILE).read_text())
     licences = tuple(about["licences"])
     return Asset(about["kind"], about["sha256"], folder, licences, about["facts"], about["sources"], is_new)
 
 
 def stored_assets(store: Store) -> list[Asset]:
-    """All assets in the store, whether a project names them or not; whether their bytes are right is not looked at."""
+    """Return all assets in the store, whether a project names them or not; whether their bytes are right is not looked
+    at.
+    """
     paths = [path for path in store.object_paths() if (path / ASSET_FILE).is_file()]
     return sorted((read_asset(path) for path in paths), key=lambda asset: (asset.kind, asset.sha256))
 
 
 def source_digest(sha256s: Mapping[str, str]) -> str:
-    """SHA-256 of the file; of several, that of the lines `role\\0sha256\\n` sorted by role."""
+    """Return SHA-256 of the file; of several, that of the lines `role\0sha256\n` sorted by role."""
     if len(sha256s) == 1:
         return next(iter(sha256s.values()))
     lines = (f"{role}\0{sha256s[role]}\n" for role in sorted(sha256s))
@@ -160,7 +162,7 @@ def source_digest(sha256s: Mapping[str, str]) -> str:
 
 
 def one_path(paths: Sequence[Path], what: str) -> Path:
-    """The one path. Raises InputError for several, or if nothing is there."""
+    """Return the one path. Raises InputError for several, or if nothing is there."""
     if len(paths) != 1:
         named = " ".join(str(path) for path in paths)
         raise InputError(named, f"{len(paths)} paths were given for {what}, expected one.", "give one path.")

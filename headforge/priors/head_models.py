@@ -20,7 +20,9 @@ FACES_FOLDER = "FaceXModel"
 
 
 def load_head_asset(asset: Asset) -> HeadModel:
-    """The head model of an asset of the kind "flame" or "ict". Raises DataError if it is another kind or damaged."""
+    """Return the head model of an asset of the kind "flame" or "ict". Raises DataError if it is another kind or
+    damaged.
+    """
     if asset.kind not in ("flame", "ict"):
         raise DataError(
             asset.folder, f"an asset of the kind {asset.kind} is no head model.", "name a flame or ict asset."
@@ -41,7 +43,7 @@ def _convert_flame(sources: Sources, folder: Path, options: Options) -> dict[str
 
 
 def _find_ict(paths: Sequence[Path], options: Options) -> Sources:
-    """All shapes of the folder: which of them count is the reader's to say."""
+    """Return all shapes of the folder: which of them count is the reader's to say."""
     given = one_path(paths, "ICT-FaceKit")
     inside = given / FACES_FOLDER if (given / FACES_FOLDER).is_dir() else given
     for name in (NEUTRAL_FILE, INDEX_FILE):

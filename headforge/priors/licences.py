@@ -124,7 +124,9 @@ class Verdict:
 
 
 def ledger_entry(source: str, text: str = "") -> Carried:
-    """The terms of a source that an output names; `text` is what the output says of it, for those not in the ledger."""
+    """Return the terms of a source that an output names; `text` is what the output says of it, for those not in the
+    ledger.
+    """
     known = KNOWN_SOURCES.get(source, source)
     if known in LEDGER:
         return Carried(known, LEDGER[known])
@@ -132,7 +134,7 @@ def ledger_entry(source: str, text: str = "") -> Carried:
 
 
 def verdict(carried: Sequence[Carried]) -> Verdict:
-    """The union: the strictest answer of all sources; without any source nothing is known."""
+    """Return the union: the strictest answer of all sources; without any source nothing is known."""
     unique = {item.source: item for item in carried}
     ordered = tuple(unique[name] for name in sorted(unique))
     return Verdict(

@@ -75,7 +75,7 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None], persistent=False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance [B] of pictures [B, 3, H, W] in [0, 1], which the network wants in [-1, 1]; 0 for equal ones."""
+        """Return distance [B] of pictures [B, 3, H, W] in [0, 1], which the network wants in [-1, 1]; 0 for equal ones."""
         for name, image in (("a", a), ("b", b)):
             if image.ndim != 4 or image.shape[1] != 3 or image.shape != a.shape:
                 raise ShapeError(name, "[B, 3, H, W], both the same", tuple(image.shape))
@@ -114,12 +114,12 @@ class LpipsMetric:
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance [B] of pictures [B, 3, H, W] in [0, 1]."""
+        """Return distance [B] of pictures [B, 3, H, W] in [0, 1]."""
         return self.network(a, b)
 
 
 def load_lpips(asset: Asset, device: torch.device | str = "cpu") -> LpipsMetric:
-    """The metric of an asset of the kind "lpips-alex" or "lpips-vgg", on `device`.
+    """Return the metric of an asset of the kind "lpips-alex" or "lpips-vgg", on `device`.
 
     Raises DataError if its files don't fit.
     """
@@ -142,7 +142,7 @@ def load_lpips(asset: Asset, device: torch.device | str = "cpu") -> LpipsMetric:
 
 
 def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of torchvision's `features.N.weight` and `.bias`."""
+    """Return shapes of torchvision's `features.N.weight` and `.bias`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for index, (kind, sizes) in enumerate(TRUNKS[trunk]):
         if kind == "conv":
@@ -152,12 +152,12 @@ def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
 
 
 def linear_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of the authors' `lin{k}.model.1.weight`."""
+    """Return shapes of the authors' `lin{k}.model.1.weight`."""
     return {f"lin{k}.model.1.weight": (1, len(w), 1, 1) for k, w in enumerate(Lpips(trunk).weights)}
 
 
 def _find(paths: Sequence[Path], options: Options) -> Sources:
-    """The linear layers are the small file with their names, the trunk is the other one."""
+    """Return the linear layers are the small file with their names, the trunk is the other one."""
     if len(paths) != 2:
         raise InputError(
             " ".join(str(path) for path in paths),

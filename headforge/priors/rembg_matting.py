@@ -32,7 +32,7 @@ class RembgMatter:
         return {"path": self.path, "_session": None}
 
     def matte(self, image: np.ndarray) -> np.ndarray:
-        """Foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
+        """Return foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
         rembg = _rembg()
         if self._session is None:
             try:

@@ -51,7 +51,7 @@ _TRAINING_CLASSES: list[Callable[..., object] | tuple[Callable[..., object], str
 
 
 def read_tensors(path: Path, trust: str = "") -> dict[str, Tensor]:
-    """The tensors in a file, on the CPU, by name; of a training checkpoint those under `state_dict`.
+    """Return the tensors in a file, on the CPU, by name; of a training checkpoint those under `state_dict`.
 
     `trust`: SHA-256 of a TorchScript archive that may be loaded. Raises TorchScriptError without it,
     ForbiddenNameError for a checkpoint that names other classes than torch's own, and InputError for whatever else is
@@ -69,7 +69,7 @@ def read_tensors(path: Path, trust: str = "") -> dict[str, Tensor]:
 
 
 def check_tensors(path: Path, tensors: Mapping[str, Tensor], shapes: Shapes, what: str) -> dict[str, Tensor]:
-    """The tensors named in `shapes`. Raises InputError if one is missing, has another shape or is not finite."""
+    """Return the tensors named in `shapes`. Raises InputError if one is missing, has another shape or is not finite."""
     missing = [name for name in shapes if name not in tensors]
     if missing:
         found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none at all"

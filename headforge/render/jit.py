@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @cache
 def _sources_digest(folder: Path) -> str:
-    """SHA-256 of the modules below a folder: kernels have code and constants of other modules compiled in."""
+    """Return SHA-256 of the modules below a folder: kernels have code and constants of other modules compiled in."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -40,7 +40,7 @@ class KernelCache(FunctionCache):
         return (*super()._index_key(sig, codegen), _sources_digest(self._folder))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel, or None if there is none that can be read."""
+        """Return the compiled kernel, or None if there is none that can be read."""
         try:
             return super().load_overload(sig, target_context)
         except OSError as error:

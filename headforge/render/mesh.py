@@ -74,7 +74,7 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
 
 
 def screen_points(vertices: Tensor, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [V, 2] and nearness [V] for `nearest_faces` of vertices [V, 3], float32, for an unbatched camera.
+    """Return pixels [V, 2] and nearness [V] for `nearest_faces` of vertices [V, 3], float32, for an unbatched camera.
 
     Bit for bit what `rasterize` works with, which also cuts triangles at the near plane.
     """
@@ -85,14 +85,16 @@ def screen_points(vertices: Tensor, camera: Camera) -> tuple[np.ndarray, np.ndar
 
 
 def _screen_corners(vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Places in the camera [B, V, 3], whether they are in front of it [B, V], pixels [B, V, 2], 1 / depth [B, V]."""
+    """Return places in the camera [B, V, 3], whether they are in front of it [B, V], pixels [B, V, 2], 1 / depth [B,
+    V].
+    """
     local = transform_points(camera.viewmat, vertices)
     in_front = local[..., 2] > NEAR_M
     return local, in_front, *_to_screen(local, in_front, camera.K)
 
 
 def _to_screen(local: Tensor, in_front: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels [B, V, 2] and 1 / depth [B, V] of points [B, V, 3] in the camera; 0 = not in front."""
+    """Return pixels [B, V, 2] and 1 / depth [B, V] of points [B, V, 3] in the camera; 0 = not in front."""
     depth = local[..., 2]
     safe_depth = torch.where(in_front, depth, torch.ones_like(depth))
     normalized = torch.cat([local[..., :2] / safe_depth[..., None], torch.ones_like(depth)[..., None]], dim=-1)
@@ -103,7 +105,7 @@ def _to_screen(local: Tensor, in_front: Tensor, K: Tensor) -> tuple[Tensor, Tens
 def _cut_face_ids(
     local: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor, crossing: Tensor, camera: Camera
 ) -> Tensor:
-    """`nearest_face_ids` of one image, [H, W], with the crossing triangles cut at the near plane."""
+    """Return `nearest_face_ids` of one image, [H, W], with the crossing triangles cut at the near plane."""
     made, parts, source = cut_faces(local, faces, crossing, NEAR_M)
     made_xy, made_inverse = _to_screen(made, torch.ones_like(made[:, 2], dtype=torch.bool), camera.K)
     corners = (torch.cat([xy, made_xy])[None], torch.cat([inverse_depth, made_inverse])[None])
@@ -112,7 +114,7 @@ def _cut_face_ids(
 
 
 def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tensor:
-    """Attributes of the triangles' corners, [F, 3, C] or [B, F, 3, C], at every pixel: [B, H, W, C].
+    """Return attributes of the triangles' corners, [F, 3, C] or [B, F, 3, C], at every pixel: [B, H, W, C].
 
     Background pixels are zero. Differentiable with respect to the attributes and the barycentrics.
     """
@@ -127,14 +129,14 @@ def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tens
 
 
 def _whole_fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
-    """Barycentrics and depth where every triangle that is seen lies in front of the near plane."""
+    """Return barycentrics and depth where every triangle that is seen lies in front of the near plane."""
     if _is_plain(xy) and _is_plain(inverse_depth):
         return _fragments_without_gradient(ids, xy, inverse_depth, faces)
     return _fragments(ids, xy, inverse_depth, faces)
 
 
 def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
-    """Barycentrics and depth of the pixels that see a triangle."""
+    """Return barycentrics and depth of the pixels that see a triangle."""
     batch, rows, columns = (ids >= 0).nonzero(as_tuple=True)
     corner_ids = faces[ids[batch, rows, columns]]
     pixel = torch.stack([columns, rows], dim=-1).to(xy.dtype) + 0.5
@@ -149,12 +151,12 @@ def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) ->
 
 
 def _is_plain(values: Tensor) -> bool:
-    """Whether numba can read `values` and nobody will ask for their gradient."""
+    """Return whether numba can read `values` and nobody will ask for their gradient."""
     return not values.requires_grad and values.is_cpu and values.dtype == torch.float32
 
 
 def _fragments_without_gradient(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
-    """What `_fragments` returns, to float32 rounding, in one pass over the pixels."""
+    """Return what `_fragments` returns, to float32 rounding, in one pass over the pixels."""
     barycentrics, depth = torch.empty(*ids.shape, 3, device="cpu"), torch.empty(*ids.shape, device="cpu")
     corners = faces.contiguous().numpy()
     for b in range(len(xy)):
@@ -168,7 +170,7 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
-    """[B, H, W] int64 ids of the nearest triangles, -1 for none: the z-buffer alone, without gradients.
+    """Return [B, H, W] int64 ids of the nearest triangles, -1 for none: the z-buffer alone, without gradients.
 
     xy [B, V, 2] pixels; inverse_depth [B, V] in 1/m, 0 = behind the camera. `rasterize` is this plus the rest.
     """
@@ -186,7 +188,7 @@ def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: in
 def nearest_faces(
     xy: np.ndarray, nearness: np.ndarray, faces: np.ndarray, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids [H, W] int64 of the nearest triangles (-1 for none) and the nearness [H, W] float32 of what they show.
+    """Return ids [H, W] int64 of the nearest triangles (-1 for none) and the nearness [H, W] float32 of what they show.
 
     xy [V, 2] float32 pixels; nearness [V] float32 grows towards the camera, is linear over a triangle in the picture
     (1/z, or a constant minus z for parallel projection) and at most 0 for what must not be drawn.
@@ -198,7 +200,7 @@ def nearest_faces(
 
 
 def scatter_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
-    """The z-buffer as torch operations: every (triangle, pixel) pair in its box, then a scatter-max.
+    """Return the z-buffer as torch operations: every (triangle, pixel) pair in its box, then a scatter-max.
 
     xy [V, 2] pixels and inverse_depth [V] (0 = behind the camera) to ids [H, W] int64. Runs on any device.
     """

@@ -11,7 +11,9 @@ from torch import Tensor
 
 
 def crossing_faces(in_front: Tensor, faces: Tensor) -> Tensor:
-    """[B, F] bool: triangles of `faces` [F, 3] with corners on both sides; in_front [B, V] says which are in front."""
+    """Return [B, F] bool: triangles of `faces` [F, 3] with corners on both sides; in_front [B, V] says which are in
+    front.
+    """
     if bool(in_front.all()):
         return in_front.new_zeros(len(in_front), len(faces))
     corners = in_front[:, faces]
@@ -19,7 +21,7 @@ def crossing_faces(in_front: Tensor, faces: Tensor) -> Tensor:
 
 
 def cut_faces(local: Tensor, faces: Tensor, crossing: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
-    """One image's triangles with the crossing ones replaced by their parts in front of z = near.
+    """Return one image's triangles with the crossing ones replaced by their parts in front of z = near.
 
     local [V, 3] is in the camera, crossing [F] from `crossing_faces`. Returns the corners that cutting makes [K, 3],
     triangles [G, 3] that index V + K corners, and the triangle of `faces` that each is a part of [G], ascending.
@@ -44,7 +46,7 @@ def cut_faces(local: Tensor, faces: Tensor, crossing: Tensor, near: float) -> tu
 
 
 def _on_plane(local: Tensor, alone: Tensor, other: Tensor, alone_in_front: Tensor, near: float) -> Tensor:
-    """[C, 3] where the edges meet z = near; reckoned from the corner in front, so that neighbours agree on it."""
+    """Return [C, 3] where the edges meet z = near; reckoned from the corner in front, so that neighbours agree on it."""
     front, behind = torch.where(alone_in_front, alone, other), torch.where(alone_in_front, other, alone)
     start, end = local[front], local[behind]
     share = (start[:, 2] - near) / (start[:, 2] - end[:, 2])
@@ -53,7 +55,7 @@ def _on_plane(local: Tensor, alone: Tensor, other: Tensor, alone_in_front: Tenso
 
 
 def cut_fragments(pixel: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
-    """Barycentrics [P, 3] and depth [P] at pixels [P, 2] of triangles with `corners` [P, 3, 3] = (u z, v z, z).
+    """Return barycentrics [P, 3] and depth [P] at pixels [P, 2] of triangles with `corners` [P, 3, 3] = (u z, v z, z).
 
     Any sign of z; differentiable with respect to the corners.
     """

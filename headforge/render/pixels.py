@@ -9,7 +9,7 @@ from torch import Tensor
 def pixels_in_boxes(
     low: Tensor, high: Tensor, visible: Tensor, width: int, height: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Every pixel whose centre lies in a box: box index, column and row, each [P] int64, ordered by box.
+    """Return every pixel whose centre lies in a box: box index, column and row, each [P] int64, ordered by box.
 
     low and high are the boxes' corners [N, 2] in pixels (x, y), visible [N] says which boxes count.
     """

@@ -92,7 +92,7 @@ def project_gaussians(
 
 
 def _sqrt_at_zero(x: Tensor) -> Tensor:
-    """Square root of max(x, 0) with the gradient 0 where x <= 0 (a Gaussian without extent), not infinity."""
+    """Return square root of max(x, 0) with the gradient 0 where x <= 0 (a Gaussian without extent), not infinity."""
     positive = x > 0
     return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x))
 
@@ -100,7 +100,7 @@ def _sqrt_at_zero(x: Tensor) -> Tensor:
 def _radii(
     centers: Tensor, xx: Tensor, yy: Tensor, opacities: Tensor, valid: Tensor, width: int, height: int
 ) -> Tensor:
-    """Half-sizes of the boxes outside which the opacity is below ALPHA_MIN (Radl et al. 2024, appendix B.2)."""
+    """Return half-sizes of the boxes outside which the opacity is below ALPHA_MIN (Radl et al. 2024, appendix B.2)."""
     seen = valid & (opacities >= ALPHA_MIN)
     reach = (2 * (opacities / ALPHA_MIN).clamp_min(1).log()).sqrt().clamp_max(EXTENT_SIGMAS)
     radii = (reach[:, None] * torch.stack([xx, yy], dim=-1).sqrt()).ceil()

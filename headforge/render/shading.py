@@ -29,7 +29,7 @@ def sh_irradiance(normals: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def pixel_normals(fragments: MeshFragments, vertices: Tensor, faces: Tensor, *, smooth: bool = True) -> Tensor:
-    """Unit world normals [B, H, W, 3] of what each pixel sees, zero for background.
+    """Return unit world normals [B, H, W, 3] of what each pixel sees, zero for background.
 
     `vertices` [B, V, 3] and `faces` [F, 3] are those that were rasterized. `smooth` interpolates the area-weighted
     vertex normals, otherwise every triangle is flat. Outwards, also where the inside of a surface is seen.
@@ -43,7 +43,7 @@ def pixel_normals(fragments: MeshFragments, vertices: Tensor, faces: Tensor, *, 
 
 
 def downsample_2x2(image: Tensor) -> Tensor:
-    """[*, 2H, 2W, C] to [*, H, W, C], each pixel the mean of a 2x2 block: resolves 2x2 supersampling."""
+    """Return [*, 2H, 2W, C] to [*, H, W, C], each pixel the mean of a 2x2 block: resolves 2x2 supersampling."""
     height, width = image.shape[-3:-1]
     if height % 2 or width % 2:
         raise ShapeError("image", "[*, 2H, 2W, C]", tuple(image.shape))
@@ -52,7 +52,7 @@ def downsample_2x2(image: Tensor) -> Tensor:
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear samples [*, C] of `texture` [Ht, Wt, C] at `uv` [*, 2]; differentiable with respect to both.
+    """Return bilinear samples [*, C] of `texture` [Ht, Wt, C] at `uv` [*, 2]; differentiable with respect to both.
 
     u runs right, v up: row = (1 - v) * Ht, column = u * Wt, texel centres at +0.5. Outside [0, 1] the edge repeats.
     """

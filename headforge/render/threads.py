@@ -31,7 +31,7 @@ def set_kernel_threads(n_threads: int) -> None:
 
 
 def kernel_threads() -> int:
-    """How many threads this process's kernels use."""
+    """Return how many threads this process's kernels use."""
     return _n_threads
 
 

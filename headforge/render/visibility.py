@@ -17,7 +17,8 @@ OCCLUSION_TOLERANCE_M = 0.008
 
 
 def visible_points(vertices: Tensor, faces: Tensor, points: Tensor, normals: Tensor, camera: Camera) -> Tensor:
-    """Which of the `points` [B, L, 3] on meshes `vertices` [B, V, 3] with `faces` [F, 3] the cameras [B] see: [B, L].
+    """Return which of the `points` [B, L, 3] on meshes `vertices` [B, V, 3] with `faces` [F, 3] the cameras [B] see:
+    [B, L].
 
     A point is seen if its side with the normal [B, L, 3] faces the camera, if it lies inside the picture, and if
     nothing of the mesh is in front of it.

@@ -28,7 +28,7 @@ class Picture:
             raise ShapeError("Picture.image", "[H, W, 3] uint8", self.image.shape)
 
     def png(self) -> bytes:
-        """The picture as PNG bytes."""
+        """Return the picture as PNG bytes."""
         return encode_png(self.image)
 
 

@@ -29,7 +29,7 @@ class PortraitFolder:
     """track.json; empty if there is none."""
 
     def picture(self, file: str) -> np.ndarray | None:
-        """One of its pictures as [H, W, 3] (or [H, W] for a mask) uint8, or None."""
+        """Return one of its pictures as [H, W, 3] (or [H, W] for a mask) uint8, or None."""
         return read_picture(self.path / file)
 
 
@@ -49,11 +49,11 @@ class VideoFolder:
         return path.read_bytes() if path.is_file() else None
 
     def picture(self, file: str) -> np.ndarray | None:
-        """One of its pictures as [H, W, 3] uint8, or None."""
+        """Return one of its pictures as [H, W, 3] uint8, or None."""
         return read_picture(self.path / file)
 
     def tracks(self) -> Mapping[tuple[str, int], Track]:
-        """Its frames, the rejected ones too."""
+        """Return its frames, the rejected ones too."""
         path = self.path / "tracks.parquet"
         return read_tracks(path) if path.is_file() else {}
 
@@ -76,7 +76,7 @@ class AvatarFolder:
         return path.read_bytes() if path.is_file() else None
 
     def predictions(self) -> list[Prediction]:
-        """Its renders of held-out views."""
+        """Return its renders of held-out views."""
         path = self.path / "predictions.parquet"
         return read_predictions(path) if path.is_file() else []
 
@@ -157,7 +157,7 @@ def read_run(
 
 
 def read_json(path: Path) -> Mapping[str, object]:
-    """A JSON object from a file, empty if there is no such file. Raises DataError for anything else."""
+    """Return a JSON object from a file, empty if there is no such file. Raises DataError for anything else."""
     if not path.is_file():
         return {}
     try:
@@ -168,7 +168,7 @@ def read_json(path: Path) -> Mapping[str, object]:
 
 
 def read_picture(path: Path) -> np.ndarray | None:
-    """A picture file decoded, or None if there is none."""
+    """Return a picture file decoded, or None if there is none."""
     return decode_image(path.read_bytes()) if path.is_file() else None
 
 

@@ -20,7 +20,7 @@ JPEG_QUALITY = 90
 
 
 def render_page(page: Page) -> str:
-    """The page as one HTML document: styles, scripts, pictures and films inside; every text escaped."""
+    """Return the page as one HTML document: styles, scripts, pictures and films inside; every text escaped."""
     scripts = [_asset("theme.js"), _asset("viewer.js")]
     return (
         _environment()
@@ -36,12 +36,12 @@ def render_page(page: Page) -> str:
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """`content` as a data: address."""
+    """Return `content` as a data: address."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def picture_source(item: Picture | Video) -> str:
-    """The data: address of a picture or film."""
+    """Return the data: address of a picture or film."""
     if isinstance(item, Video):
         return data_uri("video/mp4", item.mp4)
     if item.lossless:
@@ -52,7 +52,9 @@ def picture_source(item: Picture | Video) -> str:
 
 
 def script_json(value: object) -> Markup:
-    """JSON that can stand in a script element: `<` is written as an escape, so nothing in it can end the element."""
+    """Return JSON that can stand in a script element: `<` is written as an escape, so nothing in it can end the
+    element.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
 
@@ -64,13 +66,13 @@ class _Films:
         self._numbers: dict[bytes, int] = {}
 
     def place(self, film: Video) -> tuple[int, bool]:
-        """The film's number, and whether this is its first place in the page."""
+        """Return the film's number, and whether this is its first place in the page."""
         is_new = film.mp4 not in self._numbers
         return self._numbers.setdefault(film.mp4, len(self._numbers)), is_new
 
 
 def _policy(scripts: list[str]) -> str:
-    """A content security policy under which the page can run its own scripts and reach nothing outside itself."""
+    """Return a content security policy under which the page can run its own scripts and reach nothing outside itself."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode('ascii')}'" for s in scripts
     )

@@ -28,13 +28,15 @@ SUPERSAMPLING = 2
 
 
 def psnr_db(image: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two [H, W, 3] uint8 pictures over all pixels; infinite if they are equal."""
+    """Return peak signal-to-noise ratio of two [H, W, 3] uint8 pictures over all pixels; infinite if they are equal."""
     mse = float(np.mean((image.astype(np.float64) - truth) ** 2)) / 255**2
     return -10 * math.log10(mse) if mse > 0 else math.inf
 
 
 def error_map(image: np.ndarray, truth: np.ndarray, gain: float = ERROR_GAIN) -> np.ndarray:
-    """Mean absolute difference over the channels times `gain`, near white for none, dark for much, [H, W, 3] uint8."""
+    """Return mean absolute difference over the channels times `gain`, near white for none, dark for much, [H, W, 3]
+    uint8.
+    """
     difference = np.abs(image.astype(np.float32) - truth).mean(-1) / 255 * gain
     stops = np.linspace(0, 1, len(ERROR_COLOURS))
     channels = [np.interp(difference, stops, [colour[c] for colour in ERROR_COLOURS]) for c in range(3)]
@@ -42,7 +44,7 @@ def error_map(image: np.ndarray, truth: np.ndarray, gain: float = ERROR_GAIN) ->
 
 
 def enlarge(image: np.ndarray, size: int) -> np.ndarray:
-    """`image` [H, W, 3] uint8 with its longer side made `size` pixels (bicubic); never smaller than it was."""
+    """Return `image` [H, W, 3] uint8 with its longer side made `size` pixels (bicubic); never smaller than it was."""
     scale = size / max(image.shape[:2])
     if scale <= 1:
         return image
@@ -51,13 +53,13 @@ def enlarge(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """`image` [H, W, 3] uint8 with its longer side averaged down to `size` pixels; never larger than it was."""
+    """Return `image` [H, W, 3] uint8 with its longer side averaged down to `size` pixels; never larger than it was."""
     scale = size / max(image.shape[:2])
     return image if scale >= 1 else area_resize(image, (round(image.shape[0] * scale), round(image.shape[1] * scale)))
 
 
 def over_checkerboard(image: np.ndarray, mask: np.ndarray, cell: int = 16) -> np.ndarray:
-    """The foreground of `image` [H, W, 3] by `mask` [H, W] uint8 over grey squares."""
+    """Return the foreground of `image` [H, W, 3] by `mask` [H, W] uint8 over grey squares."""
     rows, columns = np.indices(mask.shape) // cell
     board = np.where((rows + columns) % 2, 214, 238)[..., None].astype(np.float32)
     alpha = mask[..., None].astype(np.float32) / 255
@@ -65,7 +67,7 @@ def over_checkerboard(image: np.ndarray, mask: np.ndarray, cell: int = 16) -> np
 
 
 def feature_colours(features: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Premultiplied feature maps [N, H, W, C] with coverage [N, H, W] as colours [N, H, W, 3] uint8 on white.
+    """Return premultiplied feature maps [N, H, W, C] with coverage [N, H, W] as colours [N, H, W, 3] uint8 on white.
 
     The colours are the features' three strongest principal components, one projection for all N.
     """
@@ -88,7 +90,7 @@ def feature_colours(features: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def mesh_overlay(
     image: np.ndarray, head: HeadModel, params: HeadParams, camera: Camera, strength: float = 0.75
 ) -> np.ndarray:
-    """The shaded mesh of unbatched `params` laid over `image` [H, W, 3] uint8 as `camera` (of any size) sees it."""
+    """Return the shaded mesh of unbatched `params` laid over `image` [H, W, 3] uint8 as `camera` (of any size) sees it."""
     height, width = image.shape[:2]
     fine = _batched(camera.resized(SUPERSAMPLING * width, SUPERSAMPLING * height))
     vertices = pose_head(head, _batched_params(params))
@@ -105,7 +107,7 @@ def mesh_overlay(
 
 
 def dots_overlay(image: np.ndarray, layers: list[tuple[np.ndarray, tuple[int, int, int]]]) -> np.ndarray:
-    """Dots at pixels [N, 2] of `image` [H, W, 3] uint8, one colour a layer, the last on top."""
+    """Return dots at pixels [N, 2] of `image` [H, W, 3] uint8, one colour a layer, the last on top."""
     height, width = image.shape[:2]
     fine = Image.fromarray(image).resize((SUPERSAMPLING * width, SUPERSAMPLING * height), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(fine)
@@ -119,7 +121,7 @@ def dots_overlay(image: np.ndarray, layers: list[tuple[np.ndarray, tuple[int, in
 
 
 def projected_landmarks(head: HeadModel, params: HeadParams, camera: Camera, width: int, height: int) -> np.ndarray:
-    """The 68 landmarks of unbatched `params` in pixels of a picture of the given size, [68, 2]."""
+    """Return the 68 landmarks of unbatched `params` in pixels of a picture of the given size, [68, 2]."""
     points = landmarks(head, pose_head(head, _batched_params(params)))
     return project(_batched(camera.resized(width, height)), points)[0][0].numpy()
 
@@ -127,7 +129,7 @@ def projected_landmarks(head: HeadModel, params: HeadParams, camera: Camera, wid
 def vertex_shift_px(
     head: HeadModel, a: tuple[HeadParams, Camera], b: tuple[HeadParams, Camera], vertex_ids: Tensor
 ) -> float:
-    """Mean distance in pixels between the chosen vertices of two (params, camera) pairs of the same picture."""
+    """Return mean distance in pixels between the chosen vertices of two (params, camera) pairs of the same picture."""
     seen = [
         project(_batched(camera), pose_head(head, _batched_params(params))[:, vertex_ids])[0]
         for params, camera in (a, b)

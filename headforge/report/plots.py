@@ -75,7 +75,7 @@ class Series:
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str, *, log_y: bool = False, size: Size = WIDE) -> str:
-    """Lines over one pair of axes, as SVG; `log_y` asks for a logarithmic axis where the values span enough."""
+    """Return lines over one pair of axes, as SVG; `log_y` asks for a logarithmic axis where the values span enough."""
 
     def draw(axes: Axes) -> None:
         for index, one in enumerate(series):
@@ -95,7 +95,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, *, log_y: b
 def histogram(
     groups: Mapping[str, Sequence[float]], x_label: str, y_label: str = "count", *, bins: int = 30, size: Size = NARROW
 ) -> str:
-    """Histograms of one or several groups of values on common bins, as SVG."""
+    """Return histograms of one or several groups of values on common bins, as SVG."""
     values = np.concatenate([np.asarray(v, float) for v in groups.values()] or [np.zeros(0)])
     finite = values[np.isfinite(values)]
     # The last bin takes the tail, so that one outlier does not squeeze the rest into a corner.
@@ -114,7 +114,7 @@ def histogram(
 
 
 def bar_chart(counts: Mapping[str, float], x_label: str, *, size: Size = NARROW) -> str:
-    """Horizontal bars, the first on top, each with its number, as SVG."""
+    """Return horizontal bars, the first on top, each with its number, as SVG."""
 
     def draw(axes: Axes) -> None:
         positions = np.arange(len(counts))[::-1]
@@ -130,7 +130,7 @@ def bar_chart(counts: Mapping[str, float], x_label: str, *, size: Size = NARROW)
 
 
 def coverage_chart(yaw_deg: np.ndarray, pitch_deg: np.ndarray, *, bin_deg: float = 5.0, size: Size = NARROW) -> str:
-    """How many views look from each direction: yaw [N] by pitch [N] in degrees, as SVG."""
+    """Return how many views look from each direction: yaw [N] by pitch [N] in degrees, as SVG."""
     x_edges, y_edges = _edges(yaw_deg, bin_deg), _edges(pitch_deg, bin_deg)
     counts, _, _ = np.histogram2d(yaw_deg, pitch_deg, (x_edges, y_edges))
     top = max(counts.max(), 1)
@@ -150,7 +150,9 @@ def coverage_chart(yaw_deg: np.ndarray, pitch_deg: np.ndarray, *, bin_deg: float
 def heat_map(
     counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], x_label: str, y_label: str, *, size: Size = WIDE
 ) -> str:
-    """Counts [R, C] as a table of shaded cells with their numbers, the first row on top, as SVG; 0 is an empty cell."""
+    """Return counts [R, C] as a table of shaded cells with their numbers, the first row on top, as SVG; 0 is an empty
+    cell.
+    """
     top = max(float(counts.max(initial=0)), 1.0)
 
     def draw(axes: Axes) -> None:
@@ -174,7 +176,7 @@ def heat_map(
 def scatter_chart(
     groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str, *, size: Size = NARROW
 ) -> str:
-    """Points of one or several groups, as SVG."""
+    """Return points of one or several groups, as SVG."""
 
     def draw(axes: Axes) -> None:
         for index, (name, (x, y)) in enumerate(groups.items()):
@@ -186,7 +188,7 @@ def scatter_chart(
 
 
 def _ratio(values: Sequence[float]) -> float:
-    """Largest by smallest of the positive values; 1 without any."""
+    """Return largest by smallest of the positive values; 1 without any."""
     positive = [value for value in values if value > 0]
     return max(positive) / min(positive) if positive else 1.0
 

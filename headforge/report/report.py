@@ -91,7 +91,7 @@ def compose_page(
 
 
 def figures(page: Page) -> dict[str, bytes]:
-    """PNG sheets of the page's first grid or gallery of pictures in each section, for trackers that show images."""
+    """Return PNG sheets of the page's first grid or gallery of pictures in each section, for trackers that show images."""
     sheets: dict[str, bytes] = {}
     for section in page.sections:
         sheet = _first_sheet(section)

@@ -32,7 +32,9 @@ DEFAULT_STYLE = SheetStyle()
 
 
 def fit_into(image: np.ndarray, side: int) -> np.ndarray:
-    """`image` [H, W, 3] uint8 scaled to touch a square of `side` pixels: bicubic when it grows, box when it shrinks."""
+    """Return `image` [H, W, 3] uint8 scaled to touch a square of `side` pixels: bicubic when it grows, box when it
+    shrinks.
+    """
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale == 1:
@@ -48,7 +50,7 @@ def contact_sheet(
     columns: int = 8,
     style: SheetStyle = DEFAULT_STYLE,
 ) -> np.ndarray:
-    """Images [H, W, 3] uint8 in rows of `columns`, each with its label beneath, as [H', W', 3] uint8."""
+    """Return images [H, W, 3] uint8 in rows of `columns`, each with its label beneath, as [H', W', 3] uint8."""
     labels = labels if labels is not None else [""] * len(images)
     columns = max(1, min(columns, len(images)))
     n_rows = math.ceil(len(images) / columns)
@@ -66,7 +68,7 @@ def contact_sheet(
 
 
 def labelled_grid(grid: Grid, style: SheetStyle = DEFAULT_STYLE) -> np.ndarray:
-    """`grid` with column titles above, row labels in a left margin and each cell's note beneath it, [H', W', 3]."""
+    """Return `grid` with column titles above, row labels in a left margin and each cell's note beneath it, [H', W', 3]."""
     font = _font(style)
     margin = max((math.ceil(font.getlength(row.label)) for row in grid.rows), default=0)
     margin += style.gap if margin else 0
@@ -90,7 +92,7 @@ def labelled_grid(grid: Grid, style: SheetStyle = DEFAULT_STYLE) -> np.ndarray:
 
 
 def gallery_sheet(pictures: Sequence[Picture], columns: int = 8, style: SheetStyle = DEFAULT_STYLE) -> np.ndarray:
-    """A contact sheet of pictures with their notes as labels."""
+    """Return a contact sheet of pictures with their notes as labels."""
     return contact_sheet([p.image for p in pictures], [p.note for p in pictures], columns, style)
 
 

@@ -46,7 +46,7 @@ class MetricRow:
 
 
 def comparison_table(rows: Sequence[MetricRow], caption: str) -> Table:
-    """Methods down, metrics across, with n at the end of each row and the protocol beneath each column.
+    """Return methods down, metrics across, with n at the end of each row and the protocol beneath each column.
 
     Raises UnlikeProtocolsError if a column would hold values of different protocols.
     """
@@ -67,7 +67,9 @@ def comparison_table(rows: Sequence[MetricRow], caption: str) -> Table:
 
 
 def comparison_tables(rows: Sequence[MetricRow], caption: str) -> tuple[Table, ...]:
-    """As few comparison tables as unlike protocols allow: the first holds each metric's first protocol, and so on."""
+    """Return as few comparison tables as unlike protocols allow: the first holds each metric's first protocol, and so
+    on.
+    """
     ranks: dict[str, list[str]] = {}
     layers: dict[int, list[MetricRow]] = {}
     for row in rows:
@@ -87,13 +89,13 @@ ACRONYMS = {"psnr": "PSNR", "ssim": "SSIM", "l1": "L1", "rms": "RMS", "lpips": "
 
 
 def rejects_table(items: Sequence[Mapping[str, object]], caption: str) -> Table:
-    """What was rejected by which check, and why."""
+    """Return what was rejected by which check, and why."""
     rows = tuple(tuple(str(item.get(key, "")) for key in ("item", "gate", "reason")) for item in items)
     return Table(("item", "check", "reason"), rows, caption, numeric=False)
 
 
 def metric_title(metric: str) -> str:
-    """The name of a metric as a column title, with its unit."""
+    """Return the name of a metric as a column title, with its unit."""
     suffix = next((s for s in UNITS if metric.endswith(s)), "")
     words = metric.removesuffix(suffix).split("_")
     name = " ".join(ACRONYMS.get(word, word) for word in words)
@@ -101,7 +103,7 @@ def metric_title(metric: str) -> str:
 
 
 def format_value(metric: str, value: float | None) -> str:
-    """A number with as many digits as the metric deserves; a dash if there is none."""
+    """Return a number with as many digits as the metric deserves; a dash if there is none."""
     if value is None:
         return ABSENT
     if metric.endswith(tuple(UNITS)):
@@ -124,7 +126,7 @@ def _counts(rows: Sequence[MetricRow | None]) -> str:
 
 
 def flatten(value: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    """Leaves of nested mappings with dotted names, in the order of the keys."""
+    """Return leaves of nested mappings with dotted names, in the order of the keys."""
     leaves: list[tuple[str, object]] = []
     for key in sorted(value, key=str):
         item = value[key]

@@ -85,7 +85,7 @@ class UnpackedAvatar:
     """[C, 5, 3] axis-angle at the slider's value 1."""
 
     def posed_means(self, values: Sequence[float]) -> np.ndarray:
-        """[N, 3] means for one value per control: the arithmetic of viewer.js."""
+        """Return [N, 3] means for one value per control: the arithmetic of viewer.js."""
         weights = np.asarray(values, np.float32)
         moved = self.means + np.tensordot(weights, self.offsets, 1)
         angles = np.tensordot(weights, self.rotations, 1)
@@ -96,7 +96,9 @@ class UnpackedAvatar:
 
 
 def blend_transforms(angles: Tensor, joints: Tensor, skin_weights: Tensor) -> Tensor:
-    """Rest-to-posed transforms [N, 3, 4] of points with skin_weights [N, 5], for joint angles [5, 3], joints [5, 3]."""
+    """Return rest-to-posed transforms [N, 3, 4] of points with skin_weights [N, 5], for joint angles [5, 3], joints [5,
+    3].
+    """
     pose = HeadParams(
         "", angles.new_zeros(1, 0), angles.new_zeros(1, 0), angles[None, 0], angles[None, 1], angles[None, 2],
         angles[None, 3:].flatten(1), angles.new_zeros(1, 3),
@@ -151,7 +153,7 @@ def pack_avatar(
 
 
 def unpack_avatar(meta: Mapping[str, object], payload: bytes) -> UnpackedAvatar:
-    """The inverse of `pack_avatar` as viewer.js does it, for tests and other readers.
+    """Return the inverse of `pack_avatar` as viewer.js does it, for tests and other readers.
 
     Raises DataError for a payload of another format or length.
     """
@@ -192,7 +194,7 @@ def unpack_avatar(meta: Mapping[str, object], payload: bytes) -> UnpackedAvatar:
 def control_offsets(
     rigged: RiggedGaussians, head: HeadModel, rest: HeadParams, control: Control, joints: Tensor, skin_weights: Tensor
 ) -> Tensor:
-    """[N, 3] offsets before skinning that take the skinned rest means to the rig's, at the slider's value 1."""
+    """Return [N, 3] offsets before skinning that take the skinned rest means to the rig's, at the slider's value 1."""
     target = rigged.posed(head, with_control(rest, control, 1.0)).means
     blended = blend_transforms(torch.from_numpy(rotation_rows(control)), joints, skin_weights)
     unposed = torch.linalg.solve(blended[..., :3], (target - blended[..., 3])[..., None])[..., 0]
@@ -200,7 +202,7 @@ def control_offsets(
 
 
 def most_visible(opacities: Tensor, scales: Tensor, limit: int) -> Tensor:
-    """Ids [<= limit], ascending, of the Gaussians with the largest opacity times projected area."""
+    """Return ids [<= limit], ascending, of the Gaussians with the largest opacity times projected area."""
     if len(opacities) <= limit:
         return torch.arange(len(opacities))
     two_largest = scales.sort(-1, descending=True).values[:, :2]
@@ -227,7 +229,7 @@ class _PlaneReader:
     offset: int = 0
 
     def take(self, dtype: np.dtype | type, channels: int) -> np.ndarray:
-        """The next `channels` planes."""
+        """Return the next `channels` planes."""
         values = np.frombuffer(self.raw, dtype, self.n * channels, self.offset)
         self.offset += values.nbytes
         return values.reshape(channels, self.n).T

@@ -42,7 +42,7 @@ HEAD_CONTROLS = (
 
 
 def controls_for(head: HeadModel, own: HeadParams, n_expressions: int = 6) -> tuple[Control, ...]:
-    """The sliders of an avatar: its own expression (on), the head's joints, and named expression components.
+    """Return the sliders of an avatar: its own expression (on), the head's joints, and named expression components.
 
     `own` are the unbatched parameters of the picture the avatar was made from.
     """
@@ -65,7 +65,9 @@ UNNAMED_AMOUNT = 2.0
 
 
 def chosen_expressions(names: Sequence[str], n_expr: int, limit: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Up to `limit` sliders with their components, the wanted names first; a left and a right component share one."""
+    """Return up to `limit` sliders with their components, the wanted names first; a left and a right component share
+    one.
+    """
     names = [name.replace("_", " ") for name in names]
     names += [f"expression {i + 1}" for i in range(len(names), n_expr)]
     groups: dict[str, list[int]] = {}
@@ -84,13 +86,13 @@ def chosen_expressions(names: Sequence[str], n_expr: int, limit: int) -> list[tu
 
 
 def rest_params(own: HeadParams) -> HeadParams:
-    """The subject's identity with a neutral face, looking ahead, at the origin."""
+    """Return the subject's identity with a neutral face, looking ahead, at the origin."""
     zero = {name: torch.zeros_like(value) for name, value in own.tensors().items()}
     return HeadParams(own.model_id, **{**zero, "shape": own.shape})
 
 
 def with_control(params: HeadParams, control: Control, value: float) -> HeadParams:
-    """Unbatched `params` with a control's parameters added, times `value`."""
+    """Return unbatched `params` with a control's parameters added, times `value`."""
     expr = params.expr.clone()
     for index, amount in control.expr.items():
         expr[index] += value * amount
@@ -102,5 +104,5 @@ def with_control(params: HeadParams, control: Control, value: float) -> HeadPara
 
 
 def rotation_rows(control: Control) -> np.ndarray:
-    """[5, 3] axis-angle of every joint at the control's value 1."""
+    """Return [5, 3] axis-angle of every joint at the control's value 1."""
     return np.array([control.rotations.get(joint, (0.0, 0.0, 0.0)) for joint in JOINTS], np.float32)

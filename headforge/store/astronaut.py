@@ -10,5 +10,5 @@ ASTRONAUT = "builtin:astronaut"
 
 
 def astronaut() -> np.ndarray:
-    """NASA's portrait of Eileen Collins, [512, 512, 3] uint8, public domain."""
+    """Return NASA's portrait of Eileen Collins, [512, 512, 3] uint8, public domain."""
     return data.astronaut()

@@ -19,7 +19,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -28,7 +28,7 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: object) -> str:
-    """JSON with sorted keys and no spaces, the same for equal values; NaN and infinity are refused (ValueError)."""
+    """Return JSON with sorted keys and no spaces, the same for equal values; NaN and infinity are refused (ValueError)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 

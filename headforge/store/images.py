@@ -32,7 +32,7 @@ ORIENTATION = 0x0112
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG of uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; the same bytes for the same pixels."""
+    """Return PNG of uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; the same bytes for the same pixels."""
     pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (3, 4))):
         raise ShapeError(f"image ({image.dtype})", "[H, W], [H, W, 3] or [H, W, 4] uint8", image.shape)
@@ -43,7 +43,9 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Pixels of PNG, JPEG or WebP bytes: uint8 [H, W] if gray, else [H, W, 3]. No rotation, no colour conversion."""
+    """Return pixels of PNG, JPEG or WebP bytes: uint8 [H, W] if gray, else [H, W, 3]. No rotation, no colour
+    conversion.
+    """
     with _opened(data) as image:
         return np.array(image)
 
@@ -104,7 +106,7 @@ def _average_axis(values: np.ndarray, axis: int, n_out: int) -> np.ndarray:
 
 
 def read_photo(path: Path, min_side_px: int = MIN_PHOTO_SIDE_PX) -> np.ndarray:
-    """A person's photo as upright sRGB [H, W, 3] uint8.
+    """Return a person's photo as upright sRGB [H, W, 3] uint8.
 
     Turns it as its EXIF says, converts an embedded colour profile to sRGB, puts transparent pixels over white, turns
     gray, palette, CMYK and 16-bit pictures into 8-bit RGB, and brings a longer side than `MAX_PHOTO_SIDE_PX` below it.
@@ -129,7 +131,7 @@ def read_photo(path: Path, min_side_px: int = MIN_PHOTO_SIDE_PX) -> np.ndarray:
 
 
 def _made_smaller(image: Image.Image) -> Image.Image:
-    """A large picture averaged down by a whole factor; JPEG is decoded at a smaller size to begin with."""
+    """Return a large picture averaged down by a whole factor; JPEG is decoded at a smaller size to begin with."""
     factor = -(-max(image.size) // MAX_PHOTO_SIDE_PX)
     if factor == 1:
         return image
@@ -153,7 +155,7 @@ def _unwarned() -> Iterator[None]:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask as upright gray [H, W] uint8, turned as its EXIF says. Raises InputError as `read_photo` does."""
+    """Return a mask as upright gray [H, W] uint8, turned as its EXIF says. Raises InputError as `read_photo` does."""
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", "check the path of the mask.")
     try:

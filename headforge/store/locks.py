@@ -34,7 +34,7 @@ def hold_free_lock(path: Path) -> Iterator[bool]:
 
 
 def _acquire(path: Path, flags: int) -> int | None:
-    """A descriptor that holds the lock, or None.
+    """Return a descriptor that holds the lock, or None.
 
     Whoever clears up unlinks a lock file while holding it; then the new file of that name counts.
     """

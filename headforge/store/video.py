@@ -83,7 +83,7 @@ class VideoFile:
     """Duration times frame rate; the file may hold a few more or fewer."""
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Frames [H, W, 3] uint8 at a constant rate. A film that is cut off ends with its last whole frame."""
+        """Yield frames [H, W, 3] uint8 at a constant rate. A film that is cut off ends with its last whole frame."""
         shape = (self.height, self.width, 3)
         with contextlib.closing(_decoded(self.path, (self.width, self.height))) as decoded:
             next(decoded)
@@ -92,7 +92,7 @@ class VideoFile:
 
 
 def open_video(path: Path, max_side_px: int) -> VideoFile:
-    """A film whose first frame can be decoded; frames with a longer side than `max_side_px` are scaled down.
+    """Return a film whose first frame can be decoded; frames with a longer side than `max_side_px` are scaled down.
 
     Raises InputError if it is missing, no film, damaged from the start, without frames, or too large to be decoded.
     """
@@ -129,7 +129,7 @@ def _next_frame(decoded: Iterator[Any]) -> bytes | None:
 
 
 def _decoded(path: Path, size: tuple[int, int] | None) -> Generator[Any, None, None]:
-    """What imageio-ffmpeg yields: a dictionary about the film, then the bytes of each frame."""
+    """Return what imageio-ffmpeg yields: a dictionary about the film, then the bytes of each frame."""
     imageio_ffmpeg = _imageio_ffmpeg("reading a video")
     scaled = [] if size is None else ["-s", f"{size[0]}x{size[1]}"]
     arguments = [*READING, "-threads", "1"]

@@ -32,7 +32,7 @@ STRONG_RMS = 0.5
 
 
 def count_views(head: HeadModel, samples: Iterable[Sample], cluster: int) -> list[Cell]:
-    """The views of one person of the group `cluster`, counted."""
+    """Return the views of one person of the group `cluster`, counted."""
     counts: Counter[tuple[int, int, str, int, str]] = Counter()
     for sample in samples:
         expression = expression_class(head, sample.params)
@@ -41,7 +41,7 @@ def count_views(head: HeadModel, samples: Iterable[Sample], cluster: int) -> lis
 
 
 def add_cells(parts: Iterable[Sequence[Cell]]) -> list[Cell]:
-    """Counts of several parts of a dataset, added up."""
+    """Return counts of several parts of a dataset, added up."""
     counts: Counter[tuple[int, int, str, int, str]] = Counter()
     for cell in (cell for part in parts for cell in part):
         counts[cell.yaw_deg, cell.pitch_deg, cell.expression, cell.cluster, cell.split] += cell.n_views
@@ -54,7 +54,7 @@ def bin_of(angle_deg: float) -> int:
 
 
 def expression_class(head: HeadModel, params: HeadParams) -> str:
-    """What the face of unbatched parameters shows most of all; "unknown" if nobody knows them."""
+    """Return what the face of unbatched parameters shows most of all; "unknown" if nobody knows them."""
     if params.model_id == NO_HEAD_MODEL:
         return "unknown"
     if float(params.jaw[0]) > MOUTH_OPEN_RAD:

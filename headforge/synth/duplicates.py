@@ -19,7 +19,7 @@ ROUNDING = 1e-6
 
 
 def find_marks(identities: Sequence[Identity], limit: float, since: int = 0) -> list[Mark]:
-    """Marks of the people whose Euclidean distance from an earlier one is below `limit`, in their order.
+    """Return marks of the people whose Euclidean distance from an earlier one is below `limit`, in their order.
 
     Each gets at most one mark of a kind, for the nearest earlier person; of equally near ones the first. Earlier means
     a smaller subject id. People with an empty vector are left out. Only marks of the people from index `since` on, in
@@ -43,7 +43,7 @@ def find_marks(identities: Sequence[Identity], limit: float, since: int = 0) -> 
 
 
 def find_marks_pairwise(identities: Sequence[Identity], limit: float) -> list[Mark]:
-    """What `find_marks` returns, one pair after the other."""
+    """Return what `find_marks` returns, one pair after the other."""
     people = sorted((one for one in identities if len(one.vector)), key=lambda one: one.subject_id)
     marks: list[Mark] = []
     for i, person in enumerate(people):
@@ -63,7 +63,7 @@ def find_marks_pairwise(identities: Sequence[Identity], limit: float) -> list[Ma
 def _marks_of(
     people: Sequence[Identity], vectors: np.ndarray, splits: np.ndarray, index: int, others: np.ndarray, limit: float
 ) -> list[Mark]:
-    """The marks of one person, given the indices of everyone who may be near enough."""
+    """Return the marks of one person, given the indices of everyone who may be near enough."""
     distances = np.array([np.linalg.norm(vectors[index] - vectors[other]) for other in others])
     marks = []
     for kind in MARK_KINDS:
@@ -76,7 +76,7 @@ def _marks_of(
 
 
 def _stacked(people: Sequence[Identity]) -> np.ndarray:
-    """[N, D] float64."""
+    """Return [N, D] float64."""
     lengths = {len(one.vector) for one in people}
     if len(lengths) > 1:
         raise ShapeError("Identity.vector", f"[{min(lengths)}] for everyone", (max(lengths),))

@@ -70,7 +70,7 @@ def check_view(config: SynthesizeConfig, sample: Sample, head: HeadModel, detect
 
 
 def check_picture(mask: np.ndarray, config: SynthesizeConfig) -> Measured:
-    """Whether the head of a mask [H, W] uint8 is large enough, not too large and inside the picture."""
+    """Return whether the head of a mask [H, W] uint8 is large enough, not too large and inside the picture."""
     area = float(mask.mean()) / 255
     border = np.concatenate([mask[0], mask[:, 0], mask[:, -1]])
     touched = float((border >= COVERED).mean())
@@ -85,14 +85,14 @@ def check_picture(mask: np.ndarray, config: SynthesizeConfig) -> Measured:
 
 
 def check_sharpness(image: np.ndarray, mask: np.ndarray, least: float) -> Measured:
-    """Whether the head shows enough structure."""
+    """Return whether the head shows enough structure."""
     found = sharpness(image, mask)
     gate = Gate("blur", f"the sharpness is {found:.2f}, at least {least:g} is asked", found) if found < least else None
     return gate, {"sharpness": round(found, 6)}
 
 
 def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
-    """Standard deviation of the Laplacian inside the mask, in gray levels of 255, at any resolution the same.
+    """Return standard deviation of the Laplacian inside the mask, in gray levels of 255, at any resolution the same.
 
     The Laplacian is taken at a scale that grows with the picture and multiplied by the scale's square (Lindeberg 1998):
     a picture drawn at another size gives the same number. Its outline is left out. `image` [H, W, 3], `mask` [H, W]
@@ -106,7 +106,7 @@ def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
 
 
 def check_landmarks(head: HeadModel, params: HeadParams, camera: Camera, least: int) -> Measured:
-    """Whether the camera sees enough of the 68 landmarks; hair does not count as hiding them."""
+    """Return whether the camera sees enough of the 68 landmarks; hair does not count as hiding them."""
     vertices, points = _posed(head, params)
     corners = head.faces[head.landmark_faces]
     normals = face_normals(vertices[:, corners.flatten()], torch.arange(corners.numel()).reshape(-1, 3))
@@ -140,14 +140,14 @@ def check_detector(config: SynthesizeConfig, sample: Sample, head: HeadModel, de
 
 
 def detector_error(exact: np.ndarray, found: np.ndarray) -> float:
-    """Mean distance of the inner landmarks [68, 2] of both, in outer-eye distances of the exact ones."""
+    """Return mean distance of the inner landmarks [68, 2] of both, in outer-eye distances of the exact ones."""
     left, right = OUTER_EYE_CORNERS
     distances = np.linalg.norm(exact[INNER_LANDMARKS] - found[INNER_LANDMARKS], axis=-1)
     return float(distances.mean() / np.linalg.norm(exact[left] - exact[right]))
 
 
 def angle_from_front_deg(params: HeadParams, camera: Camera) -> float:
-    """Angle in degrees between where the face points, its global and neck rotations applied, and the camera."""
+    """Return angle in degrees between where the face points, its global and neck rotations applied, and the camera."""
     batched = HeadParams(params.model_id, **{name: value[None] for name, value in params.tensors().items()})
     root, neck = joint_rotations(batched)[0, :2]
     facing = (root @ neck)[:, 2]
@@ -162,7 +162,7 @@ def angle_from_axis_deg(sample: Sample) -> float:
 
 
 def _posed(head: HeadModel, params: HeadParams) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertices [1, V, 3] and landmarks [1, 68, 3] of unbatched parameters."""
+    """Return vertices [1, V, 3] and landmarks [1, 68, 3] of unbatched parameters."""
     batched = HeadParams(params.model_id, **{name: value[None] for name, value in params.tensors().items()})
     vertices = pose_head(head, batched)
     return vertices, landmarks(head, vertices)

@@ -25,13 +25,13 @@ class TrainedModel(Protocol):
     """Draws people by number; a person is a function of (seed, subject), a picture of (seed, subject, view)."""
 
     def latent(self, seed: int, subject: int) -> np.ndarray:
-        """[D] the person's code, standard normal."""
+        """Return [D] the person's code, standard normal."""
         ...
 
     def draw(
         self, seed: int, subject: int, angles_deg: Mapping[int, tuple[float, float]], size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Camera]]:
-        """Pictures of `size` x `size` pixels in the order of `angles_deg`: azimuth and elevation by view.
+        """Return pictures of `size` x `size` pixels in the order of `angles_deg`: azimuth and elevation by view.
 
         Each is [H, W, 3] uint8 with the background that the generator gave it, its mask [H, W] uint8 and its unbatched
         camera in metres.
@@ -83,6 +83,6 @@ class TrainedHeads:
 
 
 def over_white(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """[H, W, 3] uint8 over white by a mask [H, W] uint8."""
+    """Return [H, W, 3] uint8 over white by a mask [H, W] uint8."""
     share = mask[..., None] / 255
     return (image * share + 255 * (1 - share) + 0.5).astype(np.uint8)

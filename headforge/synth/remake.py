@@ -74,7 +74,7 @@ def remake_view(dataset: Dataset, subject: int, view: int, generator: Generator[
 
 
 def dataset_config(dataset: Dataset) -> SynthesizeConfig:
-    """The settings that a dataset was made with; InputError if they are not this generator's."""
+    """Return the settings that a dataset was made with; InputError if they are not this generator's."""
     params: Mapping[str, Any] = dataset.description.get("params") or {}
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in params.items()
@@ -92,7 +92,7 @@ def dataset_config(dataset: Dataset) -> SynthesizeConfig:
 
 
 def compare_views(remade: Sample, stored: Sample) -> Comparison:
-    """Pictures, masks, cameras, parameters and seeds of two views. What gates measured is not compared."""
+    """Return pictures, masks, cameras, parameters and seeds of two views. What gates measured is not compared."""
     differing = [
         name
         for name in ("split", "source", "seed", "yaw_deg", "pitch_deg", "attributes", "timestep", "camera_id")
@@ -112,7 +112,7 @@ def compare_views(remade: Sample, stored: Sample) -> Comparison:
 
 
 def _numbers(sample: Sample) -> dict[str, torch.Tensor]:
-    """As they are stored."""
+    """Return as they are stored."""
     camera = {"K": sample.camera.K, "viewmat": sample.camera.viewmat}
     params = {name: getattr(sample.params, name) for name in PARAM_COLUMNS}
     return {name: value.detach().to(torch.float32) for name, value in (camera | params).items()}

@@ -120,7 +120,7 @@ def synthesize_one(
 
 
 def shard_subjects(config: SynthesizeConfig) -> list[range]:
-    """Which subjects go into which shard."""
+    """Return which subjects go into which shard."""
     step = config.subjects_per_shard
     return [range(start, min(start + step, config.n_subjects)) for start in range(0, config.n_subjects, step)]
 

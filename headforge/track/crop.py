@@ -38,7 +38,7 @@ class HeadCrop:
         return self.size / self.side
 
     def to_crop(self, points: np.ndarray) -> np.ndarray:
-        """Photo pixels [N, 2] to crop pixels."""
+        """Return photo pixels [N, 2] to crop pixels."""
         return (points - np.array([self.left, self.top])) * self.scale
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ class HeadCrop:
         return points / self.scale + np.array([self.left, self.top])
 
     def cut(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The crop [size, size, 3] uint8 and where it lies inside the photo [size, size] bool.
+        """Return the crop [size, size, 3] uint8 and where it lies inside the photo [size, size] bool.
 
         Resized with an antialiased bicubic filter; white outside the photo.
         """
@@ -66,12 +66,12 @@ class HeadCrop:
 
 
 def outer_eye_distance(points: np.ndarray) -> float:
-    """Pixels between the outer eye corners of 68 points [68, 2]."""
+    """Return pixels between the outer eye corners of 68 points [68, 2]."""
     return float(np.linalg.norm(points[OUTER_EYES[0]] - points[OUTER_EYES[1]]))
 
 
 def crop_around_landmarks(points: np.ndarray, size: int, margin: float) -> HeadCrop:
-    """A first crop from 68 photo landmarks [68, 2]: size from eyes and mouth, centre between chin and crown."""
+    """Return a first crop from 68 photo landmarks [68, 2]: size from eyes and mouth, centre between chin and crown."""
     eyes, mouth = points[list(OUTER_EYES)].mean(0), points[list(MOUTH_CORNERS)].mean(0)
     down = mouth - eyes
     pixels_per_metre = max(outer_eye_distance(points) / EYE_DISTANCE_M, float(np.linalg.norm(down)) / EYE_TO_MOUTH_M)
@@ -80,6 +80,6 @@ def crop_around_landmarks(points: np.ndarray, size: int, margin: float) -> HeadC
 
 
 def crop_about(centre: np.ndarray, side: float, size: int) -> HeadCrop:
-    """The square of about `side` photo pixels about `centre` [2]."""
+    """Return the square of about `side` photo pixels about `centre` [2]."""
     whole = max(16, round(side))
     return HeadCrop(round(float(centre[0]) - whole / 2), round(float(centre[1]) - whole / 2), whole, size)

@@ -39,12 +39,12 @@ class DetectedFit:
 
 
 def reduced_if_large(basis: LandmarkBasis) -> LandmarkBasis:
-    """The basis in fewer coordinates if it has more coefficients than landmarks can tell apart."""
+    """Return the basis in fewer coordinates if it has more coefficients than landmarks can tell apart."""
     return basis.reduced() if max(basis.n_shape, basis.n_expr) > REDUCE_ABOVE else basis
 
 
 def detected_problem(head: HeadModel, points: Tensor, weights: Tensor, settings: FitSettings) -> Problem:
-    """Landmarks `points` [V, 68, 2] in pixels from the principal point with confidences `weights` [V, 68]."""
+    """Return landmarks `points` [V, 68, 2] in pixels from the principal point with confidences `weights` [V, 68]."""
     basis, outline = outline_of(head)
     if outline is not None:
         outline = Outline(reduced_if_large(outline.basis))
@@ -64,7 +64,8 @@ def fit_detected(
 
 
 def visible_in_fit(head: HeadModel, basis: LandmarkBasis, fit: Fit) -> Tensor:
-    """[V, 68] 1 for landmarks that the fitted head shows in a view, 0 for hidden ones; jaw lines always count as shown.
+    """Return [V, 68] 1 for landmarks that the fitted head shows in a view, 0 for hidden ones; jaw lines always count as
+    shown.
 
     A jaw line on the outline lies where the surface turns away, which is no place for a test of visibility.
     """
@@ -80,7 +81,7 @@ def visible_in_fit(head: HeadModel, basis: LandmarkBasis, fit: Fit) -> Tensor:
 
 
 def _framing_camera(viewmat: Tensor, places: Tensor) -> Camera:
-    """Cameras at `viewmat` [V, 4, 4] whose small pictures hold all `places` [V, P, 3]."""
+    """Return cameras at `viewmat` [V, 4, 4] whose small pictures hold all `places` [V, P, 3]."""
     local = places @ viewmat[:, :3, :3].transpose(1, 2) + viewmat[:, None, :3, 3]
     slope = (local[..., :2].abs() / local[..., 2:].clamp_min(1e-3)).flatten(1).amax(1)
     size = VISIBILITY_SIZE_PX

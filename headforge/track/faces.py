@@ -14,7 +14,7 @@ LARGEST_FACE = -1
 
 
 def choose_face(found: Sequence[DetectedFace], name: str, face_index: int) -> DetectedFace:
-    """The largest face, or the one with the given index in the detector's order; Rejected if there is none."""
+    """Return the largest face, or the one with the given index in the detector's order; Rejected if there is none."""
     if not found:
         raise Rejected(name, "no_face", "no face was found in the photo.",
                        "use a photo with one upright face that looks roughly at the camera.")  # fmt: skip
@@ -30,7 +30,7 @@ def choose_face(found: Sequence[DetectedFace], name: str, face_index: int) -> De
 
 
 def describe_faces(found: Sequence[DetectedFace]) -> str:
-    """Index, size and place of each face, for a person who has to pick one."""
+    """Return index, size and place of each face, for a person who has to pick one."""
     parts = []
     for index, face in enumerate(found):
         left, top, right, bottom = face.box

@@ -17,7 +17,9 @@ MAX_GAZE_RAD = math.radians(40)
 
 
 def pupil_vertices(head: HeadModel) -> tuple[int, int]:
-    """The foremost vertex of the left and of the right eyeball at rest. Raises KeyError for a head without eyeballs."""
+    """Return the foremost vertex of the left and of the right eyeball at rest. Raises KeyError for a head without
+    eyeballs.
+    """
     left, right = (
         int(ids[head.v_template[ids, 2].argmax()])
         for ids in (head.regions["left_eyeball"], head.regions["right_eyeball"])
@@ -26,7 +28,7 @@ def pupil_vertices(head: HeadModel) -> tuple[int, int]:
 
 
 def solve_gaze(head: HeadModel, params: HeadParams, camera: Camera, pupils: Tensor) -> Tensor:
-    """Axis-angles [6] of the left, then the right eye that bring the pupils to `pupils` [2, 2] pixels.
+    """Return axis-angles [6] of the left, then the right eye that bring the pupils to `pupils` [2, 2] pixels.
 
     `params` and `camera` are unbatched; the eyes in `params` don't count. Each pupil's ray is cut with the sphere that
     its eye turns it on, or with the sphere's nearest point if it passes by, and the eye turns there without torsion
@@ -49,7 +51,7 @@ def solve_gaze(head: HeadModel, params: HeadParams, camera: Camera, pupils: Tens
 
 
 def _on_sphere(camera: Camera, pixel: Tensor, centre: Tensor, radius: float) -> Tensor:
-    """From `centre` [3] to where the ray through `pixel` [2] first meets the sphere about it."""
+    """Return from `centre` [3] to where the ray through `pixel` [2] first meets the sphere about it."""
     homogeneous = torch.cat([pixel.to(centre), centre.new_ones(1)])
     ray = normalize(camera.viewmat[:3, :3].T @ torch.linalg.inv(camera.K) @ homogeneous, dim=0)
     offset = camera.centre - centre
@@ -60,7 +62,7 @@ def _on_sphere(camera: Camera, pixel: Tensor, centre: Tensor, radius: float) -> 
 
 
 def _shortest_turn(start: Tensor, end: Tensor) -> Tensor:
-    """Axis-angle [3] of the smallest turn from one direction to another; zero if it is too large or not finite."""
+    """Return axis-angle [3] of the smallest turn from one direction to another; zero if it is too large or not finite."""
     axis = torch.linalg.cross(start, end)
     angle = torch.atan2(axis.norm(), start @ end)
     if not (bool(torch.isfinite(angle)) and float(angle) <= MAX_GAZE_RAD):

@@ -45,7 +45,7 @@ class FaceDetector(Protocol):
     """Finds faces and their 68 iBUG landmarks in a photo."""
 
     def detect_landmarks(self, image: np.ndarray) -> Sequence[DetectedFace]:
-        """All faces of an RGB image [H, W, 3] uint8."""
+        """Return all faces of an RGB image [H, W, 3] uint8."""
         ...
 
 
@@ -77,7 +77,7 @@ class NoiseSettings:
 def observe_views(
     model: HeadModel, params: HeadParams, camera: Camera, subject_id: str, views: Sequence[int], noise: NoiseSettings
 ) -> Observations:
-    """The landmarks of exact parameters [V] through exact cameras [V], with noise and visibility.
+    """Return the landmarks of exact parameters [V] through exact cameras [V], with noise and visibility.
 
     The errors of a view depend on the seed, the subject and the view only.
     """
@@ -100,7 +100,7 @@ def observe_views(
 
 
 def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera: Camera) -> Tensor:
-    """Which of the landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] the cameras [V] see: [V, 68] bool."""
+    """Return which of the landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] the cameras [V] see: [V, 68] bool."""
     corners = model.faces[model.landmark_faces]
     local_faces = torch.arange(corners.numel()).reshape(-1, 3)
     normals = face_normals(vertices[:, corners.flatten()], local_faces)
@@ -108,7 +108,8 @@ def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera
 
 
 def detect_views(faces: FaceDetector, pictures: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Landmarks [V, 68, 2] in pixels, float64, and weights [V, 68] of the largest face in each picture [H, W, 3] uint8.
+    """Return landmarks [V, 68, 2] in pixels, float64, and weights [V, 68] of the largest face in each picture [H, W, 3]
+    uint8.
 
     Pictures without a face have weights of 0 and points of 0.
     """

@@ -21,7 +21,8 @@ SUPERSAMPLING = 2
 def draw_overlay(
     image: np.ndarray, head: HeadModel, vertices: Tensor, camera: Camera, observed: np.ndarray, fitted: np.ndarray
 ) -> np.ndarray:
-    """A copy of `image` [H, W, 3] uint8 with the visible mesh edges, observed (red) and fitted (green) landmarks.
+    """Return a copy of `image` [H, W, 3] uint8 with the visible mesh edges, observed (red) and fitted (green)
+    landmarks.
 
     `vertices` [N, 3] posed, `camera` unbatched, landmarks [68, 2] in pixels.
     """

@@ -63,7 +63,7 @@ class SubjectLandmarks:
 
 
 def read_subjects(shard: Path) -> list[SubjectViews]:
-    """Cameras and parameters of every subject of a dataset shard, in stored order; pictures are not decoded."""
+    """Return cameras and parameters of every subject of a dataset shard, in stored order; pictures are not decoded."""
     views = read_shard_views(shard)
     return [
         SubjectViews(
@@ -80,7 +80,7 @@ def observe_subject(
     pictures: Iterable[np.ndarray],
     faces: FaceDetector | None,
 ) -> SubjectLandmarks:
-    """Landmarks found by `faces` in the `pictures`, or simulated from the exact values if `faces` is None.
+    """Return landmarks found by `faces` in the `pictures`, or simulated from the exact values if `faces` is None.
 
     Raises ConfigError if they can't be simulated because nobody knows the exact values.
     """
@@ -104,7 +104,7 @@ def observe_subject(
 
 
 def stage_basis(head: HeadModel) -> LandmarkBasis:
-    """The landmark basis of a head model, reduced if it has more coefficients than landmarks can tell apart."""
+    """Return the landmark basis of a head model, reduced if it has more coefficients than landmarks can tell apart."""
     return reduced_if_large(landmark_basis(head))
 
 
@@ -116,7 +116,7 @@ def track_subject(
     found: SubjectLandmarks,
     pictures: SubjectPictures | None = None,
 ) -> tuple[list[Track], dict[str, float]]:
-    """The tracks of one subject from its landmarks, and how they compare with the exact values if there are any.
+    """Return the tracks of one subject from its landmarks, and how they compare with the exact values if there are any.
 
     `pictures` refine them where `config.photometric` asks for it.
     """
@@ -140,7 +140,7 @@ def track_subject(
 
 
 def photometric_settings(config: TrackConfig) -> PhotometricSettings:
-    """The refinement's settings for a dataset: heads that stand still in the light."""
+    """Return the refinement's settings for a dataset: heads that stand still in the light."""
     return PhotometricSettings(
         n_texture_steps=config.photometric_texture_steps,
         n_joint_steps=config.photometric_joint_steps,
@@ -152,7 +152,7 @@ def photometric_settings(config: TrackConfig) -> PhotometricSettings:
 
 
 def fit_settings(config: TrackConfig, subject: SubjectViews, found: SubjectLandmarks) -> FitSettings:
-    """The solver's settings for one subject's views."""
+    """Return the solver's settings for one subject's views."""
     width, simulated = found.seen.width, found.outliers is not None
     exact_focal_px = float(subject.camera.K[0, 0, 0])
     known = config.focal_known or config.camera == "known"
@@ -174,14 +174,14 @@ def fit_settings(config: TrackConfig, subject: SubjectViews, found: SubjectLandm
 
 
 def eye_distance_px(seen: ViewLandmarks) -> float:
-    """The largest distance between the outer eye corners over the views with a face; 1 if there are none."""
+    """Return the largest distance between the outer eye corners over the views with a face; 1 if there are none."""
     both = (seen.weights[:, OUTER_EYES[0]] > 0) & (seen.weights[:, OUTER_EYES[1]] > 0)
     distance = (seen.points[:, OUTER_EYES[0]] - seen.points[:, OUTER_EYES[1]]).norm(dim=-1)[both]
     return float(distance.max().clamp_min(1.0)) if len(distance) else 1.0
 
 
 def noise_measures(config: TrackConfig, found: SubjectLandmarks, fit: Fit, rows: Sequence[int]) -> dict[str, float]:
-    """Sums over the simulated landmarks that are no outliers in the fit's views `rows`."""
+    """Return sums over the simulated landmarks that are no outliers in the fit's views `rows`."""
     assert found.outliers is not None
     clean = (found.seen.weights > 0) & ~found.outliers
     square_sum = sum(float(fit.residuals[i][clean[row]].square().sum()) for i, row in enumerate(rows))

@@ -206,7 +206,7 @@ class DaskEngine:
             )
 
     def _local_cluster(self) -> SpecCluster:
-        """One worker per process, on loopback and encrypted: other users of this machine can't send it work."""
+        """Return one worker per process, on loopback and encrypted: other users of this machine can't send it work."""
         security = Security.temporary()
         cards = visible_cards(self.config.gpus)
         common = {"protocol": "tls://", "host": LOCAL_HOST, "security": security}
@@ -223,7 +223,7 @@ class DaskEngine:
         return SpecCluster(workers, scheduler, security=security)
 
     def _slurm_cluster(self) -> SpecCluster:
-        """One job per worker, replaced when it ends. The connections are encrypted with a key made for this run."""
+        """Return one job per worker, replaced when it ends. The connections are encrypted with a key made for this run."""
         config = self.config
         if shutil.which("sbatch") is None:
             raise EngineError(
@@ -273,7 +273,7 @@ GPU_HELP = {
 
 
 def _written(security: Security, folder: Path) -> Security:
-    """The same keys as files that only their owner can read, where SLURM jobs find them."""
+    """Return the same keys as files that only their owner can read, where SLURM jobs find them."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     for path, text in ((key, security.tls_worker_key), (certificate, security.tls_worker_cert)):
         path.touch(0o600)
@@ -285,7 +285,7 @@ def _written(security: Security, folder: Path) -> Security:
 
 @functools.cache
 def code_digest() -> str:
-    """SHA-256 of the sources of headforge and tasks as this process found them."""
+    """Return SHA-256 of the sources of headforge and tasks as this process found them."""
     digest = hashlib.sha256()
     for folder in (Path(headforge.__file__).parent, Path(__file__).parent):
         for path in sorted(folder.rglob("*.py")):

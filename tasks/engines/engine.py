@@ -118,7 +118,7 @@ class Engine(Protocol):
 
 
 def visible_cards(n: int) -> list[str]:
-    """What the first n graphics cards that this process may use are called in CUDA_VISIBLE_DEVICES."""
+    """Return what the first n graphics cards that this process may use are called in CUDA_VISIBLE_DEVICES."""
     named = os.environ.get(CARDS_VARIABLE)
     cards = [str(number) for number in range(n)] if named is None else [name for name in named.split(",") if name]
     if n > len(cards):

@@ -11,7 +11,7 @@ from tasks.engines.process_engine import ProcessEngine
 
 
 def make_engine(config: EngineConfig, folder: Path, say: Callable[[str], None]) -> Engine:
-    """An engine that is not started yet.
+    """Return an engine that is not started yet.
 
     `folder` is for what a cluster's workers read when they start, `say` for what a person should know while waiting
     for them. Raises MissingExtraError if the profile needs Dask and it is not installed.

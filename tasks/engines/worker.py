@@ -25,7 +25,7 @@ class Raised:
 
 
 def packed(function: Callable[..., Any], args: tuple[object, ...]) -> bytes:
-    """A call as bytes; the function by name, so that the worker runs its own copy."""
+    """Return a call as bytes; the function by name, so that the worker runs its own copy."""
     return pickle.dumps((function, args))
 
 
@@ -43,7 +43,7 @@ def answer_to(call: bytes, progress: Progress) -> Any:
 
 
 def opened(answer: Any) -> Any:
-    """What a worker answered, or the exception that it stands for."""
+    """Return what a worker answered, or the exception that it stands for."""
     if not isinstance(answer, Raised):
         return answer
     if answer.help is None:

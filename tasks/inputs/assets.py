@@ -11,7 +11,7 @@ from headforge.store.objects.store import Store
 
 
 def named_asset(name: str, kind: str, assets: Mapping[str, str], store: Path) -> Asset:
-    """The asset that the section `assets` of params.yaml calls `name`, of the kind asked for.
+    """Return the asset that the section `assets` of params.yaml calls `name`, of the kind asked for.
 
     Its `sha256` is what stands for it in a recipe's inputs; its `folder` is read-only and the same for every worker
     that sees the store. Raises ConfigError with the command that adds it.

@@ -23,7 +23,8 @@ from tasks.inputs.assets import named_asset
 
 
 def generator_asset(config: SynthesizeConfig, assets: Mapping[str, str], store: Path) -> Asset | None:
-    """The asset that `config.generator` draws with, by the section `assets` of params.yaml; None for the builtin one.
+    """Return the asset that `config.generator` draws with, by the section `assets` of params.yaml; None for the builtin
+    one.
 
     Raises ConfigError with the command that adds it.
     """
@@ -57,6 +58,6 @@ def load_people(config: SynthesizeConfig, folder: Path) -> GanPeople:
 
 
 def dataset_licences(*assets: Asset | None) -> Mapping[str, str]:
-    """What dataset.json says of the licences of a dataset that was made with some assets, or with none."""
+    """Return what dataset.json says of the licences of a dataset that was made with some assets, or with none."""
     used = {name for asset in assets if asset is not None for name in asset.licences}
     return {name: LEDGER[name].title for name in sorted(used)} if used else BUILTIN_LICENCES

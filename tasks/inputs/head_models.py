@@ -12,7 +12,7 @@ from headforge.store.objects.store import Store
 
 
 def head_asset(name: str, assets: Mapping[str, str], store: Path) -> Asset | None:
-    """The asset `name` of the kind flame or ict; None for no name.
+    """Return the asset `name` of the kind flame or ict; None for no name.
 
     Raises ConfigError, with the command that mends it, if there is no such asset or if it is no head model.
     """

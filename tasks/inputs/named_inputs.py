@@ -10,17 +10,17 @@ NAMED_INPUT = re.compile(r"(?P<sha256>[0-9a-f]{64})(@(?P<face>[0-9]{1,3}))?")
 
 
 def content_of(named: str) -> str:
-    """The SHA-256 of a named input; what has another form stays as it is."""
+    """Return the SHA-256 of a named input; what has another form stays as it is."""
     found = NAMED_INPUT.fullmatch(named)
     return found["sha256"] if found else named
 
 
 def face_of(named: str) -> int:
-    """The number of the face that is meant; -1 for the largest."""
+    """Return the number of the face that is meant; -1 for the largest."""
     found = NAMED_INPUT.fullmatch(named)
     return int(found["face"]) if found and found["face"] else LARGEST_FACE
 
 
 def name_face(sha256: str, face: int) -> str:
-    """The form in params.yaml."""
+    """Return the form in params.yaml."""
     return sha256 if face == LARGEST_FACE else f"{sha256}@{face}"

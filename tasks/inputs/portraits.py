@@ -15,12 +15,12 @@ from tasks.inputs.named_inputs import content_of
 
 
 def load_picture(picture: str, store: Path) -> np.ndarray:
-    """The pixels [H, W, 3] uint8 of a portrait that params.yaml names by SHA-256 or as builtin:astronaut."""
+    """Return the pixels [H, W, 3] uint8 of a portrait that params.yaml names by SHA-256 or as builtin:astronaut."""
     return astronaut() if picture == ASTRONAUT else read_photo(stored_file(content_of(picture), store, "portrait"))
 
 
 def stored_file(sha256: str, store: Path, kind: str) -> Path:
-    """The file of a "portrait", "video" or "landmark" list in the store."""
+    """Return the file of a "portrait", "video" or "landmark" list in the store."""
     path = Store(store).blob(sha256)
     if not path.is_file():
         raise ConfigError(
@@ -31,5 +31,5 @@ def stored_file(sha256: str, store: Path, kind: str) -> Path:
 
 
 def picture_digest(picture: str) -> str:
-    """What stands for the picture in a recipe."""
+    """Return what stands for the picture in a recipe."""
     return hashlib.sha256(astronaut().tobytes()).hexdigest() if picture == ASTRONAUT else content_of(picture)

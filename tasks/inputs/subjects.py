@@ -26,7 +26,7 @@ class SubjectsConfig:
 
 
 def choose_subjects(config: SubjectsConfig, dataset: Path) -> list[str]:
-    """Ids of held-out subjects, in order; fewer than asked for if the dataset has fewer."""
+    """Return ids of held-out subjects, in order; fewer than asked for if the dataset has fewer."""
     data = Dataset(dataset)
     rows = data.parameters()
     hair = {subject: rows.attributes[span.start].get("hair", "") for subject, span in rows.subject_rows.items()}

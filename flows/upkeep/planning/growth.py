@@ -53,7 +53,7 @@ class Progress:
 
 
 def default_checkout(project: Path) -> Path:
-    """Where a project's nights work unless told otherwise."""
+    """Return where a project's nights work unless told otherwise."""
     digest = hashlib.sha256(str(project).encode()).hexdigest()[:8]
     return home() / "nightly" / f"{project.name}-{digest}"
 
@@ -81,7 +81,7 @@ def prepare_checkout(project: Path, checkout: Path) -> Path:
 
 
 def plan_night(config: SynthesizeConfig, done: int, subjects_per_night: int, target_subjects: int) -> Plan:
-    """The night's goal: whole shards, so that no shard is made twice, and never past the target."""
+    """Return the night's goal: whole shards, so that no shard is made twice, and never past the target."""
     for name, value in (("subjects_per_night", subjects_per_night), ("target_subjects", target_subjects)):
         if value < 1:
             raise ConfigError(name, value, f"{name} is {value}, expected at least 1.", f"give {name} of 1 or more.")
@@ -92,7 +92,7 @@ def plan_night(config: SynthesizeConfig, done: int, subjects_per_night: int, tar
 
 
 def read_progress(checkout: Path, settings: Sequence[str]) -> Progress:
-    """What the nights before have made with these settings."""
+    """Return what the nights before have made with these settings."""
     try:
         found = Progress(**json.loads(_beside(checkout, ".json").read_text()))
     except (OSError, ValueError, TypeError):

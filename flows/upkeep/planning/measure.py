@@ -35,7 +35,7 @@ MEASURED_FILE = "measured.json"
 
 
 def missing_shards(config: SynthesizeConfig, store: Store, n_shards: int, asset: Asset | None = None) -> list[range]:
-    """The subjects of the first shards that the store lacks; beyond the dataset's end if it lacks too few."""
+    """Return the subjects of the first shards that the store lacks; beyond the dataset's end if it lacks too few."""
     step = min(config.subjects_per_shard, config.n_subjects)
     found: list[range] = []
     start = 0
@@ -50,7 +50,7 @@ def missing_shards(config: SynthesizeConfig, store: Store, n_shards: int, asset:
 def timed_shards(
     config: SynthesizeConfig, shards: Sequence[range], times: Path, asset: Asset | None = None
 ) -> list[Item]:
-    """Their items; one view of one subject makes a worker warm."""
+    """Return their items; one view of one subject makes a worker warm."""
     little = dataclasses.replace(config, views_per_subject=1)
     weights = None if asset is None else asset.folder
     return [
@@ -92,7 +92,7 @@ def _assemble(config: SynthesizeConfig, folders: Sequence[Path], output: Path) -
 
 
 def main(scratch: Path, n_shards: int) -> int:
-    """Measure, and return the exit code."""
+    """Return measure, and return the exit code."""
     quiet_environment()
     from flows.run.execution import execute  # environment first, see flows/run/runner.py
 

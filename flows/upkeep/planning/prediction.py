@@ -78,7 +78,7 @@ class Prediction:
 
 
 def predict(measured: Measured, n_subjects: int, subjects_per_shard: int, n_workers: int) -> Prediction:
-    """A new dataset of `n_subjects` by `n_workers` workers like those measured.
+    """Return a new dataset of `n_subjects` by `n_workers` workers like those measured.
 
     The range is that of the shards measured, and at least what a machine varies between two runs.
     """
@@ -115,7 +115,7 @@ def predict(measured: Measured, n_subjects: int, subjects_per_shard: int, n_work
 
 
 def makespan(durations: list[float], n_workers: int) -> float:
-    """When the last item ends if each free worker takes the next one."""
+    """Return when the last item ends if each free worker takes the next one."""
     free = [0.0] * min(n_workers, len(durations))
     for duration in durations:
         heapq.heappush(free, heapq.heappop(free) + duration)

@@ -54,7 +54,7 @@ class PhotoColors:
 
 
 def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
-    """Bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
+    """Return bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
     size = torch.tensor([image.shape[1], image.shape[0]], device=pixels.device)
     grid = (pixels / size * 2 - 1)[None, None]
     return grid_sample(image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
@@ -84,12 +84,12 @@ def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View, front: Te
 
 
 def nearest(points: Tensor, candidates: Tensor) -> Tensor:
-    """[N] index of the nearest of candidates [M, 3] for each of points [N, 3]."""
+    """Return [N] index of the nearest of candidates [M, 3] for each of points [N, 3]."""
     return torch.cat([torch.cdist(part, candidates).argmin(-1) for part in points.split(CHUNK)])
 
 
 def mirrored(found: PhotoColors, points: Tensor, group: Tensor) -> PhotoColors:
-    """The other side's colours: each point of `group` [N] bool takes those at its mirror point of the rest pose."""
+    """Return the other side's colours: each point of `group` [N] bool takes those at its mirror point of the rest pose."""
     colors, confidence = torch.zeros_like(found.colors), torch.zeros_like(found.confidence)
     known = group & (found.confidence > ENOUGH)
     wanted = group & (found.confidence < 1)
@@ -104,7 +104,7 @@ def mirrored(found: PhotoColors, points: Tensor, group: Tensor) -> PhotoColors:
 
 
 def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
-    """The generated views' colours [N, 3], brought to the photo's mean and spread where both know the skin."""
+    """Return the generated views' colours [N, 3], brought to the photo's mean and spread where both know the skin."""
     both = (found.confidence > ENOUGH) & (generated.foreground > MIN_GENERATED_WEIGHT) & ~is_free
     if int(both.sum()) < CHUNK // 32:
         return generated.colors
@@ -116,7 +116,7 @@ def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
 def portrait_colors(
     rigged: RiggedGaussians, head: HeadModel, photo: View, generated: Sequence[View], front: Tensor, views_weight: float
 ) -> tuple[Tensor, Tensor]:
-    """Colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`.
+    """Return colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`.
 
     views_weight is the generated views' against the 1 of what the photo shows nearest to an unseen place.
     """
@@ -154,12 +154,14 @@ def portrait_colors(
 
 
 def in_region(rigged: RiggedGaussians, head: HeadModel, *regions: str) -> Tensor:
-    """[N] bool: bound to a triangle of one of the regions and not free."""
+    """Return [N] bool: bound to a triangle of one of the regions and not free."""
     return head.face_mask(*regions)[rigged.binding] & ~rigged.is_free
 
 
 def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
-    """[N] bool: neck, ears and the sides of the face, where another colour than skin is hair or clothes before it."""
+    """Return [N] bool: neck, ears and the sides of the face, where another colour than skin is hair or clothes before
+    it.
+    """
     features = in_region(rigged, head, "lips", "nose", "forehead")
     rest = rigged.on_mesh(head.v_template, head.faces).means
     side = in_region(rigged, head, "face") & ~features & (rest[:, 0].abs() > SIDE_M)
@@ -167,7 +169,7 @@ def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
 
 
 def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
-    """[N] place in `INNER_COLORS` of the part each Gaussian belongs to, -1 for skin."""
+    """Return [N] place in `INNER_COLORS` of the part each Gaussian belongs to, -1 for skin."""
     part = torch.full((len(head.faces),), -1, device=head.device)
     for i, name in enumerate(INNER_COLORS):
         if name in head.regions:
@@ -176,7 +178,7 @@ def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
 
 
 def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidden: Tensor, photo: View) -> Tensor:
-    """Hair that the photo hides continues the hair it shows: the texture is folded over the outline.
+    """Return hair that the photo hides continues the hair it shows: the texture is folded over the outline.
 
     A hidden point takes the colour of the seen hair that lies as far inwards of it in the picture as the point lies
     behind the seen surface, there and back within `FOLD_M`. pixels [N, 2] and depth [N] are those of the photo's
@@ -197,7 +199,7 @@ def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidde
 
 
 def fill_inner(colors: Tensor, found: PhotoColors, inner: Tensor) -> Tensor:
-    """Eyes and mouth: the photo where it shows them, elsewhere guesses. inner [N] is from `inner_parts`."""
+    """Return eyes and mouth: the photo where it shows them, elsewhere guesses. inner [N] is from `inner_parts`."""
     guesses = colors.new_tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
     sure = (found.confidence > ENOUGH)[:, None]
     return torch.where((inner >= 0)[:, None], torch.where(sure, found.colors, guesses), colors)

@@ -59,7 +59,9 @@ class HairPoints:
     """Distance between neighbours, metres."""
 
     def thinned(self, n_max: int, seed: int) -> HairPoints:
-        """At most n_max points, chosen by chance but equally from front and rest, as much larger as they are fewer."""
+        """Return at most n_max points, chosen by chance but equally from front and rest, as much larger as they are
+        fewer.
+        """
         n = len(self.front) + len(self.rest)
         if n <= n_max:
             return self
@@ -72,13 +74,13 @@ class HairPoints:
 
 
 def some_of(n: int, share: float, seed: int) -> Tensor:
-    """A random subset of range(n), in order, rounded down; on the CPU."""
+    """Return a random subset of range(n), in order, rounded down; on the CPU."""
     chosen = np.random.default_rng(seed).permutation(n)[: int(n * share)]
     return torch.from_numpy(np.sort(chosen))
 
 
 def find_hair(head: HeadModel, view: View) -> HairPoints:
-    """Points of the hair that the mask of `view` shows around the head; none for a bald one."""
+    """Return points of the hair that the mask of `view` shows around the head; none for a bald one."""
     camera = view.camera.resized(GRID_SIZE, GRID_SIZE)
     mask = area_average(view.mask, GRID_SIZE)
     depth = float(camera.viewmat[2, 3]) + CENTRE_BEHIND_M
@@ -101,7 +103,9 @@ def find_hair(head: HeadModel, view: View) -> HairPoints:
 
 
 def half_depth(mask: Tensor, cell_m: float) -> Tensor:
-    """[H, W] metres from the middle plane to the balloon's surface: a circle's arc over the distance to the outline."""
+    """Return [H, W] metres from the middle plane to the balloon's surface: a circle's arc over the distance to the
+    outline.
+    """
     distance = outline_distance(mask) * cell_m
     radius = min(float(distance.max()), MAX_HALF_DEPTH_M)
     inside = distance.clamp_max(radius)
@@ -109,7 +113,7 @@ def half_depth(mask: Tensor, cell_m: float) -> Tensor:
 
 
 def outline_distance(mask: Tensor) -> Tensor:
-    """[H, W] pixels from each pixel inside the mask to the nearest one outside; 0 outside."""
+    """Return [H, W] pixels from each pixel inside the mask to the nearest one outside; 0 outside."""
     inside, outside = mask.nonzero().float(), (~mask).nonzero().float()
     result = torch.zeros(mask.shape, device=mask.device)
     if len(inside) and len(outside):
@@ -124,27 +128,28 @@ def _touches(mask: Tensor) -> Tensor:
 
 
 def area_average(image: Tensor, size: int) -> Tensor:
-    """[H, W] or [H, W, C] averaged down to a square of `size`."""
+    """Return [H, W] or [H, W, C] averaged down to a square of `size`."""
     channels = image[None, None] if image.dim() == 2 else image.permute(2, 0, 1)[None]
     small = interpolate(channels, size=(size, size), mode="area")[0]
     return small[0] if image.dim() == 2 else small.permute(1, 2, 0)
 
 
 def unproject(camera: Camera, x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
-    """World points [N, 3] at pixels x, y [N] and camera depths [N] of an unbatched camera."""
+    """Return world points [N, 3] at pixels x, y [N] and camera depths [N] of an unbatched camera."""
     focal, centre = camera.K.diagonal()[:2], camera.K[:2, 2]
     local = torch.stack([(x - centre[0]) / focal[0] * depth, (y - centre[1]) / focal[1] * depth, depth], dim=-1)
     return (local - camera.viewmat[:3, 3]) @ camera.viewmat[:3, :3]
 
 
 def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
-    """[V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes, nose and mouth, where none can."""
+    """Return [V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes, nose and mouth, where none can."""
     never = ("left_eyeball", "right_eyeball", "teeth", "mouth_interior", "tongue", "lips", "nose")
     return head.vertex_mask("scalp", "left_ear", "right_ear"), head.vertex_mask(*never)
 
 
 def skin_like(view: View, head: HeadModel) -> Tensor | None:
-    """[H, W] bool: pixels whose colour is nearer to the nose's than to that of the hair beyond the head's outline.
+    """Return [H, W] bool: pixels whose colour is nearer to the nose's than to that of the hair beyond the head's
+    outline.
 
     Both are medians, shade counts little, and pixels vote with their neighbours; above the eyes only the face itself
     can be skin. None when the mask shows nothing beyond the head there.
@@ -170,7 +175,7 @@ def skin_like(view: View, head: HeadModel) -> Tensor | None:
 
 
 def eye_row(view: View, head: HeadModel) -> float:
-    """Row of the picture that the eyes are in; the middle row if the head model has no eyeballs."""
+    """Return row of the picture that the eyes are in; the middle row if the head model has no eyeballs."""
     eyes = head.vertex_mask("left_eyeball", "right_eyeball")
     if not eyes.any():
         return view.camera.height / 2
@@ -178,7 +183,7 @@ def eye_row(view: View, head: HeadModel) -> float:
 
 
 def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
-    """[N] bool: points of the balloon that are hair and not head or empty space before the face.
+    """Return [N] bool: points of the balloon that are hair and not head or empty space before the face.
 
     On scalp and ears hair is as thick as it is at the outline (the 95th percentile there); beside face and neck it
     must be outside the head's own outline, by more than the outline may be wrong.
@@ -208,20 +213,20 @@ def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
 
 
 def opened(mask: Tensor) -> Tensor:
-    """[H, W] bool without what is narrower than three pixels (a morphological opening)."""
+    """Return [H, W] bool without what is narrower than three pixels (a morphological opening)."""
     eroded = -max_pool2d(-mask[None].float(), 3, 1, 1)
     return max_pool2d(eroded, 3, 1, 1)[0] > 0.5
 
 
 def height_above(vertices: Tensor, faces: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Signed height [N] of points over the surface at their nearest vertex [N]."""
+    """Return signed height [N] of points over the surface at their nearest vertex [N]."""
     normals = vertex_normals(vertices, faces)
     nearest = torch.cat([torch.cdist(part, vertices).argmin(-1) for part in points.split(CHUNK)])
     return ((points - vertices[nearest]) * normals[nearest]).sum(-1), nearest
 
 
 def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tensor:
-    """[H, W] camera depth of the first hair cell, infinite where there is none; smoothed over neighbours."""
+    """Return [H, W] camera depth of the first hair cell, infinite where there is none; smoothed over neighbours."""
     any_hair = kept.any(-1)
     first = kept.int().argmax(-1)
     near = torch.where(any_hair, depth + steps[first] * cell, 0.0)
@@ -234,7 +239,7 @@ def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tens
 
 
 def _front_points(head: HeadModel, view: View, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Points [N, 3] and spacings [N] on the hair's surface where the photo shows it before the head."""
+    """Return points [N, 3] and spacings [N] on the hair's surface where the photo shows it before the head."""
     camera = view.camera.resized(FRONT_SIZE, FRONT_SIZE)
     mask = interpolate(view.mask[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear", antialias=True)[0, 0]
     known = torch.isfinite(near)

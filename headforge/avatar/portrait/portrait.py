@@ -132,7 +132,7 @@ def fit_portrait(
 def portrait_gaussians(
     config: FitConfig, head: HeadModel, view: View, generated: list[View]
 ) -> tuple[RiggedGaussians, Tensor]:
-    """Coloured Gaussians before any optimisation, and how well the photo shows each [N] in [0, 1]."""
+    """Return coloured Gaussians before any optimisation, and how well the photo shows each [N] in [0, 1]."""
     skin = skin_gaussians(head, view.vertices, config.portrait_n_skin, 0, SKIN_OPACITY, SKIN_SIZE)
     skin = skin[~below_neck_cut(head, skin, view)]
     parts = [skin]
@@ -153,7 +153,9 @@ def portrait_gaussians(
 
 
 def below_neck_cut(head: HeadModel, skin: RiggedGaussians, view: View) -> Tensor:
-    """[N] bool: neck below the lowest height at which the mask still shows it; clothes are not part of the avatar."""
+    """Return [N] bool: neck below the lowest height at which the mask still shows it; clothes are not part of the
+    avatar.
+    """
     if "neck" not in head.regions:
         return torch.zeros_like(skin.is_free)
     neck = head.face_mask("neck")

@@ -22,7 +22,7 @@ head attends to the same place on the reference."""
 
 
 def pool_control(control: Tensor, sizes: tuple[int, ...]) -> dict[int, Tensor]:
-    """Control maps [B, C, H, H] averaged down to each square size n: {n * n: [B, n * n, C]}."""
+    """Return control maps [B, C, H, H] averaged down to each square size n: {n * n: [B, n * n, C]}."""
     size = control.shape[-1]
     pooled = {n: control if n == size else avg_pool2d(control, size // n) for n in sizes}
     return {n * n: maps.flatten(2).transpose(1, 2) for n, maps in pooled.items()}
@@ -51,7 +51,7 @@ class Exchange:
 
 
 def projections(attn: Attention) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
-    """The linear layers to queries, keys, values and back out, which diffusers declares as optional."""
+    """Return the linear layers to queries, keys, values and back out, which diffusers declares as optional."""
     assert attn.to_q is not None and attn.to_k is not None and attn.to_v is not None and attn.to_out is not None
     return attn.to_q, attn.to_k, attn.to_v, attn.to_out[0]
 
@@ -76,7 +76,7 @@ class SharedSelfAttention(nn.Module):
         attention_mask: Tensor | None = None,
         exchange: Exchange | None = None,
     ) -> Tensor:
-        """Self-attention over hidden_states [B, L, D]; diffusers' plain one where no exchange is given."""
+        """Return self-attention over hidden_states [B, L, D]; diffusers' plain one where no exchange is given."""
         if exchange is None:
             return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask)
         control = exchange.control[hidden_states.shape[1]]
@@ -109,7 +109,7 @@ class TokenAttention:
         attention_mask: Tensor | None = None,
         exchange: Exchange | None = None,
     ) -> Tensor:
-        """[B, 1, D], to be broadcast over tokens, where the context is [B, 1, E]; else diffusers' plain one."""
+        """Return [B, 1, D], to be broadcast over tokens, where the context is [B, 1, E]; else diffusers' plain one."""
         if encoder_hidden_states is None or encoder_hidden_states.shape[1] != 1:
             return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask)
         _, _, to_v, to_out = projections(attn)

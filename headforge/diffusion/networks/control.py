@@ -46,7 +46,8 @@ class GaussianField(nn.Module):
 
     @staticmethod
     def on_head(head: HeadModel, resolution: int, n_channels: int, seed: int) -> GaussianField:
-        """A field with one Gaussian for each used texel of a `resolution` x `resolution` texture, where the head is.
+        """Return a field with one Gaussian for each used texel of a `resolution` x `resolution` texture, where the head
+        is.
 
         Features start as sines of the template's xyz with directions drawn from `seed`, frequencies growing from
         channel to channel; scales as `SCALE_INIT_TEXELS` of the local texel spacing.
@@ -70,11 +71,13 @@ class GaussianField(nn.Module):
         return field
 
     def means(self, vertices: Tensor) -> Tensor:
-        """Gaussian centres [B, N, 3] on posed vertices [B, V, 3]."""
+        """Return Gaussian centres [B, N, 3] on posed vertices [B, V, 3]."""
         return torch.einsum("bnkc,nk->bnc", vertices[:, self.corner_ids], self.barycentrics)
 
     def forward(self, means: Tensor, camera: Camera) -> Tensor:
-        """Control maps [B, C + 1, H, W] of centres [B, N, 3] seen by B cameras: features premultiplied, then alpha."""
+        """Return control maps [B, C + 1, H, W] of centres [B, N, 3] seen by B cameras: features premultiplied, then
+        alpha.
+        """
         if means.ndim != 3 or means.shape[1] != len(self.features):
             raise ShapeError("means", f"[B, {len(self.features)}, 3]", tuple(means.shape))
         drawn = splat(
@@ -92,7 +95,7 @@ class GaussianField(nn.Module):
 
 
 def texel_spacing_m(head: HeadModel, face_ids: Tensor, resolution: int) -> Tensor:
-    """[N] distance on the template between neighbouring texels inside the triangles `face_ids` [N], metres."""
+    """Return [N] distance on the template between neighbouring texels inside the triangles `face_ids` [N], metres."""
     corners = head.v_template[head.faces[face_ids]]
     area_m2 = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     uv = head.uvs[head.uv_faces[face_ids]] * resolution

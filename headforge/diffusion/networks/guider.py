@@ -29,7 +29,7 @@ class PoseGuider(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(self, control: Tensor) -> list[Tensor]:
-        """Control maps [B, C, H, W] to one feature map a level, the first at 1 / patch of the size."""
+        """Return control maps [B, C, H, W] to one feature map a level, the first at 1 / patch of the size."""
         hidden = silu(self.stem(pixel_unshuffle(control, self.patch)))
         features = []
         for level, projection in zip(self.levels, self.projections, strict=True):

@@ -38,7 +38,7 @@ class PatchPCA(nn.Module):
 
     @staticmethod
     def fit(images: np.ndarray, patch: int, n_components: int) -> PatchPCA:
-        """The codec of images [N, H, W, 3] uint8; the same for the same images on every machine up to rounding.
+        """Return the codec of images [N, H, W, 3] uint8; the same for the same images on every machine up to rounding.
 
         On the CPU. Sums are in float64, and each component's sign makes its largest entry positive.
         """
@@ -67,7 +67,7 @@ class PatchPCA(nn.Module):
         return codec
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in [0, 1] to latents [B, K, H / patch, W / patch]."""
+        """Return images [B, 3, H, W] in [0, 1] to latents [B, K, H / patch, W / patch]."""
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % self.patch or images.shape[3] % self.patch:
             raise ShapeError("images", f"[B, 3, H, W] with H and W multiples of {self.patch}", tuple(images.shape))
         patches = nn.functional.pixel_unshuffle(images, self.patch)
@@ -75,7 +75,7 @@ class PatchPCA(nn.Module):
         return torch.einsum("kc,bchw->bkhw", weights, patches - self.mean[:, None, None])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, K, h, w] to images [B, 3, h * patch, w * patch], not clipped."""
+        """Return latents [B, K, h, w] to images [B, 3, h * patch, w * patch], not clipped."""
         weights = self.components * self.scales[:, None]
         patches = torch.einsum("kc,bkhw->bchw", weights, latents) + self.mean[:, None, None]
         return nn.functional.pixel_shuffle(patches, self.patch)

@@ -27,7 +27,7 @@ RESIDUAL_SHARE = 0.1
 
 
 def build_unet(config: NetworkConfig) -> UNet2DConditionModel:
-    """A U-Net with one ResBlock a level, attention at every level and no middle block."""
+    """Return a U-Net with one ResBlock a level, attention at every level and no middle block."""
     n = len(config.widths)
     unet = UNet2DConditionModel(
         sample_size=config.latent_size,
@@ -59,7 +59,8 @@ def run_unet(
     guidance: list[Tensor] | None = None,
     exchange: Exchange | None = None,
 ) -> Tensor:
-    """diffusers' forward of latents [B, K, h, w] with the guider's features added; bit for bit the same without them.
+    """Return diffusers' forward of latents [B, K, h, w] with the guider's features added; bit for bit the same without
+    them.
 
     step: [B] int64. context: [B, 1, token_dim]. guidance: one map after `conv_in` and one after each down block.
     """
@@ -126,7 +127,7 @@ class Learn2Control(nn.Module):
     def predict_velocity(
         self, noisy: Tensor, step: Tensor, control: Tensor, domain: Tensor, reference: Reference | None, n_targets: int
     ) -> Tensor:
-        """v of latents [B, K, h, w] at steps [B], steered by control maps [B, C + 1, H, W]; B = R * n_targets.
+        """Return v of latents [B, K, h, w] at steps [B], steered by control maps [B, C + 1, H, W]; B = R * n_targets.
 
         `reference` None attends to the picture itself alone: the model without its reference branch. The denoiser's
         output is what `velocity_skip` leaves open: a network that had to copy the noise through its narrow features

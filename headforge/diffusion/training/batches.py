@@ -62,7 +62,7 @@ class BatchMaker:
         return self._n_references * self._n_targets
 
     def batch(self, n_images_seen: int) -> Batch:
-        """The batch that follows `n_images_seen` images, on the CPU.
+        """Return the batch that follows `n_images_seen` images, on the CPU.
 
         Identities come in epochs, each in its own order.
         """

@@ -39,7 +39,7 @@ def write_checkpoint(work: Path, state: TrainState) -> None:
 
 
 def read_checkpoint(work: Path) -> TrainState | None:
-    """The checkpoint in `work`, or None if there is none. Raises DataError if it can't be read."""
+    """Return the checkpoint in `work`, or None if there is none. Raises DataError if it can't be read."""
     path = work / FILE_NAME
     if not path.exists():
         return None

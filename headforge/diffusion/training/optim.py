@@ -18,7 +18,7 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Approximate U V^T of each matrix U S V^T in [K, m, n]; singular values end in about 0.7 .. 1.2.
+    """Return approximate U V^T of each matrix U S V^T in [K, m, n]; singular values end in about 0.7 .. 1.2.
 
     With X_0 = G / |G| and X_i+1 = (a + b A_i + c A_i^2) X_i, A_i = X_i X_i^T, the factors commute with A_i; so the
     iteration runs on A (m x m, m <= n) and their product is applied to X_0 once.
@@ -68,7 +68,7 @@ class MuonAdamW:
         self._n_steps = 0
 
     def state(self) -> dict[str, Tensor]:
-        """Everything needed to go on, by name."""
+        """Return everything needed to go on, by name."""
         named = {"momentum": self._momentum, "first": self._first, "second": self._second}
         tensors = {f"{kind}.{name}": t for kind, values in named.items() for name, t in values.items()}
         return {**tensors, "n_steps": torch.tensor(self._n_steps, device="cpu")}

@@ -20,7 +20,9 @@ ENLARGE = 2
 
 
 def control_preview(control: Tensor) -> Tensor:
-    """Control maps [B, C + 1, S, S] as pictures [B, 3, S, S]: the first three features, grey where there is no head."""
+    """Return control maps [B, C + 1, S, S] as pictures [B, 3, S, S]: the first three features, grey where there is no
+    head.
+    """
     return (control[:, :3] * 0.5 + 0.5).clamp(0, 1)
 
 

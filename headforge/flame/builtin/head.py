@@ -63,7 +63,7 @@ class Assembly:
 
 @functools.cache
 def builtin_head() -> HeadModel:
-    """The embedded default head; the same object on every call in a process."""
+    """Return the embedded default head; the same object on every call in a process."""
     mesh = _assemble()
     places = _places(mesh)
     shapedirs = np.concatenate([identity_modes(places), expression_modes(places)], -1) * 1e-3
@@ -137,14 +137,14 @@ def _assemble() -> Assembly:
 
 
 def _without_rims(faces: np.ndarray, rims: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """The rims' faces with each rim vertex replaced by the skin vertex it copies: they share its texture."""
+    """Return the rims' faces with each rim vertex replaced by the skin vertex it copies: they share its texture."""
     lookup = np.arange(rims[-1] + 1)
     lookup[rims] = sources
     return lookup[faces]
 
 
 def _skin_chart(skin: Skin) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates of the skin: rows and columns spaced by their mean length on the face."""
+    """Return texture coordinates of the skin: rows and columns spaced by their mean length on the face."""
     grid = skin.vertices[skin.grid]
     across = np.linalg.norm(np.diff(grid, axis=1), axis=-1)[12:52].mean(0)
     down = np.linalg.norm(np.diff(grid, axis=0), axis=-1)

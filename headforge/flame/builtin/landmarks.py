@@ -34,7 +34,7 @@ Embedding = tuple[np.ndarray, np.ndarray]
 
 
 def embed_landmarks(skin: Skin) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Triangles [68], barycentrics [68, 3] and the dynamic jaw line's [79, 17] and [79, 17, 3]."""
+    """Return triangles [68], barycentrics [68, 3] and the dynamic jaw line's [79, 17] and [79, 17, 3]."""
     near, mirror = _near_half(skin), _Mirror(skin)
     jaws = [_jaw_line(skin, near, mirror, bin_yaw_deg(i)) for i in range(N_CONTOUR_BINS)]
     parts = [jaws[0], *_static(skin)]
@@ -63,7 +63,9 @@ def _static(skin: Skin) -> list[Embedding]:
 
 
 def _jaw_line(skin: Skin, near: Embedding, mirror: _Mirror, yaw_deg: float) -> Embedding:
-    """The 17 jaw points for a camera at `yaw_deg`: the outline on the far side, the jaw's own line on the near one."""
+    """Return the 17 jaw points for a camera at `yaw_deg`: the outline on the far side, the jaw's own line on the near
+    one.
+    """
     far = near if yaw_deg == 0 else _far_half(skin, -abs(yaw_deg), near)
     left, right = (far, near) if yaw_deg < 0 else (near, far)
     right = mirror(right)
@@ -72,7 +74,7 @@ def _jaw_line(skin: Skin, near: Embedding, mirror: _Mirror, yaw_deg: float) -> E
 
 
 def _near_half(skin: Skin) -> Embedding:
-    """[9] the left half for a camera in front or on the left: along the mandible, then the chin's edge."""
+    """Return [9] the left half for a camera in front or on the left: along the mandible, then the chin's edge."""
     seen_from_left = np.stack([-skin.vertices[:, 2], skin.vertices[:, 1], skin.vertices[:, 0]], -1)
     y, z = np.array(_MANDIBLE_MM).T
     side = frontal_embedding(seen_from_left, skin.faces, np.stack([-z, y], -1))
@@ -85,7 +87,7 @@ def _near_half(skin: Skin) -> Embedding:
 
 
 def _far_half(skin: Skin, yaw_deg: float, near: Embedding) -> Embedding:
-    """[9] the left half for a camera on the right, at `yaw_deg` < 0: the face's outline, the chin as in `near`."""
+    """Return [9] the left half for a camera on the right, at `yaw_deg` < 0: the face's outline, the chin as in `near`."""
     c, s = np.cos(np.deg2rad(yaw_deg)), np.sin(np.deg2rad(yaw_deg))
     turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     chin = (_places(skin, near)[_CHIN] - _JAW_CENTRE_MM) @ turn
@@ -114,7 +116,7 @@ def _places(skin: Skin, embedding: Embedding) -> np.ndarray:
 
 
 def _outline(skin: Skin, yaw_deg: float, angles: np.ndarray) -> Embedding:
-    """Where rays from the middle of the face leave the outline of its left half."""
+    """Return where rays from the middle of the face leave the outline of its left half."""
     is_candidate = (
         (skin.rows >= BROW_ROW - 2) & (skin.rows <= CHIN_ROW + 1) & (skin.vertices[:, 2] > 12) & (skin.columns >= 0)
     )

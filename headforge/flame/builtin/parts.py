@@ -28,20 +28,20 @@ class Part:
     """[f, 3]."""
 
     def mirrored(self) -> Part:
-        """The same part on the other side of the head, triangles turned so that they still face outwards."""
+        """Return the same part on the other side of the head, triangles turned so that they still face outwards."""
         flip = self.uvs * np.array([-1.0, 1]) + np.array([1.0, 0])
         return Part(self.vertices * np.array([-1.0, 1, 1]), self.faces[:, ::-1], flip, self.uv_faces[:, ::-1])
 
 
 def split_quads(quads: np.ndarray) -> np.ndarray:
-    """[Q, 4] corners to [2Q, 3] triangles, without those that have two equal corners."""
+    """Return [Q, 4] corners to [2Q, 3] triangles, without those that have two equal corners."""
     faces = np.stack([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]], 1).reshape(-1, 3)
     a, b, c = faces.T
     return faces[(a != b) & (b != c) & (a != c)]
 
 
 def _polar_part(rings: np.ndarray, ring_radius: np.ndarray, close: bool) -> Part:
-    """A disc of rings [R, A, 3] about a centre (ring 0 all equal); `close` welds the last ring to one point too.
+    """Return a disc of rings [R, A, 3] about a centre (ring 0 all equal); `close` welds the last ring to one point too.
 
     The disc faces its viewer when the angle runs counter-clockwise. `ring_radius` [R] is each ring's radius in the
     texture.
@@ -74,7 +74,9 @@ def _polar_part(rings: np.ndarray, ring_radius: np.ndarray, close: bool) -> Part
 
 
 def eyeball() -> Part:
-    """The left eyeball: a sphere with a slight cornea whose pole looks ahead; the texture is a disc about the pupil."""
+    """Return the left eyeball: a sphere with a slight cornea whose pole looks ahead; the texture is a disc about the
+    pupil.
+    """
     polar = np.concatenate([np.linspace(0, 0.6, 5), np.linspace(0.8, np.pi, 8)])
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     radius = EYE_RADIUS + 0.7 * np.exp(-((polar / 0.36) ** 2))
@@ -90,7 +92,7 @@ def eyeball() -> Part:
 
 
 def ear() -> Part:
-    """The left ear: a curled disc about the canal, from concha over antihelix and helix to its back."""
+    """Return the left ear: a curled disc about the canal, from concha over antihelix and helix to its back."""
     angle = np.linspace(0, 2 * np.pi, N_EAR_ANGLES, endpoint=False)
     front = np.array([0, 0.14, 0.28, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
     rings = [_ear_front(rho, angle) for rho in front]
@@ -101,7 +103,9 @@ def ear() -> Part:
 
 
 def _ear_outline(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Backward and upward distance of the rim from the canal; the angle runs from back over up to front and down."""
+    """Return backward and upward distance of the rim from the canal; the angle runs from back over up to front and
+    down.
+    """
     c, s = np.cos(angle), np.sin(angle)
     back = np.where(c > 0, 23.5 * c, 10.5 * c) * np.where(s < 0, 1 - 0.42 * s**2, 1.0)
     up = np.where(s > 0, 32.0 * s, 29.0 * s)
@@ -109,7 +113,7 @@ def _ear_outline(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ear_height(rho: np.ndarray | float, angle: np.ndarray) -> np.ndarray:
-    """Relief of the ear's outer face over its plane."""
+    """Return relief of the ear's outer face over its plane."""
     c, s = np.cos(angle), np.sin(angle)
     rear = np.clip(c * 0.75 + np.clip(s, 0, 1) * 0.6 + 0.1, 0, 1)
     lobe = np.exp(-(((s + 1) / 0.4) ** 2))
@@ -124,7 +128,7 @@ def _ear_height(rho: np.ndarray | float, angle: np.ndarray) -> np.ndarray:
 
 
 def _ear_place(back: np.ndarray, up: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """From the ear's plane to the head: the plane leaves the head towards the back."""
+    """Return from the ear's plane to the head: the plane leaves the head towards the back."""
     flare = 0.5 * back + 0.012 * np.clip(up, 0, None) ** 1.5
     return EAR_CENTRE + np.stack([flare + out + 1.0, up, -back], -1)
 
@@ -135,14 +139,15 @@ def _ear_front(rho: float, angle: np.ndarray) -> np.ndarray:
 
 
 def _ear_back(rho: float, angle: np.ndarray) -> np.ndarray:
-    """The rear of the pinna, behind the front by its thickness and tucked into the head towards the canal."""
+    """Return the rear of the pinna, behind the front by its thickness and tucked into the head towards the canal."""
     back, up = _ear_outline(angle)
     thickness = 3.0 + 12.0 * (1 - rho)
     return _ear_place(rho * back, rho * up, _ear_height(0.95, angle) * rho**2 - thickness)
 
 
 def mouth_cavity(skin: Skin) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """New vertices [n, 3] of a sock behind the lips, its faces, texture coordinates in a unit square and their faces.
+    """Return new vertices [n, 3] of a sock behind the lips, its faces, texture coordinates in a unit square and their
+    faces.
 
     In the faces ids below the skin's vertex count are the skin's; the first ring is the cut between the lips.
     """
@@ -180,7 +185,7 @@ def mouth_cavity(skin: Skin) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
 
 
 def lid_rims(skin: Skin, n_before: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The thickness of the lids: strips from their edges into the eyeballs.
+    """Return the thickness of the lids: strips from their edges into the eyeballs.
 
     Returns new vertices [n, 3] that follow `n_before` others, faces, and the skin vertex [n] each one copies.
     """
@@ -199,7 +204,7 @@ def lid_rims(skin: Skin, n_before: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def teeth(is_upper: bool, n: int = 33) -> Part:
-    """One row of teeth: a bent strip over gum, crown, edge and back."""
+    """Return one row of teeth: a bent strip over gum, crown, edge and back."""
     t = np.linspace(-1, 1, n)
     x = 20.5 * np.sin(t * 1.35) / np.sin(1.35)
     z = 92.5 - 22.0 * (1 - np.cos(t * 1.35)) / (1 - np.cos(1.35))
@@ -222,7 +227,7 @@ def teeth(is_upper: bool, n: int = 33) -> Part:
 
 
 def tongue(n_across: int = 9, n_along: int = 8) -> Part:
-    """The tongue's upper side, from its tip behind the lower teeth to its root."""
+    """Return the tongue's upper side, from its tip behind the lower teeth to its root."""
     a, b = np.meshgrid(np.linspace(-1, 1, n_across), np.linspace(0, 1, n_along), indexing="ij")
     half_width = 17.0 * np.clip(1 - (1 - b) ** 4, 0, 1) ** 0.5 + 0.4
     x = a * half_width

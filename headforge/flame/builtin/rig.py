@@ -16,7 +16,7 @@ _LIP_LINE_RAD = np.arctan2(-51.3 - JAW_MM[1], 95.0) * -1
 
 
 def skin_weights(skin: Skin, vertices: np.ndarray, parts: dict[str, np.ndarray]) -> np.ndarray:
-    """[V, 5], rows sum to 1."""
+    """Return [V, 5], rows sum to 1."""
     weights = np.zeros((len(vertices), 5))
     y = vertices[:, 1]
     root = ramp(y, -92, -172)
@@ -41,7 +41,7 @@ def skin_weights(skin: Skin, vertices: np.ndarray, parts: dict[str, np.ndarray])
 
 
 def _jaw_weight(skin: Skin) -> np.ndarray:
-    """[N] on the skin: 1 on the lower lip and chin, 0 on the upper lip, smooth over cheeks and throat."""
+    """Return [N] on the skin: 1 on the lower lip and chin, 0 on the upper lip, smooth over cheeks and throat."""
     p, rows = skin.vertices, skin.rows
     angle = np.arctan2(JAW_MM[1] - p[:, 1], p[:, 2] - JAW_MM[2])
     is_lower = (rows > MOUTH_ROW) | ((rows == MOUTH_ROW) & (skin.side < 0))
@@ -70,7 +70,7 @@ def _average(skin: Skin) -> sparse.csr_matrix:
 
 
 def joint_regressor(skin: Skin, vertices: np.ndarray, parts: dict[str, np.ndarray]) -> np.ndarray:
-    """[5, V] weights that sum to 1 over each row and give the joints of the template exactly."""
+    """Return [5, V] weights that sum to 1 over each row and give the joints of the template exactly."""
     rows, columns = skin.rows, np.abs(skin.columns)
     choices = [
         (ROOT_MM, ((rows >= 63) & (rows <= 67)).nonzero()[0]),

@@ -52,7 +52,8 @@ class FlameFiles:
 
 
 def sort_flame_files(paths: Sequence[Path]) -> FlameFiles:
-    """FLAME's files among `paths` (files, or folders that hold them), told apart by the names they are published under.
+    """Return FLAME's files among `paths` (files, or folders that hold them), told apart by the names they are published
+    under.
 
     The template is the one .obj, the model one of `VERSIONS` or the one other .pkl. Raises InputError if the model or
     the landmarks are missing, or if two files fit one place.
@@ -89,7 +90,7 @@ def _prefer(found: dict[str, list[Path]], place: str, is_better: Callable[[Path]
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a FLAME model pickle, checked against one another: v_template [V, 3], shapedirs [V, 3, N],
+    """Return the arrays of a FLAME model pickle, checked against one another: v_template [V, 3], shapedirs [V, 3, N],
     posedirs [V, 3, 36], J_regressor [5, V] dense, kintree_table [2, 5], weights [V, 5], f [F, 3].
 
     Raises InputError.
@@ -122,7 +123,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _array(path: Path, raw: Mapping, key: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A finite array of a dict; None in `shape` is any size."""
+    """Return a finite array of a dict; None in `shape` is any size."""
     if key not in raw:
         raise InputError(path, f"'{path}' lacks '{key}'; it has {sorted(map(str, raw))}.", _HELP)
     value = raw[key]
@@ -156,7 +157,7 @@ class FlameLandmarks:
 
 
 def read_landmarks(files: FlameFiles, n_faces: int) -> FlameLandmarks:
-    """The landmarks of any of the published embeddings. Raises InputError."""
+    """Return the landmarks of any of the published embeddings. Raises InputError."""
     path = files.landmarks
     raw = _dict(path)
     contour = raw
@@ -225,7 +226,7 @@ def _embedding(
 
 
 def read_masks(path: Path, n_vertices: int) -> dict[str, np.ndarray]:
-    """Vertex ids by region. Raises InputError."""
+    """Return vertex ids by region. Raises InputError."""
     masks = {}
     for name, value in _dict(path).items():
         ids = np.asarray(value)
@@ -241,5 +242,5 @@ def read_masks(path: Path, n_vertices: int) -> dict[str, np.ndarray]:
 
 
 def read_eyelid(path: Path, n_vertices: int) -> np.ndarray:
-    """Offsets [V, 3] in metres that shut one eye. Raises InputError."""
+    """Return offsets [V, 3] in metres that shut one eye. Raises InputError."""
     return _array(path, {path.name: read_npy(path)}, path.name, (n_vertices, 3))

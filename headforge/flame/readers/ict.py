@@ -49,7 +49,7 @@ class IctShapes:
 
 
 def read_ict(folder: Path, layout: IctLayout = LIGHT) -> HeadModel:
-    """The head model in an ICT-FaceKit folder (`FaceXModel`, or the repository that has it).
+    """Return the head model in an ICT-FaceKit folder (`FaceXModel`, or the repository that has it).
 
     All identity files and all those expressions of `vertex_indices.json` that the folder has. Raises InputError for
     a missing or damaged file, another topology than `layout`'s, or a jaw that `jawOpen` doesn't open.
@@ -131,7 +131,7 @@ def _read_shapes(folder: Path, layout: IctLayout) -> IctShapes:
 
 
 def _identity_names(folder: Path) -> list[str]:
-    """identity000, identity001 and so on; InputError for a gap, which would shift the coefficients."""
+    """Return identity000, identity001 and so on; InputError for a gap, which would shift the coefficients."""
     numbers = sorted(int(m[1]) for m in map(_IDENTITY.fullmatch, (path.name for path in folder.iterdir())) if m)
     if numbers != list(range(len(numbers))):
         missing = next(n for n in range(len(numbers)) if n not in numbers)
@@ -140,7 +140,7 @@ def _identity_names(folder: Path) -> list[str]:
 
 
 def _read_index(path: Path, n_vertices: int) -> tuple[list[str], np.ndarray]:
-    """Names of the expressions and the 68 landmarks' vertices."""
+    """Return names of the expressions and the 68 landmarks' vertices."""
     try:
         index = json.loads(path.read_text())
         names, landmarks = index["expressions"], np.array(index["idx_to_landmark_verts"], dtype=np.int64)
@@ -153,7 +153,7 @@ def _read_index(path: Path, n_vertices: int) -> tuple[list[str], np.ndarray]:
 
 
 def _surface(mesh: ObjMesh, layout: IctLayout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triangles [F, 3], texture coordinates [T, 2] in one common chart and their triangles [F, 3]."""
+    """Return triangles [F, 3], texture coordinates [T, 2] in one common chart and their triangles [F, 3]."""
     n_polygons = layout.parts[-1].end_polygon
     polygons, uv_polygons = mesh.polygons[:n_polygons], mesh.uv_polygons[:n_polygons]
     faces, owner = triangulate(polygons)
@@ -173,7 +173,7 @@ def _surface(mesh: ObjMesh, layout: IctLayout) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _regions(v: np.ndarray, skin: np.ndarray, points: np.ndarray, layout: IctLayout) -> dict[str, np.ndarray]:
-    """Regions of the skin; what the file calls the narrow face is no scalp."""
+    """Return regions of the skin; what the file calls the narrow face is no scalp."""
     regions = skin_regions(v, skin, points)
     narrow = regions["scalp"] < layout.n_narrow_face
     regions["face"] = np.union1d(regions["face"], regions["scalp"][narrow])
@@ -188,7 +188,7 @@ def _rig(
     ids: Mapping[str, np.ndarray],
     regions: Mapping[str, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Skinning weights [V, 5] and the joints' regressor [5, V]."""
+    """Return skinning weights [V, 5] and the joints' regressor [5, V]."""
     v, opening = shapes.neutral, shapes.expressions[JAW_OPEN]
     teeth = ids["teeth"]
     moved = np.linalg.norm(opening[teeth], axis=-1)
@@ -224,7 +224,7 @@ def _rig(
 def _contour_faces(
     v: np.ndarray, faces: np.ndarray, points: np.ndarray, regions: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Triangles of the face from the brows down, in front of the jaw line's ends."""
+    """Return triangles of the face from the brows down, in front of the jaw line's ends."""
     inside = np.zeros(len(v), bool)
     inside[regions["face"]] = True
     inside &= (v[:, 2] > points[[0, 16], 2].mean()) & (v[:, 1] < points[17:27, 1].max())
@@ -234,7 +234,7 @@ def _contour_faces(
 def _pupils(
     v: np.ndarray, faces: np.ndarray, ids: Mapping[str, np.ndarray], regressor: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [2] and barycentrics [2, 3] of what lies straight before the eyes' centres: right, left."""
+    """Return triangles [2] and barycentrics [2, 3] of what lies straight before the eyes' centres: right, left."""
     picked, weights = [], []
     for name, joint in (("right_eyeball", rig.RIGHT_EYE), ("left_eyeball", rig.LEFT_EYE)):
         own = np.flatnonzero(np.isin(faces, ids[name]).all(-1))

@@ -43,7 +43,7 @@ class IctLayout:
     """How many of an eyeball's first vertices are its outer shell; the iris inside is another sphere."""
 
     def start_vertex(self, name: str) -> int:
-        """First vertex of a part."""
+        """Return first vertex of a part."""
         names = [part.name for part in self.parts]
         place = names.index(name)
         return self.parts[place - 1].end_vertex if place else 0

@@ -32,7 +32,7 @@ class ObjMesh:
 
 
 def read_obj(path: Path) -> ObjMesh:
-    """The mesh in an OBJ file; materials, groups and normals are passed over.
+    """Return the mesh in an OBJ file; materials, groups and normals are passed over.
 
     Raises InputError if the file is missing, isn't an OBJ, has polygons with more than four corners, or refers to
     vertices that it doesn't have.
@@ -51,7 +51,7 @@ def read_obj(path: Path) -> ObjMesh:
 
 
 def read_obj_vertices(path: Path, n_vertices: int) -> np.ndarray:
-    """The vertices [n_vertices, 3] of an OBJ file alone, for shapes of one topology. Raises InputError."""
+    """Return the vertices [n_vertices, 3] of an OBJ file alone, for shapes of one topology. Raises InputError."""
     vertices = _numbers(path, _VERTEX.findall(_text(path)), 3, "vertices")
     if len(vertices) != n_vertices:
         raise InputError(path, f"'{path}' has {len(vertices)} vertices, the neutral mesh has {n_vertices}.", _HELP)
@@ -59,7 +59,7 @@ def read_obj_vertices(path: Path, n_vertices: int) -> np.ndarray:
 
 
 def triangulate(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[P, 4] polygons (-1 where there is no fourth corner) to triangles [F, 3] and their polygons [F].
+    """Return [P, 4] polygons (-1 where there is no fourth corner) to triangles [F, 3] and their polygons [F].
 
     The triangles of a quad (0, 1, 2, 3) are (0, 1, 2) and (0, 2, 3), one after the other.
     """
@@ -88,7 +88,7 @@ def _numbers(path: Path, lines: list[bytes], n_columns: int, what: str) -> np.nd
 
 
 def _corners(path: Path, line: bytes) -> list[tuple[int, int]]:
-    """(vertex, uv) of a polygon's corners, padded with (-1, -1) to four."""
+    """Return (vertex, uv) of a polygon's corners, padded with (-1, -1) to four."""
     try:
         corners = []
         for token in line.split():

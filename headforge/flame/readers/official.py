@@ -38,7 +38,7 @@ _CHART_MARGIN = 0.01
 
 
 def read_flame(files: FlameFiles, *, n_shape: int = N_SHAPE, with_teeth: bool = True) -> HeadModel:
-    """FLAME as a head model, any vertex count, in the files' metres and axes.
+    """Return FLAME as a head model, any vertex count, in the files' metres and axes.
 
     `with_teeth` appends VHAP's 120 vertices and 168 triangles, if the topology is FLAME's own. The rows of the dynamic
     contour are brought to the order of `contour_bin`, whichever sign the file uses; if there is none it is made.
@@ -132,7 +132,7 @@ def _eyelids(files: FlameFiles, n_vertices: int) -> torch.Tensor:
 
 
 def _chart(files: FlameFiles, v: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates [T, 2] and their triangles [F, 3]: the template's, or a cylinder about the head."""
+    """Return texture coordinates [T, 2] and their triangles [F, 3]: the template's, or a cylinder about the head."""
     if files.template is None:
         return cylinder_chart(v, faces)
     mesh = read_obj(files.template)
@@ -152,7 +152,7 @@ def _chart(files: FlameFiles, v: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
 
 
 def cylinder_chart(v: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates [T, 2] in [0, 1] by azimuth and height, with the seam at the back; triangles [F, 3].
+    """Return texture coordinates [T, 2] in [0, 1] by azimuth and height, with the seam at the back; triangles [F, 3].
 
     What lies one behind the other (eyeballs, the inside of the mouth) shares its place.
     """
@@ -169,7 +169,7 @@ def cylinder_chart(v: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def append_teeth(model: HeadModel) -> HeadModel:
-    """The model with VHAP's teeth after its own vertices and triangles, whose ids stay what they were.
+    """Return the model with VHAP's teeth after its own vertices and triangles, whose ids stay what they were.
 
     Upper teeth move with the neck joint, lower ones with the jaw; they take the lips' mean identity shapes and no
     expression; regions `teeth`, `upper_teeth`, `lower_teeth`. For FLAME's topology of 5023 vertices.

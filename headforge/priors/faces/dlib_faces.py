@@ -63,7 +63,7 @@ class DlibFaces:
         self._embedding = _weights(EMBEDDING_FILE, folder)
 
     def detect_landmarks(self, image: np.ndarray) -> list[DlibFace]:
-        """All faces in a [H, W, 3] uint8 picture, the largest first."""
+        """Return all faces in a [H, W, 3] uint8 picture, the largest first."""
         image = np.ascontiguousarray(image)
         step = -(-max(image.shape[:2]) // MAX_DETECTION_SIDE_PX)
         small = _averaged(image, step)
@@ -80,7 +80,7 @@ class DlibFaces:
         return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
 
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> DlibFace | None:
-        """The face in a box (left, top, right, bottom in pixels) where the detector found one a moment ago.
+        """Return the face in a box (left, top, right, bottom in pixels) where the detector found one a moment ago.
 
         The landmark model always answers: a face is there if its answers from nudged boxes agree; their mean is taken.
         The face's box is the given one, moved and scaled as its landmarks ask for.
@@ -101,7 +101,7 @@ class DlibFaces:
         return DlibFace(_box_about(mean), mean, 1 - spread / MAX_SPREAD)
 
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """[128] float32 identity embedding of the face with these [68, 2] landmarks.
+        """Return [128] float32 identity embedding of the face with these [68, 2] landmarks.
 
         The same person lies within a Euclidean distance of about 0.6.
         """
@@ -118,7 +118,7 @@ class DlibFaces:
         return {path.name: sha256_file(path) for path in (self._landmarks, self._embedding)}
 
     def broken_files(self) -> dict[str, str]:
-        """What dlib says of the weight files that it can't read, by file name."""
+        """Return what dlib says of the weight files that it can't read, by file name."""
         found = {}
         for path, load in ((self._landmarks, _landmark_model), (self._embedding, _embedding_model)):
             try:
@@ -129,7 +129,7 @@ class DlibFaces:
 
 
 def _box_about(landmarks: np.ndarray) -> tuple[float, float, float, float]:
-    """The box that the detector would report for a face with these landmarks [68, 2], about."""
+    """Return the box that the detector would report for a face with these landmarks [68, 2], about."""
     low, high = landmarks.min(0), landmarks.max(0)
     side = BOX_SIDE * float((high - low).max())
     centre = (low + high) / 2 + np.array([0.0, BOX_LOWER]) * side
@@ -138,7 +138,7 @@ def _box_about(landmarks: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _averaged(image: np.ndarray, step: int) -> np.ndarray:
-    """Mean over blocks of `step` x `step` pixels; a rest at the right and bottom is left out."""
+    """Return mean over blocks of `step` x `step` pixels; a rest at the right and bottom is left out."""
     if step == 1:
         return image
     height, width = (n // step for n in image.shape[:2])
@@ -156,7 +156,7 @@ def _dlib() -> ModuleType:
 
 
 def _weights(name: str, folder: Path | None) -> Path:
-    """A weight file's path; the package itself is never imported, as it needs the vanished pkg_resources."""
+    """Return a weight file's path; the package itself is never imported, as it needs the vanished pkg_resources."""
     if folder is not None:
         return folder / name
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)

@@ -46,7 +46,7 @@ class Boxes(Protocol):
     """Finds the boxes of faces."""
 
     def detect_landmarks(self, image: np.ndarray) -> Sequence[Face]:
-        """All faces of an RGB image [H, W, 3] uint8, the largest first."""
+        """Return all faces of an RGB image [H, W, 3] uint8, the largest first."""
         ...
 
 
@@ -76,13 +76,13 @@ class FaceAlignmentFaces:
         return {"path": self.path, "boxes": self.boxes, "_network": None}
 
     def detect_landmarks(self, image: np.ndarray) -> list[FanFace]:
-        """All faces in a [H, W, 3] uint8 picture, in the order of the boxes."""
+        """Return all faces in a [H, W, 3] uint8 picture, in the order of the boxes."""
         found = (self.landmarks_in(image, face.box) for face in self.boxes.detect_landmarks(image))
         return [face for face in found if face is not None]
 
     @torch.no_grad()
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> FanFace | None:
-        """The face in a box; None if the network is not sure of it. Its box is given back as the landmarks' own."""
+        """Return the face in a box; None if the network is not sure of it. Its box is given back as the landmarks' own."""
         utils = _package().utils
         left, top, right, bottom = box
         centre = np.array([(left + right) / 2, (top + bottom) / 2 - CENTRE_ABOVE * (bottom - top)])

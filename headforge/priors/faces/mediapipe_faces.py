@@ -61,7 +61,7 @@ class MediaPipeFaces:
         return {"path": self.path, "_landmarker": None}
 
     def detect_landmarks(self, image: np.ndarray) -> list[MediaPipeFace]:
-        """All faces in a [H, W, 3] uint8 picture, the largest first."""
+        """Return all faces in a [H, W, 3] uint8 picture, the largest first."""
         mediapipe = _mediapipe()
         picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
         size = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
@@ -74,7 +74,7 @@ class MediaPipeFaces:
         return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
 
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> MediaPipeFace | None:
-        """The largest face in the surroundings of a box, where it fills more of the picture; None without one."""
+        """Return the largest face in the surroundings of a box, where it fills more of the picture; None without one."""
         left, top, right, bottom = box
         margin = LOOK_AROUND * max(right - left, bottom - top)
         x0, y0 = max(0, int(left - margin)), max(0, int(top - margin))

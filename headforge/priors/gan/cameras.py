@@ -23,7 +23,7 @@ of 512 pixels, of which the training picture shows 1.1. It shows 2.7 / 4.2647 un
 def gan_camera(
     yaw_deg: float, pitch_deg: float, size: int, radius: float, pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> Camera:
-    """A training camera in the generator's units: on the sphere about the origin, looking at `pivot`.
+    """Return a training camera in the generator's units: on the sphere about the origin, looking at `pivot`.
 
     yaw_deg is the true azimuth (positive towards the subject's left), pitch_deg the true elevation. In EG3D's
     `LookAtPoseSampler` that is h = pi / 2 + yaw and v = pi / 2 * (1 - sin(pitch)): its v is no elevation. On the CPU.
@@ -36,12 +36,12 @@ def gan_camera(
 
 
 def in_metres(camera: Camera, unit_m: float = UNIT_M) -> Camera:
-    """The same camera in a world whose unit is a metre."""
+    """Return the same camera in a world whose unit is a metre."""
     viewmat = camera.viewmat.clone()
     viewmat[..., :3, 3] *= unit_m
     return Camera(camera.K, viewmat, camera.width, camera.height)
 
 
 def frontal_label(radius: float, pivot: tuple[float, float, float]) -> Tensor:
-    """[1, 25] label, on the CPU, of the camera in front of the face: what the mapping is conditioned on."""
+    """Return [1, 25] label, on the CPU, of the camera in front of the face: what the mapping is conditioned on."""
     return camera_to_eg3d(gan_camera(0.0, 0.0, 1, radius, pivot))[None]

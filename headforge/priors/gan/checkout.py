@@ -55,15 +55,15 @@ class OfficialGan:
         return self
 
     def styles(self, z: Tensor, label: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """As `HeadGan.styles`."""
+        """Return as `HeadGan.styles`."""
         return self.module.mapping(z, label, truncation_psi=psi, truncation_cutoff=cutoff)
 
     def planes(self, ws: Tensor, half: bool = True) -> Tensor:
-        """What the official backbone computes of styles ws [B, n_ws, w_dim], to be given back to `render`."""
+        """Return what the official backbone computes of styles ws [B, n_ws, w_dim], to be given back to `render`."""
         return self.module.backbone.synthesis(ws, noise_mode="const", force_fp32=not half)
 
     def background(self, ws: Tensor) -> Tensor | None:
-        """None: the official code computes it with each view."""
+        """Return none: the official code computes it with each view."""
         return None
 
     def render(
@@ -75,7 +75,7 @@ class OfficialGan:
         background: Tensor | None = None,
         half: bool = True,
     ) -> GanViews:
-        """As `HeadGan.render`, one view after the other."""
+        """Return as `HeadGan.render`, one view after the other."""
         views = [self._view(planes, ws, camera[i], jitter, half) for i, jitter in enumerate(jitters)]
         has_parsing = views[0].parsing is not None
         names = ("image", "raw", "ray_depth", "z_depth", "mask", *(["parsing"] if has_parsing else []))
@@ -97,7 +97,7 @@ class OfficialGan:
 
 
 def official_class(checkout: Path) -> Any:
-    """The class `TriPlaneGenerator` of a checkout; importing it runs the checkout's code."""
+    """Return the class `TriPlaneGenerator` of a checkout; importing it runs the checkout's code."""
     folder = checkout.resolve()
     for mark in MARKS:
         if not (folder / mark).is_file():

@@ -31,7 +31,8 @@ MAX_NAMED = 5
 
 
 def convert_gan(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights by their official names, and facts for JSON, of a checkpoint of the `kind` "spherehead" or "panohead".
+    """Return weights by their official names, and facts for JSON, of a checkpoint of the `kind` "spherehead" or
+    "panohead".
 
     The facts are `kind`, `class_name`, `init_kwargs`, `rendering_kwargs` and `neural_rendering_resolution`. Raises
     InputError for a file that is no such checkpoint, and for weights that are missing, too many or of another shape.
@@ -51,7 +52,7 @@ def convert_gan(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def load_gan(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], source: str = "the generator") -> HeadGan:
-    """The generator with these weights, on the CPU, for inference. Raises InputError if they don't fit."""
+    """Return the generator with these weights, on the CPU, for inference. Raises InputError if they don't fit."""
     check_weights(tensors, facts, source)
     with torch.device("meta"):
         model = HeadGan(read_settings(str(facts.get("kind")), facts, source))
@@ -90,7 +91,7 @@ def _named(names: list[str]) -> str:
 
 
 def _tensors(module: Holder, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers of a module and of those inside, float32, as `state_dict` names them."""
+    """Yield parameters and buffers of a module and of those inside, float32, as `state_dict` names them."""
     state = module.state if isinstance(module.state, dict) else {}
     for group in ("_parameters", "_buffers"):
         for name, value in _entries(state.get(group)):
@@ -120,7 +121,7 @@ def _facts(generator: Holder, kind: str) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
-    """What JSON can say; None for anything else."""
+    """Return what JSON can say; None for anything else."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

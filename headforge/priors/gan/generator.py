@@ -47,14 +47,15 @@ class GanPeople:
         self.model = model.to(self.device)
 
     def latent(self, seed: int, subject: int) -> np.ndarray:
-        """[z_dim] float32, standard normal."""
+        """Return [z_dim] float32, standard normal."""
         rng = np.random.default_rng(item_seed(seed, "latent", subject))
         return rng.standard_normal(self.model.settings.z_dim, dtype=np.float32)
 
     def draw(
         self, seed: int, subject: int, angles_deg: Mapping[int, tuple[float, float]], size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Camera]]:
-        """Pictures of `size` x `size` pixels from azimuth and elevation by view: one backbone pass for all of them.
+        """Yield pictures of `size` x `size` pixels from azimuth and elevation by view: one backbone pass for all of
+        them.
 
         Each is [S, S, 3] uint8 with the background that the generator made, its mask [S, S] uint8 and its unbatched
         camera in metres. Raises ConfigError if the generator's pictures are smaller.
@@ -76,7 +77,7 @@ class GanPeople:
                 yield image, mask, in_metres(camera, self.settings.unit_m)
 
     def styles(self, seed: int, subject: int) -> Tensor:
-        """[1, n_ws, w_dim] of a person, conditioned on the camera in front of the face."""
+        """Return [1, n_ws, w_dim] of a person, conditioned on the camera in front of the face."""
         shape = self.model.settings
         z = torch.from_numpy(self.latent(seed, subject))[None].to(self.device)
         label = frontal_label(shape.camera_radius, shape.camera_pivot).to(self.device)
@@ -103,7 +104,7 @@ class GanPeople:
 
 
 def quantised(image: Tensor, mask: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture [3, S, S] in [-1, 1] and mask [1, R, R] as uint8 of `size` x `size`.
+    """Return picture [3, S, S] in [-1, 1] and mask [1, R, R] as uint8 of `size` x `size`.
 
     The mask is interpolated to the picture's size first; both are averaged down.
     """

@@ -19,7 +19,7 @@ CODE_SUFFIXES = (".py", ".cpp", ".cu", ".cuh", ".h")
 
 
 def _find(paths: Sequence[Path], options: Options) -> Sources:
-    """The checkpoint, and the code files of the checkout: they are part of what the asset is."""
+    """Return the checkpoint, and the code files of the checkout: they are part of what the asset is."""
     found = {CHECKPOINT: one_path(paths, "a generator")}
     if options.repo is None:
         return found

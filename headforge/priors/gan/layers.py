@@ -20,7 +20,7 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def smoothing_filter(device: torch.device | None = None) -> Tensor:
-    """[4, 4] outer product of `TAPS` that sums to 1: the buffer `resample_filter` of official weights.
+    """Return [4, 4] outer product of `TAPS` that sums to 1: the buffer `resample_filter` of official weights.
 
     On torch's default device, as the parameters of new modules, if none is given.
     """
@@ -47,7 +47,7 @@ class FullyConnected(nn.Module):
         self.bias_gain = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, n_out]."""
+        """Return [B, n_out]."""
         y = functional.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return y if self.is_linear else functional.leaky_relu(y, LEAK) * ACTIVATION_GAIN
 
@@ -64,12 +64,12 @@ class PointConvolution(nn.Module):
         self.weight_gain = 1 / math.sqrt(n_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, n_in, H, W] to [B, n_out, H, W]."""
+        """Return [B, n_in, H, W] to [B, n_out, H, W]."""
         return functional.conv2d(x, self.weight * self.weight_gain)
 
 
 def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False) -> Tensor:
-    """Convolve x [B, I, H, W] by weight [O, I, k, k], whose input channels are scaled by style [B, I].
+    """Return convolve x [B, I, H, W] by weight [O, I, k, k], whose input channels are scaled by style [B, I].
 
     `demodulate` scales each output channel's weights to unit length; `up` doubles the resolution. One picture's weights
     are scaled themselves; for several, what goes in and comes out is, so that all share one convolution.
@@ -92,21 +92,23 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = 
 
 
 def convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
-    """x [B, I, H, W] by weight [O, I, k, k] to the same size, or with `up` and k = 3 to twice the size, smoothed."""
+    """Return x [B, I, H, W] by weight [O, I, k, k] to the same size, or with `up` and k = 3 to twice the size,
+    smoothed.
+    """
     if not up:
         return functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
     return smooth(functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
 
 
 def smooth(x: Tensor) -> Tensor:
-    """[B, C, 2H + 1, 2W + 1], every second value of which was inserted, to [B, C, 2H, 2W], at the old magnitude."""
+    """Return [B, C, 2H + 1, 2W + 1], every second value of which was inserted, to [B, C, 2H, 2W], at the old magnitude."""
     n = x.shape[1]
     kernel = (4 * smoothing_filter(x.device)).to(x.dtype).expand(n, 1, -1, -1)
     return functional.conv2d(x, kernel, padding=1, groups=n)
 
 
 def activate(x: Tensor, bias: Tensor, clamp: float | None) -> Tensor:
-    """Bias [C] added to x [B, C, H, W], leaky ReLU, gain, and values held within `clamp`.
+    """Return bias [C] added to x [B, C, H, W], leaky ReLU, gain, and values held within `clamp`.
 
     Works in place where no gradient is recorded: new memory takes ten times as long as the arithmetic.
     """
@@ -119,7 +121,7 @@ def activate(x: Tensor, bias: Tensor, clamp: float | None) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """[B, C, H, W] to [B, C, 2H, 2W] by the filter, with zeros around the picture.
+    """Return [B, C, H, W] to [B, C, 2H, 2W] by the filter, with zeros around the picture.
 
     Inserting zeros and filtering with [1, 3, 3, 1] is linear interpolation.
     """

@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """[M, 32] to features [M, 32] and raw density [M]."""
+        """Return [M, 32] to features [M, 32] and raw density [M]."""
         out = self.net(features)
         density, color = out[:, 0], out[:, 1:]
         if self.activation == "sigmoid":
@@ -99,11 +99,11 @@ class HeadGan(nn.Module):
             self.toparsing = ToRgb(N_FEATURES, N_PARSING_CLASSES, settings.w_dim)
 
     def styles(self, z: Tensor, label: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """z [B, z_dim] and the label [B, 25] that it is conditioned on to styles [B, n_ws, w_dim]."""
+        """Return z [B, z_dim] and the label [B, 25] that it is conditioned on to styles [B, n_ws, w_dim]."""
         return self.backbone.mapping(z, label * self.settings.label_scale, psi, cutoff)
 
     def planes(self, ws: Tensor, half: bool = True) -> Tensor:
-        """What the styles ws [B, n_ws, w_dim] of subjects look like from everywhere.
+        """Return what the styles ws [B, n_ws, w_dim] of subjects look like from everywhere.
 
         SphereHead: [B, 2, 3, 32, S, S]; PanoHead: [B, 3, 32, D, S, S]. `half`: the layers that were trained in half
         precision use it on a graphics card.
@@ -116,7 +116,9 @@ class HeadGan(nn.Module):
         return found.reshape(len(found), 3, N_FEATURES, depth, *size)
 
     def background(self, ws: Tensor) -> Tensor | None:
-        """[1, 32, H, W] features behind the head with the styles ws [1, n_ws, w_dim]; None without such a branch."""
+        """Return [1, 32, H, W] features behind the head with the styles ws [1, n_ws, w_dim]; None without such a
+        branch.
+        """
         if self.bcg_synthesis is None:
             return None
         n = self.bcg_synthesis.n_ws
@@ -132,7 +134,7 @@ class HeadGan(nn.Module):
         background: Tensor | None = None,
         half: bool = True,
     ) -> GanViews:
-        """V views of one subject from its planes [1, ...] and styles ws [1, n_ws, w_dim].
+        """Return v views of one subject from its planes [1, ...] and styles ws [1, n_ws, w_dim].
 
         `camera` [V] is in the generator's units, of any square size; it is rendered at its size, which the jitters have
         too (`settings.render_size` is what the generator was trained with). `background`: see there.
@@ -153,7 +155,7 @@ class HeadGan(nn.Module):
         return self._finish(features, depth, opacity, stretch, ws, background, half)
 
     def trace(self, planes: Tensor, origin: Tensor, directions: Tensor, jitter: Jitter) -> Seen:
-        """What rays from `origin` [3] along `directions` [R, 3] see of one subject's planes [1, ...]."""
+        """Return what rays from `origin` [3] along `directions` [R, 3] see of one subject's planes [1, ...]."""
         sample = sample_spheres if self.settings.kind == "spherehead" else sample_grids
         rays = self.settings.rays
 

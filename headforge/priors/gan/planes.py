@@ -21,19 +21,19 @@ GRID_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 
 
 def first_frame(points: Tensor) -> Tensor:
-    """[..., 3] turned by 90 degrees about y: the first sphere's axis and seam."""
+    """Return [..., 3] turned by 90 degrees about y: the first sphere's axis and seam."""
     x, y, z = points.unbind(-1)
     return torch.stack([z, y, -x], dim=-1)
 
 
 def second_frame(points: Tensor) -> Tensor:
-    """[..., 3] turned by -90 degrees about z, then by -90 degrees about y: the other sphere's axis and seam."""
+    """Return [..., 3] turned by -90 degrees about z, then by -90 degrees about y: the other sphere's axis and seam."""
     x, y, z = points.unbind(-1)
     return torch.stack([-z, -x, y], dim=-1)
 
 
 def sphere_coordinates(points: Tensor) -> Tensor:
-    """[..., 3] polar angle from +z, azimuth and radius of points in the cube [-1, 1]^3, each scaled to [-1, 1]."""
+    """Return [..., 3] polar angle from +z, azimuth and radius of points in the cube [-1, 1]^3, each scaled to [-1, 1]."""
     x, y, z = points.unbind(-1)
     polar = 2 * torch.atan2(torch.hypot(x, y), z) / math.pi - 1
     azimuth = torch.atan2(y, x) / math.pi
@@ -42,13 +42,13 @@ def sphere_coordinates(points: Tensor) -> Tensor:
 
 
 def seam_weights(coordinates: Tensor) -> Tensor:
-    """[...] how far `sphere_coordinates` lie from the poles and from the seam: 0 on them, 1 opposite."""
+    """Return [...] how far `sphere_coordinates` lie from the poles and from the seam: 0 on them, 1 opposite."""
     polar, azimuth = coordinates[..., 0], coordinates[..., 1]
     return (1 + torch.cos(math.pi * polar)) * (1 + torch.cos(math.pi * azimuth)) / 4
 
 
 def sample_spheres(planes: Tensor, points: Tensor, box_warp: float) -> Tensor:
-    """Features [B, M, C] of points [B, M, 3] from planes [B, 2, 3, C, H, W]: the mean over three planes.
+    """Return features [B, M, C] of points [B, M, 3] from planes [B, 2, 3, C, H, W]: the mean over three planes.
 
     The two spheres are weighed by their distance from their own poles and seams.
     """
@@ -66,7 +66,7 @@ def sample_spheres(planes: Tensor, points: Tensor, box_warp: float) -> Tensor:
 
 
 def sample_grids(grids: Tensor, points: Tensor, box_warp: float) -> Tensor:
-    """Features [B, M, C] of points [B, M, 3] from three grids [B, 3, C, D, H, W]: their mean."""
+    """Return features [B, M, C] of points [B, M, 3] from three grids [B, 3, C, D, H, W]: their mean."""
     scaled = points * (2 / box_warp)
     features = torch.zeros((), dtype=points.dtype, device=points.device)
     for number, axes in enumerate(GRID_AXES):
@@ -76,5 +76,5 @@ def sample_grids(grids: Tensor, points: Tensor, box_warp: float) -> Tensor:
 
 
 def _sample_plane(plane: Tensor, positions: Tensor) -> Tensor:
-    """Plane [B, C, H, W] at positions [B, M, 2] in [-1, 1], zeros outside: [B, M, C]."""
+    """Return plane [B, C, H, W] at positions [B, M, 2] in [-1, 1], zeros outside: [B, M, C]."""
     return functional.grid_sample(plane, positions[:, None], align_corners=False)[:, :, 0].transpose(1, 2)

@@ -70,7 +70,7 @@ class Seen:
 
 
 def draw_jitter(seed: int, subject: int, view: int, n_rays: int, settings: RaySettings) -> Jitter:
-    """The jitter of one view, on the CPU: a function of (seed, subject, view)."""
+    """Return the jitter of one view, on the CPU: a function of (seed, subject, view)."""
     rng = np.random.default_rng(item_seed(seed, "ray jitter", subject, view))
     coarse = rng.random((n_rays, settings.n_coarse), dtype=np.float32)
     fine = rng.random((n_rays, settings.n_fine), dtype=np.float32)
@@ -78,7 +78,7 @@ def draw_jitter(seed: int, subject: int, view: int, n_rays: int, settings: RaySe
 
 
 def camera_rays(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Origin [3], unit directions [H * W, 3] row by row, and the ratio [H * W] of ray depth to z-depth.
+    """Return origin [3], unit directions [H * W, 3] row by row, and the ratio [H * W] of ray depth to z-depth.
 
     `camera` is unbatched, in the generator's units; rays go through pixel centres.
     """
@@ -93,7 +93,7 @@ def camera_rays(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def render_rays(field: Field, origin: Tensor, directions: Tensor, jitter: Jitter, settings: RaySettings) -> Seen:
-    """What rays from `origin` [3] along `directions` [R, 3] see of a field.
+    """Return what rays from `origin` [3] along `directions` [R, 3] see of a field.
 
     Depths are held between the first and the last sample of the view: a ray that meets nothing has the last one's.
     """
@@ -112,7 +112,7 @@ def render_rays(field: Field, origin: Tensor, directions: Tensor, jitter: Jitter
 def _render(
     field: Field, origin: Tensor, directions: Tensor, jitter: Jitter, settings: RaySettings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Features, depth and opacity of some rays, and their first and last sample's depth."""
+    """Return features, depth and opacity of some rays, and their first and last sample's depth."""
     depths = stratified_depths(jitter.coarse, settings)
     features, densities = _look(field, origin, directions, depths, settings)
     if settings.n_fine:
@@ -128,7 +128,7 @@ def _render(
 def _look(
     field: Field, origin: Tensor, directions: Tensor, depths: Tensor, settings: RaySettings
 ) -> tuple[Tensor, Tensor]:
-    """Features [R, N, C] and raw densities [R, N] at depths [R, N] along rays."""
+    """Return features [R, N, C] and raw densities [R, N] at depths [R, N] along rays."""
     points = origin + depths[..., None] * directions[:, None]
     features, densities = field(points.reshape(-1, 3))
     limit = settings.box_warp / 2 - CROP
@@ -138,14 +138,14 @@ def _look(
 
 
 def stratified_depths(uniforms: Tensor, settings: RaySettings) -> Tensor:
-    """[R, N] depths, one a step from near to a step beyond far, each moved forward by its share of a step."""
+    """Return [R, N] depths, one a step from near to a step beyond far, each moved forward by its share of a step."""
     n = uniforms.shape[-1]
     steps = torch.linspace(settings.near, settings.far, n, device=uniforms.device)
     return steps + uniforms * ((settings.far - settings.near) / (n - 1))
 
 
 def mid_weights(densities: Tensor, depths: Tensor) -> Tensor:
-    """[R, N - 1] share of each interval in what a ray sees, from raw densities and depths [R, N]."""
+    """Return [R, N - 1] share of each interval in what a ray sees, from raw densities and depths [R, N]."""
     middle = functional.softplus((densities[..., 1:] + densities[..., :-1]) / 2 - 1)
     alpha = 1 - torch.exp(-middle * depths.diff(dim=-1))
     passed = torch.cat([torch.ones_like(alpha[..., :1]), 1 - alpha + TRANSMITTANCE_EPSILON], dim=-1)
@@ -155,7 +155,9 @@ def mid_weights(densities: Tensor, depths: Tensor) -> Tensor:
 def composite(
     features: Tensor, densities: Tensor, depths: Tensor, is_over_white: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Features [R, C], depth [R] (NaN where nothing is met) and opacity [R] of samples [R, N, C], [R, N], [R, N]."""
+    """Return features [R, C], depth [R] (NaN where nothing is met) and opacity [R] of samples [R, N, C], [R, N], [R,
+    N].
+    """
     weights = mid_weights(densities, depths)
     middle = (features[:, 1:] + features[:, :-1]) / 2
     opacity = weights.sum(-1)
@@ -165,7 +167,7 @@ def composite(
 
 
 def importance_depths(depths: Tensor, weights: Tensor, uniforms: Tensor) -> Tensor:
-    """[R, K] depths drawn where weights [R, N - 1] between depths [R, N] are large, by uniforms [R, K].
+    """Return [R, K] depths drawn where weights [R, N - 1] between depths [R, N] are large, by uniforms [R, K].
 
     The weights are widened and averaged over neighbours. As in the official code the last interval is never drawn.
     """

@@ -63,7 +63,7 @@ class GanSettings:
 
 
 def read_settings(kind: str, facts: Mapping[str, Any], source: str = "the generator") -> GanSettings:
-    """Settings from `facts`: `init_kwargs`, `rendering_kwargs` and `neural_rendering_resolution` as in the file.
+    """Return settings from `facts`: `init_kwargs`, `rendering_kwargs` and `neural_rendering_resolution` as in the file.
 
     Raises InputError if something is missing, of another type, or not supported.
     """

@@ -65,7 +65,9 @@ class Mapping(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, label: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """z [B, z_dim] and label [B, c_dim] to styles [B, n_ws, w_dim], the first `cutoff` of them truncated by psi."""
+        """Return z [B, z_dim] and label [B, c_dim] to styles [B, n_ws, w_dim], the first `cutoff` of them truncated by
+        psi.
+        """
         x = torch.cat([_unit_power(z.float()), _unit_power(self.embed(label.float()))], dim=1)
         for i in range(self.n_layers):
             x = self.get_submodule(f"fc{i}")(x)
@@ -94,7 +96,7 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor, w: Tensor, noise: bool) -> Tensor:
-        """x [B, n_in, H, W] with the style w [B, w_dim]; `noise` adds the layer's own constant one."""
+        """Return x [B, n_in, H, W] with the style w [B, w_dim]; `noise` adds the layer's own constant one."""
         x = modulated_conv(x, self.weight, self.affine(w), up=self.up)
         if noise:
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
@@ -113,7 +115,7 @@ class ToRgb(nn.Module):
         self.weight_gain = 1 / math.sqrt(n_in)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x [B, n_in, H, W] with the style w [B, w_dim] to [B, n_out, H, W] float32."""
+        """Return x [B, n_in, H, W] with the style w [B, w_dim] to [B, n_out, H, W] float32."""
         x = modulated_conv(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
         x = x + self.bias[:, None, None].to(x.dtype)
         x = x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
@@ -151,7 +153,7 @@ class SynthesisBlock(nn.Module):
     def forward(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: bool, half: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Features x and picture so far, and the block's styles ws [B, n_convs + 1, w_dim]."""
+        """Return features x and picture so far, and the block's styles ws [B, n_convs + 1, w_dim]."""
         styles = iter(ws.unbind(1))
         dtype = torch.float16 if half and self.half_on_cuda and ws.is_cuda else torch.float32
         if x is None:
@@ -186,7 +188,7 @@ class Synthesis(nn.Module):
             n_in = n_out
 
     def forward(self, ws: Tensor, noise: bool = True, half: bool = True) -> Tensor:
-        """ws [B, n_ws, w_dim] to [B, n_channels, resolution, resolution]."""
+        """Return ws [B, n_ws, w_dim] to [B, n_channels, resolution, resolution]."""
         x, image, first = None, None, 0
         for resolution in self.resolutions:
             block = cast(SynthesisBlock, self.get_submodule(f"b{resolution}"))
@@ -206,5 +208,5 @@ class Backbone(nn.Module):
 
 
 def _unit_power(x: Tensor) -> Tensor:
-    """Each row scaled to a mean square of 1."""
+    """Return each row scaled to a mean square of 1."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()

@@ -54,7 +54,7 @@ class Superresolution(nn.Module):
             self.register_buffer("resample_filter", smoothing_filter())
 
     def forward(self, image: Tensor, features: Tensor, ws: Tensor, noise: bool, half: bool = True) -> Tensor:
-        """image [B, 3, R, R], features [B, n_in, R, R] and styles ws [B, n_ws, w_dim] to the picture."""
+        """Return image [B, 3, R, R], features [B, n_in, R, R] and styles ws [B, n_ws, w_dim] to the picture."""
         size = self.shape.input_resolution
         if features.shape[-1] != size:
             features, image = (

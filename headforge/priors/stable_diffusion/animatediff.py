@@ -29,7 +29,7 @@ HELP = "give mm_sd_v15_v2.ckpt, or the folder of a motion adapter for SD 1.5."
 
 
 def load_motion_adapter(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
-    """diffusers' MotionAdapter of an asset of the kind "animatediff", on `device`.
+    """Return diffusers' MotionAdapter of an asset of the kind "animatediff", on `device`.
 
     Raises DataError, MissingExtraError.
     """
@@ -39,7 +39,7 @@ def load_motion_adapter(asset: Asset, device: torch.device | str = "cpu") -> nn.
 
 
 def from_checkpoint(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights of the authors' checkpoint; widths and length are read from the shapes."""
+    """Return configuration and weights of the authors' checkpoint; widths and length are read from the shapes."""
     own = {name.removeprefix("module."): tensor for name, tensor in tensors.items() if MARK in name}
     first = [f"down_blocks.{level}.motion_modules.0.temporal_transformer.proj_in.weight" for level in range(N_LEVELS)]
     codes = [tensor for name, tensor in own.items() if name.endswith(_CODES)]

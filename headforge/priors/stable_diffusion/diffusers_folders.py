@@ -23,7 +23,7 @@ MAX_NAMED = 4
 
 
 def part_sources(folder: Path, part: str) -> dict[str, Path]:
-    """Configuration and weights of one part of a diffusers folder ("" for a folder that is one part), by role."""
+    """Return configuration and weights of one part of a diffusers folder ("" for a folder that is one part), by role."""
     inside = folder / part if part else folder
     prefix = f"{part}/" if part else ""
     config = inside / CONFIG_FILE
@@ -44,7 +44,7 @@ def part_sources(folder: Path, part: str) -> dict[str, Path]:
 
 
 def read_config(path: Path, class_name: str) -> dict[str, Any]:
-    """A part's configuration. Raises InputError if it is no JSON or for another class."""
+    """Return a part's configuration. Raises InputError if it is no JSON or for another class."""
     check_downloaded(path)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ _DESCRIPTIVE = ("_class_name", "_diffusers_version", "_name_or_path", "_commit_h
 
 
 def build_module(class_name: str, config: Mapping[str, Any], source: Path) -> nn.Module:
-    """A module of one of the three classes with random weights.
+    """Return a module of one of the three classes with random weights.
 
     Raises MissingExtraError without the extra `diffusion`, and InputError if the class does not take the configuration;
     `source` is the file that the message names.
@@ -46,14 +46,14 @@ def build_module(class_name: str, config: Mapping[str, Any], source: Path) -> nn
 
 
 def state_shapes(class_name: str, config: Mapping[str, Any], source: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor of a module, by name; takes no memory. Raises what `build_module` raises."""
+    """Return shape of each tensor of a module, by name; takes no memory. Raises what `build_module` raises."""
     with torch.device("meta"):
         module = build_module(class_name, config, source)
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def load_module(class_name: str, folder: Path, device: torch.device | str = "cpu") -> nn.Module:
-    """The module in a folder of an asset, in evaluation mode on `device`, in the weights' own precision.
+    """Return the module in a folder of an asset, in evaluation mode on `device`, in the weights' own precision.
 
     Raises DataError if a file is missing or does not fit, MissingExtraError without the extra `diffusion`.
     """
@@ -68,7 +68,7 @@ def load_module(class_name: str, folder: Path, device: torch.device | str = "cpu
 
 
 def ddim_scheduler(folder: Path) -> Any:
-    """diffusers' DDIMScheduler with the noise schedule of an asset; nothing but its JSON is read."""
+    """Return diffusers' DDIMScheduler with the noise schedule of an asset; nothing but its JSON is read."""
     try:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     except ImportError as error:
@@ -77,6 +77,6 @@ def ddim_scheduler(folder: Path) -> Any:
 
 
 def _with_position_codes(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Adds sinusoids that a motion module computes and some files leave out."""
+    """Return adds sinusoids that a motion module computes and some files leave out."""
     codes = {name: tensor for name, tensor in module.state_dict().items() if name.endswith("pos_embed.pe")}
     return {**codes, **tensors}

@@ -34,7 +34,7 @@ _VAE_ENDS = {
 
 
 def unet_prefixes() -> dict[str, str]:
-    """Prefixes of the U-Net's tensors, without `UNET_PREFIX`: single file to diffusers."""
+    """Return prefixes of the U-Net's tensors, without `UNET_PREFIX`: single file to diffusers."""
     names = dict(_UNET_ENDS)
     for level in range(N_LEVELS):
         has_attention = level < N_LEVELS - 1
@@ -62,7 +62,7 @@ def unet_prefixes() -> dict[str, str]:
 
 
 def vae_prefixes() -> dict[str, str]:
-    """Prefixes of the auto-encoder's tensors, without `VAE_PREFIX`: single file to diffusers."""
+    """Return prefixes of the auto-encoder's tensors, without `VAE_PREFIX`: single file to diffusers."""
     names = dict(_VAE_ENDS)
     for half, n_layers in (("encoder", N_LAYERS), ("decoder", N_LAYERS + 1)):
         for index, name in ((0, "block_1"), (1, "block_2")):
@@ -80,7 +80,7 @@ def vae_prefixes() -> dict[str, str]:
 
 
 def renamed(name: str, prefixes: Mapping[str, str]) -> str | None:
-    """The new name of a tensor by its longest known prefix; None if it has none."""
+    """Return the new name of a tensor by its longest known prefix; None if it has none."""
     head, rest = name, ""
     while head:
         if head in prefixes:

@@ -59,7 +59,7 @@ class StableDiffusion:
 
 
 def load_stable_diffusion(asset: Asset, device: torch.device | str = "cpu") -> StableDiffusion:
-    """The modules of an asset of the kind "sd15", on `device`.
+    """Return the modules of an asset of the kind "sd15", on `device`.
 
     Raises DataError if files are damaged, MissingExtraError.
     """
@@ -73,7 +73,7 @@ def load_stable_diffusion(asset: Asset, device: torch.device | str = "cpu") -> S
 
 
 def load_vae(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
-    """diffusers' AutoencoderKL of an asset of the kind "vae" or "sd15", on `device`.
+    """Return diffusers' AutoencoderKL of an asset of the kind "vae" or "sd15", on `device`.
 
     Raises what `load_stable_diffusion` does.
     """
@@ -83,7 +83,7 @@ def load_vae(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
 
 
 def unet_from_ldm(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights of the U-Net in a single file; its widths are read from the shapes."""
+    """Return configuration and weights of the U-Net in a single file; its widths are read from the shapes."""
     own = _under(tensors, UNET_PREFIX)
     for start, family in OTHER_FAMILIES.items():
         if any(name.startswith(start) for name in tensors):
@@ -102,7 +102,7 @@ def unet_from_ldm(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str
 
 
 def vae_from_ldm(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights of the auto-encoder in a single file, under `first_stage_model.` or bare."""
+    """Return configuration and weights of the auto-encoder in a single file, under `first_stage_model.` or bare."""
     own = _under(tensors, VAE_PREFIX) or {n: t for n, t in tensors.items() if not n.startswith(("loss.", "model_ema."))}
     widths = [_shape(own, f"encoder.down.{level}.block.0.conv1.weight", source)[0] for level in range(N_LEVELS)]
     config = {
@@ -188,7 +188,7 @@ def _new_attention_name(name: str) -> str:
 
 
 def _linear_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The single file writes the attention's projections as 1 x 1 convolutions."""
+    """Return the single file writes the attention's projections as 1 x 1 convolutions."""
     made = dict(tensors)
     for name, tensor in tensors.items():
         if ".attentions." in name and tensor.ndim == 4:
@@ -212,7 +212,7 @@ def _read_schedule(path: Path) -> dict[str, Any]:
 
 
 def json_class(path: Path) -> str:
-    """The class that a configuration names; "" if it is no JSON object or names none."""
+    """Return the class that a configuration names; "" if it is no JSON object or names none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -237,7 +237,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """Tensors without a known place keep their name, so that the check of shapes lists them."""
+    """Return tensors without a known place keep their name, so that the check of shapes lists them."""
     return {renamed(name, prefixes) or name: tensor for name, tensor in tensors.items()}
 
 

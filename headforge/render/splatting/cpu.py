@@ -26,7 +26,7 @@ from headforge.render.threads import kernel_threads, run_ranges
 
 
 def instruction_set() -> str:
-    """The widest vectors that the kernels are compiled for: "avx512", "avx2", "neon" or "generic".
+    """Return the widest vectors that the kernels are compiled for: "avx512", "avx2", "neon" or "generic".
 
     What the processor has, unless numba was told otherwise (NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX).
     """
@@ -39,12 +39,12 @@ def instruction_set() -> str:
 
 
 def description() -> str:
-    """Which instruction set and how many threads."""
+    """Return which instruction set and how many threads."""
     return f"{instruction_set()}, {kernel_threads()} thread(s)"
 
 
 def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
-    """Image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]; float32 tensors on the processor."""
+    """Return image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]; float32 tensors on the processor."""
     if max(scene.width, scene.height) > project.MAX_SIZE_PX:
         raise ConfigError("splat.width", (scene.width, scene.height), f"{scene.width} x {scene.height} is too large.",
                           f"at most {project.MAX_SIZE_PX} pixels a side.")  # fmt: skip
@@ -133,7 +133,7 @@ class _Splat(torch.autograd.Function):
 
 
 def _places(arrays: list[np.ndarray], k: int, c: int) -> list[tuple[int, ...]]:
-    """Where scene k, camera c is in means, quats, scales, opacities and colors; shared ones have a leading 1."""
+    """Return where scene k, camera c is in means, quats, scales, opacities and colors; shared ones have a leading 1."""
     places: list[tuple[int, ...]] = [(k if len(x) > 1 else 0,) for x in arrays[:5]]
     places[4] = (*places[4], c if arrays[4].shape[1] > 1 else 0)
     return places

@@ -13,7 +13,7 @@ from headforge.render.splatting.scene import SplatScene
 
 
 def render(scene: SplatScene) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Image [B, M, H, W, C (+1 with depth)], alpha [B, M, H, W, 1] and gsplat's own notes for densification.
+    """Return image [B, M, H, W, C (+1 with depth)], alpha [B, M, H, W, 1] and gsplat's own notes for densification.
 
     CUDA tensors only; the caller has checked.
     """

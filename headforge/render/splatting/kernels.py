@@ -66,7 +66,9 @@ LANE_Y = (np.arange(16) // BLOCK - 1.5).astype(np.float32)
 
 @kernel()
 def sort_visible(keys: Array) -> Array:
-    """Indices of the visible Gaussians from near to far, equal depths in index order (radix sort, 11 bits a pass)."""
+    """Return indices of the visible Gaussians from near to far, equal depths in index order (radix sort, 11 bits a
+    pass).
+    """
     n, low, high = 0, HIDDEN, np.uint32(0)
     for i in range(len(keys)):
         if keys[i] != HIDDEN:
@@ -99,7 +101,7 @@ def sort_visible(keys: Array) -> Array:
 
 @kernel(inline="always")
 def _touched_blocks(boxes: Array, i: int, left: int, top: int) -> int:
-    """Bit b is set if the box touches block b of the tile at (left, top)."""
+    """Return bit b is set if the box touches block b of the tile at (left, top)."""
     x, y = element(boxes, 2 * i), element(boxes, 2 * i + 1)
     x0, x1 = max((x & 0xFFFF) - left, 0) >> 2, min((x >> 16) - left, TILE - 1) >> 2
     y0, y1 = max((y & 0xFFFF) - top, 0) >> 2, min((y >> 16) - top, TILE - 1) >> 2
@@ -111,7 +113,7 @@ def _touched_blocks(boxes: Array, i: int, left: int, top: int) -> int:
 def bin_tiles(
     keys: Array, order: Array, boxes: Array, tiles_x: int, tiles_y: int, with_pairs: bool
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Lists of Gaussians per tile, each from near to far.
+    """Return lists of Gaussians per tile, each from near to far.
 
     Returns tile_starts [T + 1], entries [E] (Gaussian ids), masks [E + 64] (bit b: the entry's box touches block b),
     and for the way back pair_starts [N + 1] (first pair of each Gaussian) and pair_entries [E] (the entry of each
@@ -160,7 +162,7 @@ def bin_tiles(
 
 @kernel(inline="always")
 def _start_tile(left: int, top: int, width: int, height: int, light: Array) -> int:
-    """Transmittance 1, or 0 outside the image; bit b of the result is set if block b has a pixel on the image."""
+    """Return transmittance 1, or 0 outside the image; bit b of the result is set if block b has a pixel on the image."""
     alive = 0
     for b in range(16):
         x, y = left + b % BLOCK * BLOCK, top + b // BLOCK * BLOCK
@@ -181,7 +183,7 @@ def _fetch(first: int, last: int, masks: Array, alive: int, entries: Array, reco
 
 @kernel(inline="always")
 def _listed(masks: Array, at: int, last: int, b: int) -> int:
-    """Bit k is set if entry at + k < last touches block b; 64 entries."""
+    """Return bit k is set if entry at + k < last touches block b; 64 entries."""
     word = bits_of_64(masks, at, b)
     return word if last - at >= 64 else word & ((1 << (last - at)) - 1)
 
@@ -236,7 +238,7 @@ def raster(
 
 @kernel(inline="always")
 def _block_pixels(b: int, left: int, top: int) -> tuple[Lanes, ...]:
-    """x and y of a block's pixel centres."""
+    """Return x and y of a block's pixel centres."""
     x = load16(LANE_X, 0) + broadcast16(np.float32(left + b % BLOCK * BLOCK) + _TWO)
     y = load16(LANE_Y, 0) + broadcast16(np.float32(top + b // BLOCK * BLOCK) + _TWO)
     return x, y
@@ -244,7 +246,7 @@ def _block_pixels(b: int, left: int, top: int) -> tuple[Lanes, ...]:
 
 @kernel(inline="always")
 def _exponent(records: Array, at: int, x: Lanes, y: Lanes) -> Lanes:
-    """Base 2 exponent of a Gaussian at a block's pixels."""
+    """Return base 2 exponent of a Gaussian at a block's pixels."""
     dx, dy = element16(records, at) - x, element16(records, at + 1) - y
     along = fma(element16(records, at + 3), dy, element16(records, at + 2) * dx)
     return fma(along, dx, element16(records, at + 4) * dy * dy)
@@ -266,7 +268,7 @@ def _weigh(
     weights: Array,
     hits: Array,
 ) -> tuple[int, bool]:
-    """Weights of a block's Gaussians that it sees; returns how many, and whether any pixel is still open.
+    """Return weights of a block's Gaussians that it sees; returns how many, and whether any pixel is still open.
 
     `light` is the transmittance of open pixels and 0 of others, `ended` that of pixels that have ended and 0 of others.
     """
@@ -460,7 +462,8 @@ def _pull(
     hits: Array,
     offsets: Array,
 ) -> tuple[int, bool]:
-    """Weights, and gradients of the exponents, of a block's Gaussians; how many, and whether a pixel is still open.
+    """Return weights, and gradients of the exponents, of a block's Gaussians; how many, and whether a pixel is still
+    open.
 
     `hits` is their entries, `offsets` (two rows of CHUNK) their centres from the block's middle.
     """
@@ -573,7 +576,9 @@ def _add_slots(
 
 @kernel(inline="always")
 def _block_moments(pulls: Array, at: int) -> tuple[Lanes, ...]:
-    """Sums of four Gaussians' pulls times 1, x, y, x^2, x y, y^2 about the block's middle, each the lanes of an F4."""
+    """Return sums of four Gaussians' pulls times 1, x, y, x^2, x y, y^2 about the block's middle, each the lanes of an
+    F4.
+    """
     # Columns of the block; the lanes of each are its four rows of four Gaussians.
     c0, c1, c2, c3 = transposed4(
         load16(pulls, at), load16(pulls, at + 16), load16(pulls, at + 32), load16(pulls, at + 48)

@@ -86,7 +86,7 @@ def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, in
 def _load_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
     @intrinsic
     def load(typing_context: Any, array: Any, index: Any) -> Any:
-        """The lanes at array[index:index + width] of a flat contiguous float32 array."""
+        """Return the lanes at array[index:index + width] of a flat contiguous float32 array."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
@@ -117,7 +117,7 @@ def _store_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
 def _broadcast_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
     @intrinsic
     def broadcast(typing_context: Any, scalar: Any) -> Any:
-        """Every lane equal to one float32."""
+        """Return every lane equal to one float32."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return _splat(builder, args[0], lanes.width)
@@ -129,7 +129,7 @@ def _broadcast_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
 
 @intrinsic
 def element(typing_context: Any, array: Any, index: Any) -> Any:
-    """array[index] of a flat contiguous array, for index >= 0: without numba's care for negative ones."""
+    """Return array[index] of a flat contiguous array, for index >= 0: without numba's care for negative ones."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_element_pointer(context, builder, signature.args[0], args[0], args[1]))
@@ -139,7 +139,7 @@ def element(typing_context: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def element16(typing_context: Any, array: Any, index: Any) -> Any:
-    """Every lane of an F16 equal to array[index] of a flat contiguous float32 array, for index >= 0."""
+    """Return every lane of an F16 equal to array[index] of a flat contiguous float32 array, for index >= 0."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value = builder.load(_element_pointer(context, builder, signature.args[0], args[0], args[1]))
@@ -151,7 +151,7 @@ def element16(typing_context: Any, array: Any, index: Any) -> Any:
 def _strided_load_intrinsic(stride: int) -> Callable[..., Any]:
     @intrinsic
     def load_strided(typing_context: Any, array: Any, index: Any, component: Any) -> Any:
-        """F16 of array[index + component + stride * lane]; reads array[index:index + 16 * stride]."""
+        """Return f16 of array[index + component + stride * lane]; reads array[index:index + 16 * stride]."""
         if not isinstance(component, types.IntegerLiteral):
             return None
         which = component.literal_value
@@ -245,7 +245,7 @@ def store_sort_keys(typing_context: Any, array: Any, index: Any, values: Any, ke
 
 
 def _joined(builder: Any, vectors: list[Any]) -> Any:
-    """One after the other, two at a time; a missing second half is undefined."""
+    """Return one after the other, two at a time; a missing second half is undefined."""
     while len(vectors) > 1:
         width = vectors[0].type.count
         mask = ir.Constant(ir.VectorType(_I32, 2 * width), list(range(2 * width)))
@@ -279,7 +279,7 @@ broadcast16, broadcast8, broadcast4 = _broadcast_intrinsic(F16), _broadcast_intr
 
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """Lanes of a * b + c, rounded once."""
+    """Return lanes of a * b + c, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _call(builder, "fma", *args)
@@ -289,7 +289,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def minimum(typing_context: Any, a: Any, b: Any) -> Any:
-    """Lanes of the smaller of a and b."""
+    """Return lanes of the smaller of a and b."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
@@ -299,7 +299,7 @@ def minimum(typing_context: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
-    """Lanes of the larger of a and b."""
+    """Return lanes of the larger of a and b."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
@@ -310,7 +310,7 @@ def maximum(typing_context: Any, a: Any, b: Any) -> Any:
 def _unary_intrinsic(name: str) -> Callable[..., Any]:
     @intrinsic
     def operation(typing_context: Any, a: Any) -> Any:
-        """Lanes of one LLVM intrinsic."""
+        """Return lanes of one LLVM intrinsic."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return _call(builder, name, args[0])
@@ -326,7 +326,7 @@ magnitude = _unary_intrinsic("fabs")
 
 @intrinsic
 def negative_magnitude(typing_context: Any, a: Any) -> Any:
-    """Lanes of -|a|."""
+    """Return lanes of -|a|."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fneg(_call(builder, "fabs", args[0]))
@@ -336,7 +336,7 @@ def negative_magnitude(typing_context: Any, a: Any) -> Any:
 
 @intrinsic
 def select(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
-    """Lanes of a where the mask holds, else of b."""
+    """Return lanes of a where the mask holds, else of b."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(*args)
@@ -346,7 +346,7 @@ def select(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def any_lane(typing_context: Any, mask: Any) -> Any:
-    """True if the mask holds in any lane."""
+    """Return true if the mask holds in any lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], ir.IntType(signature.args[0].width))
@@ -362,7 +362,7 @@ EXP2_COEFFICIENTS = (1.0000001192092896, 0.6931469440460205, 0.24022120237350464
 
 @intrinsic
 def exp2(typing_context: Any, x: Any) -> Any:
-    """Lanes of 2^x for x in [-120, 120], relative error below 2.5e-7.
+    """Return lanes of 2^x for x in [-120, 120], relative error below 2.5e-7.
 
     Adding 1.5 * 2^23 rounds to a whole number and leaves that number in the low mantissa bits, from where a shift
     takes it to the exponent of the polynomial in the remainder.
@@ -388,7 +388,7 @@ LOG2_COEFFICIENTS = (-2.80036053, 5.09169834, -3.55077546, 1.63113671, -0.416559
 
 @intrinsic
 def log2_roughly(typing_context: Any, x: Any) -> Any:
-    """Lanes of log2(x) for x > 0, absolute error below 1e-4: exponent plus a polynomial in the mantissa."""
+    """Return lanes of log2(x) for x > 0, absolute error below 1e-4: exponent plus a polynomial in the mantissa."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width = signature.return_type.width
@@ -409,7 +409,7 @@ def log2_roughly(typing_context: Any, x: Any) -> Any:
 
 @intrinsic
 def transposed4(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """Four vectors whose every quarter (four lanes) is the transpose of that quarter of a, b, c, d."""
+    """Return four vectors whose every quarter (four lanes) is the transpose of that quarter of a, b, c, d."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width = signature.args[0].width
@@ -431,7 +431,7 @@ def transposed4(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
 
 @intrinsic
 def quarters_sum(typing_context: Any, a: Any) -> Any:
-    """F4 sum of the four quarters of an F16."""
+    """Return f4 sum of the four quarters of an F16."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         undefined = ir.Constant(args[0].type, ir.Undefined)
@@ -447,7 +447,7 @@ def quarters_sum(typing_context: Any, a: Any) -> Any:
 
 @intrinsic
 def weighted_row_sums(typing_context: Any, weights: Any, first: Any, table: Any, row: Any, stride: Any) -> Any:
-    """Four F8, k = 0..3: sums over p < 16 of weights[first + 16 k + p] * table[row + p * stride : ... + 8].
+    """Return four F8, k = 0..3: sums over p < 16 of weights[first + 16 k + p] * table[row + p * stride : ... + 8].
 
     Flat float32 arrays. Two partial sums each hide the latency of the additions; their order is fixed.
     """
@@ -474,7 +474,7 @@ def weighted_row_sums(typing_context: Any, weights: Any, first: Any, table: Any,
 
 @intrinsic
 def bits_of_64(typing_context: Any, masks: Any, index: Any, bit: Any) -> Any:
-    """int64 whose bit k is the bit `bit` of masks[index + k]; masks is a flat uint16 array."""
+    """Return int64 whose bit k is the bit `bit` of masks[index + k]; masks is a flat uint16 array."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])

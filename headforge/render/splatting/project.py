@@ -61,14 +61,14 @@ _TINY, _MINUS_HALF_LOG2E = np.float32(1e-12), np.float32(-0.5 * math.log2(math.e
 
 @kernel(inline="always")
 def tile_range(boxes: Array, i: int) -> tuple[int, int, int, int]:
-    """First and last tile column and row that a Gaussian's box touches."""
+    """Return first and last tile column and row that a Gaussian's box touches."""
     x, y = element(boxes, 2 * i), element(boxes, 2 * i + 1)
     return (x & 0xFFFF) >> 4, x >> 20, (y & 0xFFFF) >> 4, y >> 20
 
 
 @kernel(inline="always")
 def slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float, float]:
-    """Least and greatest slope x / z, then y / z, that the Jacobian is taken at."""
+    """Return least and greatest slope x / z, then y / z, that the Jacobian is taken at."""
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     w, h = np.float32(width), np.float32(height)
     mx, my = _MARGIN * w / fx * _HALF, _MARGIN * h / fy * _HALF
@@ -77,13 +77,13 @@ def slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float
 
 @kernel(inline="always")
 def dot(a0: Lanes, a1: Lanes, a2: Lanes, b0: Lanes, b1: Lanes, b2: Lanes) -> Lanes:
-    """Scalar products of vectors of three."""
+    """Return scalar products of vectors of three."""
     return fma(a0, b0, fma(a1, b1, a2 * b2))
 
 
 @kernel(inline="always")
 def camera_lanes(view: Array) -> tuple[Lanes, ...]:
-    """The first three rows of the view matrix, each element in every lane."""
+    """Return the first three rows of the view matrix, each element in every lane."""
     return (
         broadcast16(view[0, 0]), broadcast16(view[0, 1]), broadcast16(view[0, 2]), broadcast16(view[0, 3]),
         broadcast16(view[1, 0]), broadcast16(view[1, 1]), broadcast16(view[1, 2]), broadcast16(view[1, 3]),
@@ -93,7 +93,7 @@ def camera_lanes(view: Array) -> tuple[Lanes, ...]:
 
 @kernel(inline="always")
 def _rays(means: Array, i: int, view: Array, near: float) -> tuple[Lanes, ...]:
-    """Camera depth, whether it is in range, 1 / depth (1 where not), and the ray's slopes."""
+    """Return camera depth, whether it is in range, 1 / depth (1 where not), and the ray's slopes."""
     one = broadcast16(_ONE)
     px, py, pz = load16_of_3(means, i * 3, 0), load16_of_3(means, i * 3, 1), load16_of_3(means, i * 3, 2)
     v00, v01, v02, v03, v10, v11, v12, v13, v20, v21, v22, v23 = camera_lanes(view)
@@ -109,7 +109,9 @@ def _rays(means: Array, i: int, view: Array, near: float) -> tuple[Lanes, ...]:
 def _jacobian(
     view: Array, K: Array, width: int, height: int, inv_z: Lanes, ray_x: Lanes, ray_y: Lanes
 ) -> tuple[Lanes, ...]:
-    """The two rows (focal / depth) (row of the view - slope x its last row), with the slopes as they are clamped."""
+    """Return the two rows (focal / depth) (row of the view - slope x its last row), with the slopes as they are
+    clamped.
+    """
     low_x, high_x, low_y, high_y = slope_limits(K, width, height)
     v00, v01, v02, _, v10, v11, v12, _, v20, v21, v22, _ = camera_lanes(view)
     zero = broadcast16(_ZERO)
@@ -145,9 +147,10 @@ def _rotation(w: Lanes, x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, ...]:
 def screen_axes(
     means: Array, quats: Array, scales: Array, i: int, view: Array, K: Array, width: int, height: int, near: float
 ) -> tuple[tuple[Lanes, ...], ...]:
-    """What both ways start from: `_rays`, `_jacobian`, `_unit_quaternions`, `_rotation` and, of the Gaussians' axes,
-    the scales, the two screen rows of the unit axes (x 0-2, y 0-2), those times the scales, and the variances xx, xy,
-    yy without `eps2d`."""
+    """Return what both ways start from: `_rays`, `_jacobian`, `_unit_quaternions`, `_rotation` and, of the Gaussians'
+    axes, the scales, the two screen rows of the unit axes (x 0-2, y 0-2), those times the scales, and the variances xx,
+    xy, yy without `eps2d`.
+    """
     rays = _rays(means, i, view, near)
     jacobian = _jacobian(view, K, width, height, rays[2], rays[3], rays[4])
     jx0, jx1, jx2, jy0, jy1, jy2, _, _ = jacobian
@@ -167,8 +170,9 @@ def screen_axes(
 
 @kernel(inline="always")
 def blurred(variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float) -> tuple[Lanes, ...]:
-    """The variances xx and yy with `eps2d`, the determinant without it, whether the one with it is positive and the
-    Gaussian in range, and its inverse (1 where not)."""
+    """Return the variances xx and yy with `eps2d`, the determinant without it, whether the one with it is positive and
+    the Gaussian in range, and its inverse (1 where not).
+    """
     xx, xy, yy = variances
     sharp = xx * yy - xy * xy
     xx, yy = xx + broadcast16(eps2d), yy + broadcast16(eps2d)
@@ -179,7 +183,9 @@ def blurred(variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float) -> tupl
 
 @kernel(inline="always")
 def empty_tail() -> tuple[Array, Array, Array, Array]:
-    """Room for the means, quaternions, scales and opacities of 16 Gaussians; opacity 0 hides those that are not set."""
+    """Return room for the means, quaternions, scales and opacities of 16 Gaussians; opacity 0 hides those that are not
+    set.
+    """
     return np.zeros(48, np.float32), np.ones(64, np.float32), np.zeros(48, np.float32), np.zeros(16, np.float32)
 
 

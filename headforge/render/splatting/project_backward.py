@@ -263,7 +263,7 @@ def _ellipse_gradients(
     opacities: Array, i: int, moments: Array, variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float,
     antialiased: bool,
 ) -> tuple[Lanes, tuple[Lanes, ...], tuple[Lanes, ...]]:  # fmt: skip
-    """Gradients of the opacity, the centre x, y, and the variances xx, xy, yy (through their inverse)."""
+    """Return gradients of the opacity, the centre x, y, and the variances xx, xy, yy (through their inverse)."""
     zero, one, two, half = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_TWO), broadcast16(_HALF)
     xy = variances[1]
     xx, yy, sharp, _, inv_det = blurred(variances, in_range, eps2d)
@@ -290,7 +290,9 @@ def _ellipse_gradients(
 def _quaternion_gradients(
     quaternion: tuple[Lanes, ...], jacobian: tuple[Lanes, ...], g_axes: tuple[Lanes, ...]
 ) -> tuple[Lanes, Lanes, Lanes, Lanes]:
-    """From the screen rows of the unit axes to the rotation, and from it to the quaternion before it is normalised."""
+    """Return from the screen rows of the unit axes to the rotation, and from it to the quaternion before it is
+    normalised.
+    """
     w, x, y, z, inv_norm = quaternion
     jx0, jx1, jx2, jy0, jy1, jy2, _, _ = jacobian
     gux0, gux1, gux2, guy0, guy1, guy2 = g_axes
@@ -323,7 +325,7 @@ def _point_gradients(
     point: tuple[Lanes, Lanes, Lanes],
     camera: Array,
 ) -> tuple[Lanes, Lanes, Lanes]:
-    """Gradients of the points in the camera, through centre, depth and Jacobian; adds the camera's to `camera`."""
+    """Return gradients of the points in the camera, through centre, depth and Jacobian; adds the camera's to `camera`."""
     _, _, inv_z, ray_x, ray_y = rays
     jx0, jx1, jx2, jy0, jy1, jy2, slope_x, slope_y = jacobian
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = rotation

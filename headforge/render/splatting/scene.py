@@ -77,7 +77,7 @@ class SplatScene:
         return self.colors.shape[-1] + self.with_depth
 
     def view(self, b: int, m: int) -> View:
-        """Scene `b` seen by its camera `m`."""
+        """Return scene `b` seen by its camera `m`."""
         colors = _shared(self.colors, b)
         return View(
             _shared(self.means, b),
@@ -157,7 +157,7 @@ def make_scene(
 def _flat(
     name: str, x: Tensor, batch: tuple[int, ...], tail: tuple[int, ...], axes: str, *, whole: bool = False
 ) -> Tensor:
-    """[*, tail] to [B, tail], or to [1, tail] if it has no batch dimensions and `whole` is false."""
+    """Return [*, tail] to [B, tail], or to [1, tail] if it has no batch dimensions and `whole` is false."""
     if x.shape == tail and not whole:
         return x[None]
     lead = x.dim() - len(tail)

@@ -20,7 +20,7 @@ _n_kept = 0
 
 
 def borrow(n_floats: int) -> np.ndarray:
-    """A flat array of at least `n_floats`, aligned to cache lines, contents undefined. Give it back after use."""
+    """Return a flat array of at least `n_floats`, aligned to cache lines, contents undefined. Give it back after use."""
     global _n_kept
     size = 1 << max(n_floats - 1, 1).bit_length()
     with _lock:

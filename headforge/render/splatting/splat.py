@@ -120,7 +120,7 @@ def _render(scene: SplatScene, backend: Backend) -> tuple[Tensor, Tensor, Mappin
 
 
 def _choose(scene: SplatScene, backend: Backend) -> str:
-    """The backend that runs; an impossible choice raises."""
+    """Return the backend that runs; an impossible choice raises."""
     device, dtype = scene.means.device, scene.means.dtype
     if backend == "auto":
         name = "gsplat" if device.type == "cuda" else "cpu" if device.type == "cpu" else "torch"
@@ -141,7 +141,7 @@ def _choose(scene: SplatScene, backend: Backend) -> str:
 
 
 def _how_to_use(backend: str) -> str:
-    """What to do when the tensors are on another device than the backend's."""
+    """Return what to do when the tensors are on another device than the backend's."""
     if backend == "cpu":
         return "move the tensors to the CPU, or use backend='auto' or 'torch'."
     if not torch.cuda.is_available():

@@ -15,7 +15,7 @@ from headforge.render.splatting.scene import SplatScene
 
 
 def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
-    """Image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]."""
+    """Return image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]."""
     images, alphas = [], []
     for b in range(scene.n_scenes):
         for m in range(scene.n_cameras):
@@ -52,7 +52,7 @@ def _render_one(scene: SplatScene, b: int, m: int) -> tuple[Tensor, Tensor]:
 
 
 def _contributions(ellipses: Ellipses, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """The pairs (Gaussian, pixel) that make the picture, each [P], by pixel and then from front to back.
+    """Return the pairs (Gaussian, pixel) that make the picture, each [P], by pixel and then from front to back.
 
     How many there are depends on the values; on the device `meta`, which has none, one for each Gaussian stands for
     them, so that everything else of the twin is computed there as anywhere.
@@ -76,7 +76,7 @@ def _contributions(ellipses: Ellipses, width: int, height: int) -> tuple[Tensor,
 
 
 def _alphas(ellipses: Ellipses, gaussian: Tensor, pixel: Tensor, width: int) -> Tensor:
-    """[P] opacity of each pair, at most ALPHA_CAP; zero where rounding made the exponent positive."""
+    """Return [P] opacity of each pair, at most ALPHA_CAP; zero where rounding made the exponent positive."""
     row = torch.div(pixel, width, rounding_mode="floor")
     column = pixel - row * width
     centers, conics = ellipses.centers[gaussian], ellipses.conics[gaussian]
@@ -88,7 +88,7 @@ def _alphas(ellipses: Ellipses, gaussian: Tensor, pixel: Tensor, width: int) -> 
 
 
 def _transmittance_before(alphas: Tensor, pixel: Tensor) -> Tensor:
-    """[P] light left in front of each pair: the product of (1 - alpha) over the pixel's earlier pairs.
+    """Return [P] light left in front of each pair: the product of (1 - alpha) over the pixel's earlier pairs.
 
     One running sum of logarithms over all pixels, in float64 so that its length costs no precision.
     """

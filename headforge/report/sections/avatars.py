@@ -47,20 +47,20 @@ def avatars_section(run: Run, method: MethodOutput, n_avatars: int, n_views: int
 
 
 def hair_of(dataset: Dataset, subject_id: str) -> str:
-    """The subject's hair as its generator named it; empty if unknown."""
+    """Return the subject's hair as its generator named it; empty if unknown."""
     views = dataset.parameters()
     rows = views.subject_rows.get(subject_id)
     return "" if rows is None else str(views.attributes[rows.start].get("hair", ""))
 
 
 def subject_predictions(dataset: Dataset, folder: AvatarFolder, n_views: int) -> list[Prediction]:
-    """Up to `n_views` of an avatar's renders of views that the dataset holds."""
+    """Return up to `n_views` of an avatar's renders of views that the dataset holds."""
     known = set(dataset.subject_ids())
     return chosen_predictions([p for p in folder.predictions() if p.subject_id in known], n_views)
 
 
 def subject_row(dataset: Dataset, name: str, predictions: Sequence[Prediction], n_views: int) -> GridRow:
-    """Truth, render and error for each prediction, filled up to `n_views`."""
+    """Return truth, render and error for each prediction, filled up to `n_views`."""
     cells: list[Picture | None] = []
     for p in predictions:
         truth = area_resize(dataset.sample(p.subject_id, p.view).image, p.image.shape[0])
@@ -75,7 +75,7 @@ def subject_row(dataset: Dataset, name: str, predictions: Sequence[Prediction], 
 
 
 def chosen_predictions(predictions: Sequence[Prediction], n: int) -> list[Prediction]:
-    """`n` predictions of one method (the tracked one if it is there), spread over the views."""
+    """Return `n` predictions of one method (the tracked one if it is there), spread over the views."""
     methods = sorted({p.method for p in predictions}, key=lambda m: ("tracked" not in m, m))
     of_method = sorted((p for p in predictions if p.method == methods[0]), key=lambda p: p.view) if methods else []
     if len(of_method) <= n:

@@ -32,7 +32,7 @@ GROUP_ATTRIBUTES = ("skin", "hair", "beard")
 
 
 def coverage_section(run: Run) -> Section:
-    """Heat maps of the counts, faces of each group, and marked people beside the ones they are like."""
+    """Return heat maps of the counts, faces of each group, and marked people beside the ones they are like."""
     dataset = run.dataset
     if dataset is None or not (dataset.folder / COVERAGE_FILE).is_file():
         return Section("coverage", TITLE, LEAD, (Note("This run has no coverage table.", "missing"),))
@@ -48,7 +48,7 @@ def coverage_section(run: Run) -> Section:
 
 
 def filled(cells: Sequence[Cell]) -> str:
-    """A sentence on how many of the combinations are shown at all."""
+    """Return a sentence on how many of the combinations are shown at all."""
     directions = {(cell.yaw_deg, cell.pitch_deg) for cell in cells}
     expressions, groups = {cell.expression for cell in cells}, {cell.cluster for cell in cells}
     n = len(directions) * len(expressions) * len(groups)
@@ -60,7 +60,9 @@ def filled(cells: Sequence[Cell]) -> str:
 
 
 def coverage_charts(cells: Sequence[Cell]) -> tuple[Block, ...]:
-    """Elevation by azimuth, expression by azimuth, expression by group; one under the other where a turn is wide."""
+    """Return elevation by azimuth, expression by azimuth, expression by group; one under the other where a turn is
+    wide.
+    """
     elevations = sorted({cell.pitch_deg for cell in cells}, reverse=True)
     azimuths = sorted({cell.yaw_deg for cell in cells})
     expressions = [name for name, _ in _totals(cells, lambda cell: cell.expression)]
@@ -84,7 +86,7 @@ def coverage_charts(cells: Sequence[Cell]) -> tuple[Block, ...]:
 
 
 def group_grid(dataset: Dataset, people: Sequence[Identity]) -> Grid:
-    """Some people of each group, their most frontal views."""
+    """Return some people of each group, their most frontal views."""
     found = set(dataset.subject_ids())
     groups: dict[int, list[str]] = {}
     for one in people:
@@ -100,7 +102,7 @@ def group_grid(dataset: Dataset, people: Sequence[Identity]) -> Grid:
 
 
 def marks_block(dataset: Dataset) -> Block:
-    """Marked people beside the earlier ones they are like."""
+    """Return marked people beside the earlier ones they are like."""
     path = dataset.folder / MARKS_FILE
     marks = read_marks(path) if path.is_file() else None
     if marks is None:
@@ -126,7 +128,7 @@ def _face(dataset: Dataset, subject_id: str) -> Picture:
 
 
 def _described(dataset: Dataset, members: Sequence[str]) -> str:
-    """The commonest values of some attributes, such as "medium skin, short hair"."""
+    """Return the commonest values of some attributes, such as "medium skin, short hair"."""
     views = dataset.parameters()
     found = []
     for name in GROUP_ATTRIBUTES:
@@ -155,7 +157,7 @@ def _counts(
     row_of: Callable[[Cell], object],
     column_of: Callable[[Cell], object],
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Views by two properties: counts [R, C] and the names of rows and columns."""
+    """Return views by two properties: counts [R, C] and the names of rows and columns."""
     counts = np.zeros((len(rows), len(columns)), dtype=int)
     for cell in cells:
         counts[rows.index(row_of(cell)), columns.index(column_of(cell))] += cell.n_views

@@ -28,7 +28,7 @@ MAX_MOMENT_VIEWS = 48
 
 
 def dataset_section(run: Run, n_subjects: int) -> Section:
-    """Contact sheet, one subject from all sides, coverage, attributes and rejects."""
+    """Return contact sheet, one subject from all sides, coverage, attributes and rejects."""
     title = "Dataset"
     if run.dataset is None:
         return Section("dataset", title, BUILTIN_LEAD, (Note("This run has no dataset.", "missing"),))
@@ -43,7 +43,7 @@ def dataset_section(run: Run, n_subjects: int) -> Section:
 
 
 def described(dataset: Dataset) -> str:
-    """A sentence on what is known of the pictures, which depends on what made them."""
+    """Return a sentence on what is known of the pictures, which depends on what made them."""
     generator = dataset.description["generator"]
     if generator == "builtin":
         return BUILTIN_LEAD
@@ -51,7 +51,7 @@ def described(dataset: Dataset) -> str:
 
 
 def contact_sheet(dataset: Dataset, n_subjects: int) -> Gallery:
-    """One near-frontal view of up to `n_subjects` subjects, spread evenly over the dataset."""
+    """Return one near-frontal view of up to `n_subjects` subjects, spread evenly over the dataset."""
     ids = dataset.subject_ids()
     chosen = spread(ids, n_subjects)
     held_out = set(dataset.subject_ids("test"))
@@ -65,7 +65,7 @@ def contact_sheet(dataset: Dataset, n_subjects: int) -> Gallery:
 
 
 def one_subject(dataset: Dataset) -> Gallery:
-    """The views of the first held-out subject: by yaw, or by moment and camera where cameras share moments."""
+    """Return the views of the first held-out subject: by yaw, or by moment and camera where cameras share moments."""
     subject = (dataset.subject_ids("test") or dataset.subject_ids())[0]
     samples = dataset.samples(subject)
     if samples[0].timestep is not None:
@@ -88,14 +88,14 @@ def _moments(subject: str, samples: Sequence[Sample]) -> Gallery:
 
 
 def spread(items: list[T], n: int) -> list[T]:
-    """At most `n` of the items, evenly spaced, the first among them."""
+    """Return at most `n` of the items, evenly spaced, the first among them."""
     if len(items) <= n:
         return items
     return [items[i * len(items) // n] for i in range(n)]
 
 
 def most_frontal(dataset: Dataset, subject_id: str) -> int:
-    """The view of a subject whose camera is nearest to the front."""
+    """Return the view of a subject whose camera is nearest to the front."""
     views = dataset.parameters()
     rows = views.subject_rows[subject_id]
     off_axis = np.abs(views.yaw_deg[rows]) + np.abs(views.pitch_deg[rows])
@@ -103,7 +103,7 @@ def most_frontal(dataset: Dataset, subject_id: str) -> int:
 
 
 def attribute_counts(dataset: Dataset) -> dict[str, dict[str, float]]:
-    """How many subjects have each value of each attribute: attributes with few values only, by attribute."""
+    """Return how many subjects have each value of each attribute: attributes with few values only, by attribute."""
     views = dataset.parameters()
     found: dict[str, Counter[str]] = {}
     for rows in views.subject_rows.values():

@@ -13,7 +13,7 @@ NOT_LINEAGE = ("time", "date", "started", "finished", "duration", "run_id", "hos
 
 
 def lineage_section(lineage: Mapping[str, object]) -> Section:
-    """One folded table per top-level entry of `lineage`; single values together in the first."""
+    """Return one folded table per top-level entry of `lineage`; single values together in the first."""
     lead = "Enough to make every number and picture on this page again. Times and run ids are in the run's tracker."
     plain = {key: value for key, value in lineage.items() if not isinstance(value, Mapping)}
     blocks: list[Block] = []
@@ -31,7 +31,7 @@ def lineage_section(lineage: Mapping[str, object]) -> Section:
 
 
 def shown_value(value: object) -> str:
-    """A value as text; of an absolute path only its last part, as a page must not depend on where it was made."""
+    """Return a value as text; of an absolute path only its last part, as a page must not depend on where it was made."""
     if isinstance(value, list | tuple):
         return ", ".join(shown_value(item) for item in value)
     if isinstance(value, bool):

@@ -17,7 +17,7 @@ SAME_PERSON_DISTANCE = 0.6
 
 
 def metrics_section(metrics: MetricSet) -> Section:
-    """All tables of results, what their protocols are, and published values."""
+    """Return all tables of results, what their protocols are, and published values."""
     lead = (
         "Every value with the number of things it is a mean of and the hash of its protocol. Values of unlike "
         "protocols never share a table."
@@ -113,7 +113,7 @@ def _pairs(headline: Headline, form: str, names: Mapping[str, str]) -> tuple[tup
 
 
 def headline_table(headline: Mapping[str, float | None]) -> Table:
-    """Every headline value by name."""
+    """Return every headline value by name."""
     return Table(("name", "value"), tuple((name, format_value(name, headline[name])) for name in sorted(headline)))
 
 
@@ -123,7 +123,7 @@ def _people(headline: Headline, key: str) -> str:
 
 
 def protocol_table(protocols: Mapping[str, Mapping[str, object]]) -> Table:
-    """What each hash stands for, one protocol a row; settings that all share are in the caption."""
+    """Return what each hash stands for, one protocol a row; settings that all share are in the caption."""
     names = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol))
     values = {name: [_setting(protocol, name) for protocol in protocols.values()] for name in names}
     shared = {name: found[0] for name, found in values.items() if len(set(found)) == 1}

@@ -31,7 +31,7 @@ PITCH_TOLERANCE_DEG = 5.0
 
 
 def portrait_section(run: Run, n_portraits: int, identity: Mapping[str, str]) -> Section:
-    """Photo, matte, fitted mesh, generated views and avatar of each portrait. `identity`: a sentence by name."""
+    """Return photo, matte, fitted mesh, generated views and avatar of each portrait. `identity`: a sentence by name."""
     lead = "One photo of a real person: cut out, fitted with the head model, drawn from other sides, made an avatar."
     blocks: list[Block] = []
     if not run.portraits:
@@ -47,7 +47,7 @@ def portrait_section(run: Run, n_portraits: int, identity: Mapping[str, str]) ->
 
 
 def portrait_blocks(run: Run, portrait: PortraitFolder, identity: str) -> list[Block]:
-    """Everything there is about one portrait."""
+    """Return everything there is about one portrait."""
     blocks: list[Block] = [Note(f"{portrait.name}{identity and f': {identity}'}")]
     blocks.append(Gallery(tuple(_steps(portrait)), "", "large"))
     generated = generated_views(run, portrait.name)
@@ -68,7 +68,9 @@ def portrait_blocks(run: Run, portrait: PortraitFolder, identity: str) -> list[B
 
 
 def generated_views(run: Run, name: str) -> list[Picture]:
-    """Pictures the control model drew of a portrait, the ones level with its eyes, by yaw; empty if there are none."""
+    """Return pictures the control model drew of a portrait, the ones level with its eyes, by yaw; empty if there are
+    none.
+    """
     samples = [s for path in _view_files(run, name) for s in read_shard_samples(path)]
     level_deg = min((s.pitch_deg for s in samples), key=abs, default=0.0)
     at_level = sorted(
@@ -80,7 +82,7 @@ def generated_views(run: Run, name: str) -> list[Picture]:
 
 
 def avatar_views(head: HeadModel, folder: AvatarFolder) -> list[Picture]:
-    """The avatar from `AVATAR_YAWS_DEG`, in the subject's own expression."""
+    """Return the avatar from `AVATAR_YAWS_DEG`, in the subject's own expression."""
     rigged, own = load_rigged(folder.path / "avatar.safetensors")
     if rigged.model_id != head.model_id:
         raise DataError(
@@ -123,7 +125,7 @@ def _gray(mask: np.ndarray) -> np.ndarray:
 
 
 def _view_files(run: Run, name: str) -> list[Path]:
-    """Where the stages leave the generated views of a portrait."""
+    """Return where the stages leave the generated views of a portrait."""
     folder = run.portrait_avatar(name)
     places = [folder.path / "views.parquet"] if folder is not None else []
     places += [model / "portraits" / name / "views.parquet" for model in run.models.values()]
@@ -131,7 +133,9 @@ def _view_files(run: Run, name: str) -> list[Path]:
 
 
 def hero_pictures(run: Run) -> tuple[Picture | Video, ...]:
-    """A picture, the avatar from the front and its turntable: of the first portrait with an avatar, else a subject."""
+    """Return a picture, the avatar from the front and its turntable: of the first portrait with an avatar, else a
+    subject.
+    """
     for portrait in run.portraits:
         folder = run.portrait_avatar(portrait.name)
         photo = portrait.picture("original_crop.png")

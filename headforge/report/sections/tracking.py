@@ -24,7 +24,7 @@ OVERLAY_SIZE = 256
 
 
 def tracking_section(run: Run, n_overlays: int, n_compared: int) -> Section:
-    """Overlays of `n_overlays` held-out views, residuals, and errors over `n_compared` views."""
+    """Return overlays of `n_overlays` held-out views, residuals, and errors over `n_compared` views."""
     title = "Tracking"
     lead = "Head parameters and cameras found again from noisy landmarks, never from the generator's own values."
     if not run.tracks or run.dataset is None or run.head is None:
@@ -43,7 +43,7 @@ def tracking_section(run: Run, n_overlays: int, n_compared: int) -> Section:
 
 
 def overlay_grid(run: Run, dataset: Dataset, head: HeadModel, n_rows: int) -> Grid:
-    """Picture, landmarks (exact and tracked) and meshes, a row per subject."""
+    """Return picture, landmarks (exact and tracked) and meshes, a row per subject."""
     rows = []
     for number, subject in enumerate(spread(dataset.subject_ids("test") or dataset.subject_ids(), n_rows)):
         samples = [s for s in dataset.samples(subject) if _ok(run.tracks.get((s.subject_id, s.view)))]
@@ -63,7 +63,7 @@ class Exact:
 
 
 def compared_pairs(run: Run, dataset: Dataset, n: int) -> list[tuple[Exact, Track]]:
-    """Up to `n` views with a track, spread over the held-out subjects."""
+    """Return up to `n` views with a track, spread over the held-out subjects."""
     views = dataset.parameters()
     held_out = set(dataset.subject_ids("test") or dataset.subject_ids())
     rows = [row for key, row in views.rows.items() if key[0] in held_out and _ok(run.tracks.get(key))]
@@ -75,7 +75,7 @@ def compared_pairs(run: Run, dataset: Dataset, n: int) -> list[tuple[Exact, Trac
 
 
 def tracking_errors(head: HeadModel, pairs: Sequence[tuple[Exact, Track]]) -> dict[str, np.ndarray]:
-    """Errors of tracks against exact values, one array over the pairs each; empty without pairs."""
+    """Return errors of tracks against exact values, one array over the pairs each; empty without pairs."""
     if not pairs:
         return {}
     face = head.regions.get("face", torch.arange(head.n_vertices))
@@ -95,7 +95,7 @@ def tracking_errors(head: HeadModel, pairs: Sequence[tuple[Exact, Track]]) -> di
 
 
 def error_table(errors: dict[str, np.ndarray], n: int) -> Table:
-    """Median, 95th percentile and maximum of each error."""
+    """Return median, 95th percentile and maximum of each error."""
     rows = tuple(
         (name, *(f"{q:.2f}" for q in np.quantile(values, (0.5, 0.95, 1.0))), str(n)) for name, values in errors.items()
     )
@@ -129,7 +129,7 @@ def _charts(tracks: list[Track], errors: dict[str, np.ndarray]) -> tuple[Chart, 
 
 
 def _direction_error_deg(exact: Exact, track: Track) -> float:
-    """Angle between the two directions from the head to its camera, seen in the head's own axes."""
+    """Return angle between the two directions from the head to its camera, seen in the head's own axes."""
     directions = []
     for params, camera in ((exact.params, exact.camera), (track.params, track.camera)):
         offset = camera.centre - params.translation

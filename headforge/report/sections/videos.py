@@ -20,7 +20,7 @@ N_VIDEOS = 4
 
 
 def videos_section(run: Run) -> Section:
-    """Overlay film, sheet of frames, curves and rejected frames of up to 4 videos."""
+    """Return overlay film, sheet of frames, curves and rejected frames of up to 4 videos."""
     lead = "Films of a person: one shape and one focal length, pose and expression frame by frame, all solved together."
     blocks: list[Block] = []
     for video in run.videos[:N_VIDEOS]:
@@ -31,7 +31,7 @@ def videos_section(run: Run) -> Section:
 
 
 def video_blocks(video: VideoFolder) -> list[Block]:
-    """Everything there is about one video."""
+    """Return everything there is about one video."""
     tracks = [track for _, track in sorted(video.tracks().items())]
     blocks: list[Block] = [Note(_summary(video))]
     film = video.overlay

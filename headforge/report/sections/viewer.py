@@ -16,7 +16,7 @@ DEFAULT_SIZE_PX = 128
 
 
 def viewer_section(run: Run, n_avatars: int, max_gaussians: int) -> Section:
-    """The portraits' avatars, or a subject's if there are none, to turn and to animate."""
+    """Return the portraits' avatars, or a subject's if there are none, to turn and to animate."""
     lead = "The avatar itself, drawn by your browser. Turn it and move its face; nothing is loaded from anywhere."
     folders = [folder for p in run.portraits for folder in run.portrait_avatars(p.name)]
     folders = (folders or list(run.subject_avatars()))[:n_avatars]
@@ -45,7 +45,8 @@ def viewer_section(run: Run, n_avatars: int, max_gaussians: int) -> Section:
 
 
 def viewpoint_of(run: Run, folder: AvatarFolder) -> Viewpoint:
-    """The show camera at the finest resolution the avatar was made for, of the fit and the turntable (avatar.json).
+    """Return the show camera at the finest resolution the avatar was made for, of the fit and the turntable
+    (avatar.json).
 
     The renderer's blur at that resolution is what hides the gaps between the Gaussians.
     """

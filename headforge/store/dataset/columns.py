@@ -33,12 +33,12 @@ REPAIR_HELP = "run headforge verify --repair, or make it again with headforge ru
 
 
 def versioned_schema(version: int, fields: Sequence[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """A schema that carries its version in the file's metadata, as `headforge_schema`, beside other metadata."""
+    """Return a schema that carries its version in the file's metadata, as `headforge_schema`, beside other metadata."""
     return pa.schema(fields, metadata={"headforge_schema": str(version), **(metadata or {})})
 
 
 def camera_columns(cameras: Sequence[Camera]) -> dict[str, object]:
-    """Columns `CAMERA_FIELDS` of unbatched cameras; K and viewmat row-major, float32."""
+    """Return columns `CAMERA_FIELDS` of unbatched cameras; K and viewmat row-major, float32."""
     return {
         "width": [c.width for c in cameras],
         "height": [c.height for c in cameras],
@@ -48,7 +48,7 @@ def camera_columns(cameras: Sequence[Camera]) -> dict[str, object]:
 
 
 def param_columns(params: Sequence[HeadParams]) -> dict[str, object]:
-    """Columns `PARAM_FIELDS` of unbatched head parameters, float32."""
+    """Return columns `PARAM_FIELDS` of unbatched head parameters, float32."""
     columns: dict[str, object] = {"model_id": [p.model_id for p in params]}
     for name in PARAM_COLUMNS:
         columns[name] = [_floats(name, getattr(p, name)) for p in params]
@@ -64,7 +64,7 @@ def _floats(name: str, tensor: torch.Tensor) -> np.ndarray:
 
 
 def stacked_floats(table: pa.Table, name: str) -> torch.Tensor:
-    """A list column of equally long lists as a float32 tensor [N, length]."""
+    """Return a list column of equally long lists as a float32 tensor [N, length]."""
     column = table.column(name).combine_chunks()
     values = torch.from_numpy(np.array(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32))
     if len(column) and len(values) % len(column):
@@ -73,12 +73,12 @@ def stacked_floats(table: pa.Table, name: str) -> torch.Tensor:
 
 
 def tensors_by_row(table: pa.Table, name: str) -> list[torch.Tensor]:
-    """A list column as one float32 tensor per row; lengths may differ."""
+    """Return a list column as one float32 tensor per row; lengths may differ."""
     return [torch.tensor(row.as_py(), dtype=torch.float32, device="cpu") for row in table.column(name)]
 
 
 def batched_camera(table: pa.Table) -> Camera:
-    """The table's cameras [N]; all must have one size."""
+    """Return the table's cameras [N]; all must have one size."""
     sizes = set(zip(table.column("width").to_pylist(), table.column("height").to_pylist(), strict=True))
     if len(sizes) != 1:
         raise DataError("width", f"pictures of {len(sizes)} sizes in one table: {sorted(sizes)}.", REPAIR_HELP)
@@ -88,7 +88,7 @@ def batched_camera(table: pa.Table) -> Camera:
 
 
 def row_cameras(table: pa.Table) -> list[Camera]:
-    """One unbatched camera per row; sizes may differ."""
+    """Return one unbatched camera per row; sizes may differ."""
     columns = zip(
         tensors_by_row(table, "K"),
         tensors_by_row(table, "viewmat"),
@@ -100,7 +100,7 @@ def row_cameras(table: pa.Table) -> list[Camera]:
 
 
 def batched_params(table: pa.Table) -> HeadParams:
-    """The table's head parameters [N]; all must belong to one head model."""
+    """Return the table's head parameters [N]; all must belong to one head model."""
     model_ids = table.column("model_id").unique().to_pylist()
     if len(model_ids) != 1:
         raise DataError("model_id", f"parameters of {len(model_ids)} head models in one table.", REPAIR_HELP)
@@ -108,7 +108,7 @@ def batched_params(table: pa.Table) -> HeadParams:
 
 
 def row_params(table: pa.Table) -> list[HeadParams]:
-    """One unbatched value per row; head models may differ."""
+    """Return one unbatched value per row; head models may differ."""
     columns = {name: tensors_by_row(table, name) for name in PARAM_COLUMNS}
     model_ids = table.column("model_id").to_pylist()
     return [
@@ -118,13 +118,13 @@ def row_params(table: pa.Table) -> list[HeadParams]:
 
 
 def picture_values(pictures: Sequence[bytes]) -> pa.Array:
-    """A column of `PICTURE_TYPE` with encoded pictures and no paths."""
+    """Return a column of `PICTURE_TYPE` with encoded pictures and no paths."""
     paths = pa.nulls(len(pictures), pa.string())
     return pa.StructArray.from_arrays([pa.array(pictures, pa.binary()), paths], fields=list(PICTURE_TYPE))
 
 
 def picture_column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """The encoded pictures of a column, stored as binary or as `PICTURE_TYPE`."""
+    """Return the encoded pictures of a column, stored as binary or as `PICTURE_TYPE`."""
     column = table.column(name)
     if not pa.types.is_struct(column.type):
         return column
@@ -132,12 +132,12 @@ def picture_column(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def json_column(values: Iterable[Mapping[str, object]]) -> list[str]:
-    """One canonical JSON object per row."""
+    """Return one canonical JSON object per row."""
     return [canonical_json(dict(value)) for value in values]
 
 
 def read_json_column(table: pa.Table, name: str) -> list[dict]:
-    """Inverse of `json_column`."""
+    """Return inverse of `json_column`."""
     return [json.loads(text) for text in table.column(name).to_pylist()]
 
 
@@ -157,7 +157,7 @@ def write_row_groups(
 
 
 def parquet_writer(path: Path, schema: pa.Schema, keys: Sequence[str]) -> pq.ParquetWriter:
-    """A writer of uncompressed columns without dictionaries, with statistics for the columns `keys` only."""
+    """Return a writer of uncompressed columns without dictionaries, with statistics for the columns `keys` only."""
     return pq.ParquetWriter(
         path,
         schema,
@@ -179,7 +179,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file as a table; DataError if it is missing, damaged, or lacks a column."""
+    """Return a Parquet file as a table; DataError if it is missing, damaged, or lacks a column."""
     with open_parquet(path) as file:
         return read_rows(path, file, None, columns)
 
@@ -187,7 +187,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def read_rows(
     path: Path, file: pq.ParquetFile, row_group: int | Sequence[int] | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """One row group, some, or all of them, of an open Parquet file; DataError if damaged or lacking a column."""
+    """Return one row group, some, or all of them, of an open Parquet file; DataError if damaged or lacking a column."""
     missing = [name for name in columns or () if name not in file.schema_arrow.names]
     if missing:
         raise DataError(path, f"{path} has no column {', '.join(missing)}.", REPAIR_HELP)

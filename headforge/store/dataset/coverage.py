@@ -49,5 +49,5 @@ def write_coverage(path: Path, cells: Iterable[Cell]) -> None:
 
 
 def read_coverage(path: Path) -> list[Cell]:
-    """All counts of a file, in stored order."""
+    """Return all counts of a file, in stored order."""
     return [Cell(**row) for row in read_table(path, COVERAGE_SCHEMA.names).to_pylist()]

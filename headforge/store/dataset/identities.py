@@ -69,7 +69,7 @@ def write_identities(path: Path, identities: Iterable[Identity]) -> None:
 
 
 def read_identities(path: Path) -> list[Identity]:
-    """All people of a file, in stored order."""
+    """Return all people of a file, in stored order."""
     rows = read_table(path, IDENTITY_SCHEMA.names).to_pylist()
     return [Identity(**{**row, "vector": np.array(row["vector"], dtype=np.float32)}) for row in rows]
 
@@ -82,5 +82,5 @@ def write_marks(path: Path, marks: Iterable[Mark]) -> None:
 
 
 def read_marks(path: Path) -> list[Mark]:
-    """All marks of a file, in stored order."""
+    """Return all marks of a file, in stored order."""
     return [Mark(**row) for row in read_table(path, MARK_SCHEMA.names).to_pylist()]

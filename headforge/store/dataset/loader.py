@@ -102,18 +102,18 @@ class Loader:
                               "use fewer workers or a smaller views_together.")  # fmt: skip
 
     def n_images(self, epoch: int) -> int:
-        """Views that this worker delivers in an epoch."""
+        """Return views that this worker delivers in an epoch."""
         together = self.config.views_together
         owned = (self._subjects[i] for i in self._permutation(epoch)[self.config.worker :: self.config.n_workers])
         return sum(self._views_of[name] // together * together for name in owned)
 
     def order(self, epoch: int) -> Iterator[tuple[str, int]]:
-        """(subject, number of its row) of this worker's views in an epoch, in the order they are delivered."""
+        """Yield (subject, number of its row) of this worker's views in an epoch, in the order they are delivered."""
         for subjects, rows in self._windows(epoch):
             yield from ((subjects[subject], row) for subject, row in rows)
 
     def batches(self, n_images_seen: int = 0) -> Generator[ViewBatch, None, None]:
-        """Endless batches, epoch after epoch, that follow the first `n_images_seen` views of this worker.
+        """Yield endless batches, epoch after epoch, that follow the first `n_images_seen` views of this worker.
 
         Raises ConfigError if `n_images_seen` is not a multiple of `views_together`, DataError if a picture is damaged.
         """
@@ -132,7 +132,7 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
     def _rows(self, reader: ThreadPoolExecutor, n_images_seen: int) -> Iterator[tuple[_Window, int]]:
-        """Rows and the windows that hold them; the next window is read while this one is used."""
+        """Yield rows and the windows that hold them; the next window is read while this one is used."""
         following: Future[_Window] | None = None
         following_rows: list[int] = []
         for subjects, rows in self._windows_after(n_images_seen):
@@ -155,7 +155,9 @@ class Loader:
             epoch += 1
 
     def _windows(self, epoch: int) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
-        """This worker's subjects in each window of an epoch, and (place among them, row) of their views, in order."""
+        """Yield this worker's subjects in each window of an epoch, and (place among them, row) of their views, in
+        order.
+        """
         config, permutation = self.config, self._permutation(epoch)
         for start in range(0, len(permutation), config.window_subjects):
             places = range(start, min(start + config.window_subjects, len(permutation)))
@@ -171,7 +173,7 @@ class Loader:
                 yield subjects, [(number[place], int(row)) for place, rows in mine for row in rows]
 
     def _groups(self, epoch: int, subject_id: str) -> np.ndarray:
-        """Row numbers [n_groups, views_together] of a subject, shuffled; rows left over are in no group."""
+        """Return row numbers [n_groups, views_together] of a subject, shuffled; rows left over are in no group."""
         n, together = self._views_of[subject_id], self.config.views_together
         shuffled = np.random.default_rng(item_seed(self.config.seed, "views", epoch, subject_id)).permutation(n)
         return shuffled[: n // together * together].reshape(-1, together)
@@ -186,7 +188,7 @@ class Loader:
 
 
 def _decode(rows: list[tuple[_Window, int]]) -> ViewBatch:
-    """One batch; its rows may come from several windows."""
+    """Return one batch; its rows may come from several windows."""
     windows = list({id(window): window for window, _ in rows}.values())
     views = Views.concatenate([w.views.take([row for window, row in rows if window is w]) for w in windows])
     height, width = views.camera.height, views.camera.width

@@ -132,24 +132,25 @@ def _with_moments(schema: pa.Schema) -> pa.Schema:
 
 
 def _stored(file: pq.ParquetFile, columns: Iterable[str]) -> list[str]:
-    """`columns` and those of `MOMENT_COLUMNS` that the file has."""
+    """Return `columns` and those of `MOMENT_COLUMNS` that the file has."""
     return [*columns, *(name for name in MOMENT_COLUMNS if name in file.schema_arrow.names)]
 
 
 def read_shard_samples(path: Path) -> list[Sample]:
-    """All rows of one shard, decoded, in stored order."""
+    """Return all rows of one shard, decoded, in stored order."""
     with open_parquet(path) as file:
         return _decode_samples(read_rows(path, file, None, _stored(file, SHARD_SCHEMA.names)))
 
 
 def read_shard_views(path: Path) -> Views:
-    """All rows of one shard without their pictures."""
+    """Return all rows of one shard without their pictures."""
     with open_parquet(path) as file:
         return decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
 
 
 def read_shard_pictures(path: Path, column: str = "image") -> Iterator[list[np.ndarray]]:
-    """The pictures [H, W, 3] uint8 of one subject after the other, decoded as they are asked for, in stored order.
+    """Yield the pictures [H, W, 3] uint8 of one subject after the other, decoded as they are asked for, in stored
+    order.
 
     With the column "mask" its masks [H, W].
     """
@@ -232,7 +233,7 @@ def write_dataset_json(
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards of a dataset or of tracks, in order."""
+    """Return the shards of a dataset or of tracks, in order."""
     return sorted((folder / "shards").glob("*.parquet"))
 
 
@@ -260,7 +261,7 @@ class Dataset:
         return Dataset, (self.folder, self.skip_marked)
 
     def reopened(self) -> Dataset:
-        """The same dataset with open files of its own, for another thread."""
+        """Return the same dataset with open files of its own, for another thread."""
         return Dataset(self.folder, self.skip_marked)
 
     @property
@@ -279,15 +280,15 @@ class Dataset:
         return self.parameters().camera.width
 
     def subject_ids(self, split: str | None = None) -> list[str]:
-        """Subjects in stored order, all or those of one split."""
+        """Return subjects in stored order, all or those of one split."""
         return [name for name, entry in self._index.items() if split in (None, entry.split)]
 
     def __len__(self) -> int:
-        """Views of all subjects."""
+        """Return views of all subjects."""
         return sum(len(entry.views) for entry in self._index.values())
 
     def __getitem__(self, index: int) -> Sample:
-        """The view with this number in stored order, decoded; IndexError past the end."""
+        """Return the view with this number in stored order, decoded; IndexError past the end."""
         row = operator.index(index)
         row += len(self) if row < 0 else 0
         if row >= 0:
@@ -298,24 +299,24 @@ class Dataset:
         raise IndexError(f"{self.folder} has {len(self)} views, there is none with the number {index}")
 
     def __iter__(self) -> Iterator[Sample]:
-        """All views in stored order, decoded as they are asked for; a subject's rows are read at once."""
+        """Yield all views in stored order, decoded as they are asked for; a subject's rows are read at once."""
         for subject_id in self._index:
             yield from self.samples(subject_id)
 
     def views_of(self, subject_id: str) -> list[int]:
-        """View numbers of one subject, in stored order."""
+        """Return view numbers of one subject, in stored order."""
         return list(self._entry(subject_id).views)
 
     def samples(self, subject_id: str) -> list[Sample]:
-        """All views of one subject, decoded, in stored order."""
+        """Return all views of one subject, decoded, in stored order."""
         return _decode_samples(self._rows(self._entry(subject_id)))
 
     def table(self, subject_id: str) -> pa.Table:
-        """All columns of one subject's rows, in stored order, pictures still encoded."""
+        """Return all columns of one subject's rows, in stored order, pictures still encoded."""
         return self._rows(self._entry(subject_id))
 
     def tables(self, subject_ids: Sequence[str]) -> pa.Table:
-        """`table` of several subjects, one after the other; what lies in one file is read at once."""
+        """Return `table` of several subjects, one after the other; what lies in one file is read at once."""
         found: dict[str, pa.Table] = {}
         for path in dict.fromkeys(self._entry(name).path for name in subject_ids):
             names = [name for name in subject_ids if self._entry(name).path == path]
@@ -329,18 +330,18 @@ class Dataset:
         return pa.concat_tables([found[name] for name in subject_ids])
 
     def shard_of(self, subject_id: str) -> Path:
-        """The file that holds a subject's rows."""
+        """Return the file that holds a subject's rows."""
         return self._entry(subject_id).path
 
     def sample(self, subject_id: str, view: int) -> Sample:
-        """One view of one subject, decoded."""
+        """Return one view of one subject, decoded."""
         entry = self._entry(subject_id)
         if view not in entry.views:
             raise DataError(entry.path, f"{self.folder} has no view {view} of {subject_id}.", REPAIR_HELP)
         return _decode_samples(self._rows(entry).slice(entry.views.index(view), 1))[0]
 
     def parameters(self) -> Views:
-        """Everything but the pictures, for all rows; read once and kept."""
+        """Return everything but the pictures, for all rows; read once and kept."""
         return self._parameters
 
     @cached_property

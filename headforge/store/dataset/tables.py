@@ -91,7 +91,7 @@ def write_tracks(path: Path, tracks: Iterable[Track]) -> None:
 
 
 def read_tracks(path: Path) -> dict[tuple[str, int], Track]:
-    """Tracks by (subject_id, view), of one file or of a folder with shards/*.parquet, in stored order."""
+    """Return tracks by (subject_id, view), of one file or of a folder with shards/*.parquet, in stored order."""
     found: dict[tuple[str, int], Track] = {}
     for file in shard_paths(path) if path.is_dir() else [path]:
         table = read_table(file, TRACK_SCHEMA.names)
@@ -120,7 +120,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """All predictions of a file, decoded, in stored order."""
+    """Return all predictions of a file, decoded, in stored order."""
     table = read_table(path, PREDICTION_SCHEMA.names)
     columns = zip(*(table.column(name).to_pylist() for name in PREDICTION_SCHEMA.names), strict=True)
     return [
@@ -137,7 +137,7 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
 
 
 def read_rejects(path: Path) -> list[Reject]:
-    """All rejected items of a file, in stored order."""
+    """Return all rejected items of a file, in stored order."""
     return [Reject(**row) for row in read_table(path, REJECT_SCHEMA.names).to_pylist()]
 
 

@@ -54,7 +54,7 @@ class Views:
         return len(self.subject_ids)
 
     def take(self, rows: Sequence[int]) -> Views:
-        """The rows of these numbers, in this order."""
+        """Return the rows of these numbers, in this order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
         columns: dict[str, Any] = {name: getattr(self, name)[index.numpy()] for name in _ARRAYS}
         for name in _TUPLES:
@@ -64,7 +64,7 @@ class Views:
 
     @staticmethod
     def concatenate(parts: Sequence[Views]) -> Views:
-        """All rows one after the other. Raises DataError unless they have one picture size and one head model."""
+        """Return all rows one after the other. Raises DataError unless they have one picture size and one head model."""
         if len(parts) == 1:
             return parts[0]
         first = parts[0]
@@ -95,7 +95,7 @@ class Views:
 
 
 def decode_views(table: pa.Table) -> Views:
-    """The rows of a table."""
+    """Return the rows of a table."""
     return Views(
         subject_ids=tuple(table.column("subject_id").to_pylist()),
         views=np.array(table.column("view").to_pylist(), dtype=np.int64),
@@ -114,5 +114,5 @@ def decode_views(table: pa.Table) -> Views:
 
 
 def moment_column(table: pa.Table, name: str) -> list:
-    """A column that files may lack, None where they do."""
+    """Return a column that files may lack, None where they do."""
     return table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows

@@ -108,7 +108,7 @@ def export_views(
     head: HeadFacts | None = None,
     landmarks: LandmarkFinder | None = None,
 ) -> Exported:
-    """As `export_dataset`, of one subject's views that are no dataset's, such as a tracked film's.
+    """Return as `export_dataset`, of one subject's views that are no dataset's, such as a tracked film's.
 
     `about` is written to `provenance.json` and needs `licences` and `synthetic_media`.
     """

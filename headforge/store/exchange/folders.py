@@ -77,7 +77,7 @@ def _flush(folder: Path) -> None:
 
 
 def path_inside(folder: Path, name: str) -> Path | None:
-    """The file that a relative name in somebody's JSON means; None if it leads out of `folder`.
+    """Return the file that a relative name in somebody's JSON means; None if it leads out of `folder`.
 
     Backslashes separate as slashes do. Links are followed before the answer.
     """
@@ -89,7 +89,7 @@ def path_inside(folder: Path, name: str) -> Path | None:
 
 
 def require_plain_name(name: str) -> str:
-    """`name` if it can be a file name in every format. Raises DataError."""
+    """Return `name` if it can be a file name in every format. Raises DataError."""
     if not PLAIN_NAME.fullmatch(name):
         raise DataError(
             name,

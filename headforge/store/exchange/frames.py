@@ -101,7 +101,7 @@ def read_frame(frame: Frame, size: tuple[int, int] | None, convention: Conventio
 
 
 def _rigid(camera: Camera) -> tuple[Camera, tuple[int, ...]]:
-    """A camera without reflection, and the axes along which the picture must be flipped for it."""
+    """Return a camera without reflection, and the axes along which the picture must be flipped for it."""
     if not float(torch.linalg.det(camera.viewmat[:3, :3])) < 0:
         return camera, ()
     is_upside_down = float(camera.viewmat[1, 1]) > 0  # a camera's y axis points downwards in the world
@@ -152,12 +152,12 @@ def _check_camera(camera: Camera) -> None:
 
 
 def frame_reject(name: str, gate: str, reason: str) -> Reject:
-    """A reject of an import; nothing is measured."""
+    """Return a reject of an import; nothing is measured."""
     return Reject(name, gate, reason, None)
 
 
 def numbers(values: Any, n: int) -> list[float] | None:
-    """`values` if they are a list of n finite numbers, else None."""
+    """Return `values` if they are a list of n finite numbers, else None."""
     if not isinstance(values, list) or len(values) != n:
         return None
     found = [number(value) for value in values]
@@ -165,7 +165,7 @@ def numbers(values: Any, n: int) -> list[float] | None:
 
 
 def number(value: Any) -> float | None:
-    """`value` if it is a finite number, else None; true and false are none."""
+    """Return `value` if it is a finite number, else None; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -175,7 +175,7 @@ def number(value: Any) -> float | None:
 
 
 def read_json(path: Path, help: str) -> Any:
-    """The content of a JSON file from outside. Raises InputError."""
+    """Return the content of a JSON file from outside. Raises InputError."""
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", help)
     try:

@@ -52,7 +52,7 @@ def write_static_offsets(folder: Path, offsets: Mapping[str, Tensor]) -> None:
 
 
 def read_static_offsets(folder: Path) -> dict[str, Tensor]:
-    """Offsets [V, 3] by subject; empty if the folder has none. Raises DataError for a damaged file."""
+    """Return offsets [V, 3] by subject; empty if the folder has none. Raises DataError for a damaged file."""
     path = folder / STATIC_OFFSETS
     if not path.is_file():
         return {}

@@ -15,7 +15,7 @@ PROVENANCE = "provenance.json"
 
 
 def provenance(dataset: Dataset) -> dict[str, object]:
-    """Where a dataset comes from: generator and its settings, head models, licences, whether it is synthetic."""
+    """Return where a dataset comes from: generator and its settings, head models, licences, whether it is synthetic."""
     described = dataset.description
     params = described.get("params", {})
     return {

@@ -33,7 +33,7 @@ ROWS = "rows.parquet"
 
 
 def stored_views(table: pa.Table) -> list[StoredView]:
-    """The rows of one subject, by ascending view."""
+    """Return the rows of one subject, by ascending view."""
     pictures = {name: picture_column(table, name).to_pylist() for name in ("image", "mask")}
     rows = table.drop_columns(["image", "mask"]).to_pylist()
     found = [
@@ -44,14 +44,14 @@ def stored_views(table: pa.Table) -> list[StoredView]:
 
 
 def stored_camera(row: StoredView) -> Camera:
-    """The row's camera in float64, so that converting it there and back rounds to the stored float32."""
+    """Return the row's camera in float64, so that converting it there and back rounds to the stored float32."""
     K = torch.tensor(row["K"], dtype=torch.float64).reshape(3, 3)
     viewmat = torch.tensor(row["viewmat"], dtype=torch.float64).reshape(4, 4)
     return Camera(K, viewmat, row["width"], row["height"])
 
 
 def stored_params(row: StoredView, model_id: str) -> HeadParams:
-    """The row's head parameters. Raises DataError if they are not those of the head model `model_id`."""
+    """Return the row's head parameters. Raises DataError if they are not those of the head model `model_id`."""
     if row["model_id"] != model_id:
         item = f"{row['subject_id']}/{row['view']}"
         raise DataError(item, f"{item} has parameters of the head model '{row['model_id']}', not of '{model_id}'.",
@@ -60,7 +60,7 @@ def stored_params(row: StoredView, model_id: str) -> HeadParams:
 
 
 def tracked_view(row: StoredView, track: Track) -> StoredView:
-    """The row with a track's camera and head parameters in place of its own."""
+    """Return the row with a track's camera and head parameters in place of its own."""
     columns = {**camera_columns([track.camera]), **param_columns([track.params])}
     return row | {name: _plain(values) for name, values in columns.items()}
 
@@ -70,12 +70,12 @@ def _plain(values: Any) -> Any:
 
 
 def view_name(row: StoredView) -> str:
-    """Five digits, so that names sort as views do."""
+    """Return five digits, so that names sort as views do."""
     return f"{row['view']:05d}"
 
 
 def plain_values(row: StoredView) -> dict[str, object]:
-    """Everything but the pictures, for JSON; head parameters under `params`, none if there are none."""
+    """Return everything but the pictures, for JSON; head parameters under `params`, none if there are none."""
     params = {name: row[name] for name in PARAM_COLUMNS if row[name]}
     other = {k: v for k, v in row.items() if k not in (*PARAM_COLUMNS, "image", "mask", "quality", "attributes")}
     texts = {name: json.loads(row[name]) for name in ("quality", "attributes")}
@@ -83,7 +83,7 @@ def plain_values(row: StoredView) -> dict[str, object]:
 
 
 def row_fields(row: StoredView) -> list[pa.Field]:
-    """The columns of the dataset a row is from: some datasets have moments."""
+    """Return the columns of the dataset a row is from: some datasets have moments."""
     return [*SHARD_SCHEMA, *(field for field in MOMENT_FIELDS if field.name in row)]
 
 
@@ -137,7 +137,7 @@ class RowsTable:
             yield from ((name, (group, row)) for row, name in enumerate(names))
 
     def get(self, file: str) -> Mapping[str, Any] | None:
-        """The row of a picture, or None."""
+        """Return the row of a picture, or None."""
         if file not in self._place:
             return None
         group, row = self._place[file]
@@ -147,7 +147,7 @@ class RowsTable:
 
 
 def rows_beside(folders: Iterable[Path]) -> tuple[Path, RowsTable] | None:
-    """The first of the folders with a `rows.parquet`, and its table."""
+    """Return the first of the folders with a `rows.parquet`, and its table."""
     for folder in folders:
         if (folder / ROWS).is_file():
             return folder, RowsTable(folder / ROWS)

@@ -61,7 +61,7 @@ class Taker:
         return any(frame.timestep is not None for frame in self._frames)
 
     def subjects(self) -> Iterator[list[Sample]]:
-        """The samples of each person with at least one picture, one person in memory at a time."""
+        """Yield the samples of each person with at least one picture, one person in memory at a time."""
         self._progress.start(len(self._frames), "image")
         for subject_id, frames in groupby(self._frames, key=self._subject_id):
             samples: dict[int, Sample] = {}
@@ -125,7 +125,7 @@ class Taker:
 
 
 def plain_name(name: str) -> str:
-    """A name that every format can carry; names that differ stay different."""
+    """Return a name that every format can carry; names that differ stay different."""
     if PLAIN_NAME.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -137,7 +137,7 @@ def _full_mask(image: np.ndarray) -> np.ndarray:
 
 
 def _known(row: Mapping[str, Any], read: ReadFrame, subject_id: str) -> Sample:
-    """A picture that an export describes. Raises BadFrame if the description is damaged."""
+    """Return a picture that an export describes. Raises BadFrame if the description is damaged."""
     try:
         mask = decode_image(row["mask"]) if read.mask is None and "mask" in row else read.mask
         yaw_deg, pitch_deg = _angles(row, read.camera)
@@ -170,7 +170,7 @@ def _known(row: Mapping[str, Any], read: ReadFrame, subject_id: str) -> Sample:
 
 
 def _angles(row: Mapping[str, Any], camera: Camera) -> tuple[float, float]:
-    """The row's angles if the camera is still the row's, else those about the origin."""
+    """Return the row's angles if the camera is still the row's, else those about the origin."""
     stored = torch.tensor(row["viewmat"], dtype=torch.float64).reshape(4, 4)
     if torch.allclose(stored, camera.viewmat, rtol=0, atol=1e-6):
         return float(row["yaw_deg"]), float(row["pitch_deg"])

@@ -34,7 +34,9 @@ class Cleared:
 
 
 def clear_work(store: Store, *, dry_run: bool, checkpoints: bool) -> Iterator[Cleared]:
-    """Folders of runs that ended in the middle: attempts always, what a later run can go on from with `checkpoints`."""
+    """Yield folders of runs that ended in the middle: attempts always, what a later run can go on from with
+    `checkpoints`.
+    """
     for folder in sorted((store.root / "work").glob("*")):
         with hold_free_lock(store.lock_path(folder.name)) as is_free:
             if not is_free:
@@ -44,7 +46,7 @@ def clear_work(store: Store, *, dry_run: bool, checkpoints: bool) -> Iterator[Cl
 
 
 def resumable_work(store: Store) -> dict[Path, int]:
-    """Bytes by work folder that a later run can go on from."""
+    """Return bytes by work folder that a later run can go on from."""
     folders = sorted((store.root / "work").glob("*"))
     return {folder: size_of(folder / "scratch") for folder in folders if _can_go_on(store, folder)}
 
@@ -58,7 +60,7 @@ def clear_locks(store: Store, *, dry_run: bool) -> Iterator[Cleared]:
 
 
 def clear_temporaries(folders: Collection[Path], *, dry_run: bool) -> Iterator[Cleared]:
-    """Hidden temporary files and half-published folders that nobody has written to for `TEMPORARY_AGE_S`."""
+    """Yield hidden temporary files and half-published folders that nobody has written to for `TEMPORARY_AGE_S`."""
     newest = time.time() - TEMPORARY_AGE_S
     for folder in folders:
         for path in sorted({*folder.rglob(".*.tmp*"), *folder.glob(".*.partial")}):
@@ -67,7 +69,7 @@ def clear_temporaries(folders: Collection[Path], *, dry_run: bool) -> Iterator[C
 
 
 def clear_objects(store: Store, is_needed: Callable[[Manifest], bool], *, dry_run: bool) -> Iterator[Cleared]:
-    """Finished objects that nobody needs; one without a readable manifest stays for `headforge verify`."""
+    """Yield finished objects that nobody needs; one without a readable manifest stays for `headforge verify`."""
     for path in store.object_paths():
         try:
             manifest = read_manifest(path)
@@ -80,20 +82,20 @@ def clear_objects(store: Store, is_needed: Callable[[Manifest], bool], *, dry_ru
 
 
 def clear_blobs(store: Store, needed: Collection[str], *, dry_run: bool) -> Iterator[Cleared]:
-    """Single files whose hash is not among `needed`."""
+    """Yield single files whose hash is not among `needed`."""
     for path in store.blob_paths():
         if path.name not in needed:
             yield _clear(path, BLOB, dry_run)
 
 
 def clear_quarantine(folder: Path, *, dry_run: bool) -> Iterator[Cleared]:
-    """What a repair put aside."""
+    """Yield what a repair put aside."""
     for path in sorted(folder.glob("*")):
         yield _clear(path, QUARANTINE, dry_run)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 if it is not there."""
+    """Return bytes of a file, or of all files in a folder; 0 if it is not there."""
     files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
     return sum(item.lstat().st_size for item in files if item.is_symlink() or item.is_file())
 

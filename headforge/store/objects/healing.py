@@ -29,7 +29,7 @@ def heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Seq
 
 
 def find_bytes(candidates: Iterable[Path], sha256: str, size: int | None = None) -> Path | None:
-    """A file among the candidates (files, or folders searched whole) with the given hash."""
+    """Return a file among the candidates (files, or folders searched whole) with the given hash."""
     for candidate in candidates:
         paths = (path for _, path in walk_files(candidate)) if candidate.is_dir() else iter((candidate,))
         for path in paths:

@@ -38,7 +38,7 @@ class Recipe:
         return hashlib.sha256(canonical_json(self.as_json()).encode()).hexdigest()
 
     def as_json(self) -> dict[str, object]:
-        """The recipe as JSON values."""
+        """Return the recipe as JSON values."""
         return {
             "stage": self.stage,
             "version": self.version,
@@ -164,7 +164,7 @@ def seal(folder: Path, recipe: Recipe, made: Made) -> Manifest:
 
 
 def damaged_files(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, str]:
-    """Files that are not as the manifest says: name to `MISSING`, `CHANGED` or `STRAY`.
+    """Return files that are not as the manifest says: name to `MISSING`, `CHANGED` or `STRAY`.
 
     Without `rehash`, a file whose size and modification time are as recorded is believed. A file whose bytes are
     right gets its recorded modification time back, so that it is hashed once only.

@@ -82,26 +82,26 @@ class Store:
         self.root = Path(root)
 
     def object_path(self, key: str) -> Path:
-        """Where the object of a key lies, or would."""
+        """Return where the object of a key lies, or would."""
         return self.root / "objects" / key[:2] / key
 
     def lock_path(self, key: str) -> Path:
-        """The file whose lock the maker of a key's object holds."""
+        """Return the file whose lock the maker of a key's object holds."""
         return self.root / "locks" / f"{key}.lock"
 
     def work_folder(self, recipe: Recipe) -> Path:
-        """A folder that survives a crash of the recipe's `make` and is removed when its object is finished."""
+        """Return a folder that survives a crash of the recipe's `make` and is removed when its object is finished."""
         path = self._work_path(recipe.key) / "scratch"
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
 
     def is_intact(self, key: str) -> bool:
-        """Whether the object of a key is there and as its manifest says; files that look touched are hashed."""
+        """Return whether the object of a key is there and as its manifest says; files that look touched are hashed."""
         return self._is_sound(self.object_path(key))
 
     def get(self, recipe: Recipe, candidates: Sequence[Path] = (), *, rehash: bool = False) -> StoredObject | None:
-        """The finished object of a recipe, or None if it has to be made.
+        """Return the finished object of a recipe, or None if it has to be made.
 
         Files whose size or modification time differ from the manifest are hashed, with `rehash` all of them. Damaged
         ones are healed from a file with the right bytes among `candidates` (files or folders, such as the workspace or
@@ -124,7 +124,8 @@ class Store:
         note: Note | None = None,
         rehash: bool = False,
     ) -> StoredObject:
-        """The object of a recipe, made by `make(folder)` unless it is there (see `get`); `note` goes into its manifest.
+        """Return the object of a recipe, made by `make(folder)` unless it is there (see `get`); `note` goes into its
+        manifest.
 
         Whoever holds the key's lock makes it; others wait and find it. `make` gets an empty folder and leaves exactly
         the object's files there (hidden ones are dropped); what it needs to go on after a crash belongs into
@@ -165,7 +166,7 @@ class Store:
     def build_and_publish(
         self, recipe: Recipe, make: Make, destination: Path, candidates: Sequence[Path] = ()
     ) -> StoredObject:
-        """`build`, then `publish`; if the object turns out damaged on the way, it is healed or made again, once."""
+        """Return `build`, then `publish`; if the object turns out damaged on the way, it is healed or made again, once."""
         candidates = [*candidates, destination]
         obj = self.build(recipe, make, candidates)
         try:
@@ -176,11 +177,13 @@ class Store:
         return obj
 
     def manifest(self, obj: StoredObject) -> Manifest:
-        """The object's manifest."""
+        """Return the object's manifest."""
         return read_manifest(obj.path)
 
     def digest(self, obj: StoredObject) -> str:
-        """Content digest: names and bytes of the object's files, without times; the input digest of what follows."""
+        """Return content digest: names and bytes of the object's files, without times; the input digest of what
+        follows.
+        """
         return self.manifest(obj).digest
 
     def put_blob(self, data: bytes) -> str:
@@ -194,7 +197,7 @@ class Store:
         return name
 
     def put_file(self, source: Path) -> str:
-        """As `put_blob` for a file of any size."""
+        """Return as `put_blob` for a file of any size."""
         name = sha256_file(source)
         path = self._blob_path(name)
         if not path.is_file() or sha256_file(path) != name:
@@ -206,7 +209,9 @@ class Store:
         return name
 
     def blob(self, sha256: str) -> Path:
-        """Where the file with these bytes lies. It is not there if it never was, or was damaged: then give it again."""
+        """Return where the file with these bytes lies. It is not there if it never was, or was damaged: then give it
+        again.
+        """
         path = self._blob_path(sha256)
         if path.is_file() and sha256_file(path) != sha256:
             self._quarantine(path)
@@ -230,15 +235,15 @@ class Store:
         return found
 
     def repair_from(self, *candidates: Path) -> list[Damage]:
-        """Heal what is damaged from files with the right bytes; what can't be healed goes to quarantine."""
+        """Return heal what is damaged from files with the right bytes; what can't be healed goes to quarantine."""
         return self.verify(repair=True, candidates=candidates)
 
     def object_paths(self) -> list[Path]:
-        """The folders of all finished objects."""
+        """Return the folders of all finished objects."""
         return sorted(path for path in (self.root / "objects").glob("??/*") if path.is_dir())
 
     def blob_paths(self) -> list[Path]:
-        """All single files kept by hash."""
+        """Return all single files kept by hash."""
         return sorted(path for path in (self.root / "blobs").glob("??/*") if not path.name.startswith("."))
 
     def _work_path(self, key: str) -> Path:
@@ -271,7 +276,7 @@ class Store:
             raise
 
     def _sealed_attempt(self, key: str) -> Path | None:
-        """What an earlier build made whose process was stopped between sealing and renaming."""
+        """Return what an earlier build made whose process was stopped between sealing and renaming."""
         for folder in self._work_path(key).glob("object.*"):
             with contextlib.suppress(DataError):
                 manifest = read_manifest(folder)
@@ -280,7 +285,7 @@ class Store:
         return None
 
     def _new_attempt(self, key: str) -> Path:
-        """An empty folder under a new name: a worker that outlived its driver may still write into the old one."""
+        """Return an empty folder under a new name: a worker that outlived its driver may still write into the old one."""
         work = self._work_path(key)
         work.mkdir(parents=True, exist_ok=True)
         for folder in work.glob("object.*"):

@@ -33,7 +33,9 @@ class HairShell:
 
 def build_hair(person: Person, seed: int, skin_vertices: np.ndarray, skin_rest_mm: np.ndarray, skin_normals: np.ndarray,
                skin_faces: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[HairShell]:  # fmt: skip
-    """The subject's hair on a skin of N vertices [N, 3] (metres), whose template places are `skin_rest_mm` [N, 3]."""
+    """Return the subject's hair on a skin of N vertices [N, 3] (metres), whose template places are `skin_rest_mm` [N,
+    3].
+    """
     rng = item_rng(seed, "hair", person.subject)
     if person.hair_style == "bald":
         return []
@@ -46,7 +48,7 @@ def build_hair(person: Person, seed: int, skin_vertices: np.ndarray, skin_rest_m
 
 
 def _noise(rng: np.random.Generator, points: np.ndarray, wavelength: float, n_waves: int = 24) -> np.ndarray:
-    """[N] smooth noise of unit variance at `points` [N, D]."""
+    """Return [N] smooth noise of unit variance at `points` [N, D]."""
     k = rng.normal(0, 2 * np.pi / wavelength, (points.shape[1], n_waves))
     return np.sqrt(2 / n_waves) * np.cos(points @ k + rng.uniform(0, 2 * np.pi, n_waves)).sum(-1)
 
@@ -58,7 +60,7 @@ def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _cap(person: Person, rng: np.random.Generator, vertices: np.ndarray, rest: np.ndarray, normals: np.ndarray,
          faces: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> HairShell:  # fmt: skip
-    """Short hair: the scalp lifted by a thickness that fades to nothing at the hairline."""
+    """Return short hair: the scalp lifted by a thickness that fades to nothing at the hairline."""
     recede = max(person.age - 0.45, 0) * 26 * rng.random() if person.is_masculine else 0.0
     front = _ramp(rest[:, 2], 30, 85)
     own = rng.normal(0, 3.0) - 5.0 * (person.hair_style == "afro")
@@ -82,7 +84,7 @@ def _cap(person: Person, rng: np.random.Generator, vertices: np.ndarray, rest: n
 def _cap_shape(
     person: Person, rng: np.random.Generator, p: np.ndarray, h: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Thickness [n] and lean [n, 3] of short hair in mm at template places `p`, `h` mm above the hairline.
+    """Return thickness [n] and lean [n, 3] of short hair in mm at template places `p`, `h` mm above the hairline.
 
     The last two values are how far the strands slant to one side and how wide the front's ragged border is in mm.
     """
@@ -148,7 +150,7 @@ def _curtain_keys() -> PchipInterpolator:
 
 
 def _curtain(person: Person, rng: np.random.Generator) -> HairShell:
-    """Hair that falls from the crown: to the jaw if medium, to the shoulders if long."""
+    """Return hair that falls from the crown: to the jaw if medium, to the shoulders if long."""
     end = 1.0 - rng.uniform(0, 0.08) if person.hair_style == "long" else rng.uniform(0.64, 0.78)
     along = np.linspace(0, 1, _N_ALONG) * end
     across = np.linspace(-1, 1, _N_ACROSS)
@@ -214,7 +216,7 @@ def _seat(p: np.ndarray, s: np.ndarray, to_edge: np.ndarray, volume: float) -> n
 
 
 def _bun(person: Person, rng: np.random.Generator) -> HairShell:
-    """A knot of hair at the back of the head."""
+    """Return a knot of hair at the back of the head."""
     polar, around = np.meshgrid(np.linspace(0, np.pi, 13), np.linspace(0, 2 * np.pi, 25), indexing="ij")
     size = rng.uniform(20, 30)
     ring = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1).reshape(-1, 3)
@@ -231,7 +233,7 @@ def _bun(person: Person, rng: np.random.Generator) -> HairShell:
 
 
 def _follow_identity(p: np.ndarray, person: Person) -> np.ndarray:
-    """Deform free hair [n, 3] (mm, on the mean head) with the subject's identity; metres."""
+    """Return deform free hair [n, 3] (mm, on the mean head) with the subject's identity; metres."""
     n = len(p)
     none = np.zeros(n)
     places = Places(p, p, np.ones(n), none, none, none, np.zeros((n, 2)), np.zeros((n, 2)), p)

@@ -54,7 +54,7 @@ class HairSurface:
 
 
 def _tangents(vertices: Tensor, faces: Tensor, strand: Tensor) -> Tensor:
-    """[n, 3] unit direction in which the second strand coordinate grows."""
+    """Return [n, 3] unit direction in which the second strand coordinate grows."""
     p, s = vertices[faces], strand[faces]
     e1, e2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
     (u1, v1), (u2, v2) = (s[:, 1] - s[:, 0]).unbind(-1), (s[:, 2] - s[:, 0]).unbind(-1)
@@ -71,7 +71,7 @@ _ISOTROPIC_LAYERS = {"afro": ((0.9, 1.2, 0.5), (2.2, 3.0, 0.5)), "buzz": ((0.7, 
 
 
 def strand_texture(seed: int, subject: int, wave: float, style: str) -> tuple[Tensor, ...]:
-    """Periodic streaks, locks and single hairs, with how steeply their brightness changes across.
+    """Return periodic streaks, locks and single hairs, with how steeply their brightness changes across.
 
     [S, S, 2], then the same at half the size and so on, each padded by one texel that repeats the other side.
     """
@@ -98,14 +98,14 @@ def strand_texture(seed: int, subject: int, wave: float, style: str) -> tuple[Te
 
 
 def _encode(linear: np.ndarray) -> np.ndarray:
-    """sRGB of linear colour [P, 3], in place."""
+    """Return sRGB of linear colour [P, 3], in place."""
     color = torch.from_numpy(linear)
     torch.pow(color, 1 / GAMMA, out=color)
     return linear
 
 
 def shade_skin(values: np.ndarray, grid: np.ndarray, texture: Tensor, light: Light, eye: Tensor) -> np.ndarray:
-    """sRGB [P, 3] of points of the head seen from `eye` [3].
+    """Return sRGB [P, 3] of points of the head seen from `eye` [3].
 
     values [9, P] normal, place and share of the light that arrives; grid [P, 2] places in `texture` [R, R, 4]; all
     float32.
@@ -126,13 +126,13 @@ _WARMTH = np.array([0.82, 1.02, 1.08], np.float32)
 
 
 def strand_level(strands: tuple[Tensor, ...], pixel_m: float) -> Tensor:
-    """The level of a `strand_texture` whose texels are about as large as a pixel on the head."""
+    """Return the level of a `strand_texture` whose texels are about as large as a pixel on the head."""
     level = round(math.log2(max(pixel_m / _STRAND_TEXEL_M, 1.0)))
     return strands[min(level, len(strands) - 1)]
 
 
 def _sample(texture: Tensor, grid: np.ndarray) -> Tensor:
-    """[C, P] bilinear samples of `texture` [H, W, C] at [P, 2], -1 and 1 being its edges."""
+    """Return [C, P] bilinear samples of `texture` [H, W, C] at [P, 2], -1 and 1 being its edges."""
     places = torch.from_numpy(grid)[None, None]
     return grid_sample(texture.permute(2, 0, 1)[None], places, padding_mode="border", align_corners=False)[0, :, 0]
 
@@ -140,7 +140,7 @@ def _sample(texture: Tensor, grid: np.ndarray) -> Tensor:
 def shade_hair(
     values: np.ndarray, grid: np.ndarray, strands: Tensor, color: Tensor, light: Light, eye: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """sRGB [P, 3] and opacity [P] of points of the hair of linear `color` [3], seen from `eye` [3].
+    """Return sRGB [P, 3] and opacity [P] of points of the hair of linear `color` [3], seen from `eye` [3].
 
     values [P, 16] as `HairSurface.attributes`, grid [P, 2] places in `strands`, a `strand_level`; all float32.
     """

@@ -34,7 +34,7 @@ _WIDE, _FINE, _RAGGED, _EDGE = (np.float32(v) for v in (0.10, 0.05, 0.75, 0.35))
 
 
 def _multiply_add(_: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once: what torch's norms and cross products are compiled to."""
+    """Return a * b + c, rounded once: what torch's norms and cross products are compiled to."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)

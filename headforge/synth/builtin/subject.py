@@ -66,7 +66,7 @@ class Subject:
 
 
 def prepare_subject(seed: int, subject: int, long_hair_share: float) -> Subject:
-    """Everything about a subject that its views share: a function of (seed, subject) and the share of long hair."""
+    """Return everything about a subject that its views share: a function of (seed, subject) and the share of long hair."""
     head = builtin_head()
     person = sample_person(seed, subject, long_hair_share)
     light = sample_light(seed, subject)
@@ -111,7 +111,7 @@ def _hair(person: Person, seed: int, head: HeadModel, vertices: Tensor, normals:
 
 
 def _join(shells: list[HairShell]) -> tuple[Tensor, Tensor, HairShell | None]:
-    """One mesh of all shells: vertices [n, 3], faces [f, 3] and the joined shell."""
+    """Return one mesh of all shells: vertices [n, 3], faces [f, 3] and the joined shell."""
     if not shells:
         return torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64), None
     starts = np.cumsum([0, *(len(s.vertices) for s in shells[:-1])])
@@ -126,7 +126,7 @@ def _join(shells: list[HairShell]) -> tuple[Tensor, Tensor, HairShell | None]:
 
 
 def render_view(subject: Subject, params: HeadParams, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """The picture [H, W, 3] uint8 over white and its mask [H, W] uint8 for unbatched parameters and camera.
+    """Return the picture [H, W, 3] uint8 over white and its mask [H, W] uint8 for unbatched parameters and camera.
 
     Drawn at twice the camera's size and averaged down.
     """
@@ -147,7 +147,9 @@ def render_view(subject: Subject, params: HeadParams, camera: Camera) -> tuple[n
 
 
 def _window(camera: Camera, points: Tensor) -> tuple[Camera, int, int]:
-    """The part of a picture that shows `points` [N, 3], as a camera of its own, and its left and top pixel (even)."""
+    """Return the part of a picture that shows `points` [N, 3], as a camera of its own, and its left and top pixel
+    (even).
+    """
     xy, _ = project(camera, points)
     low = (xy.amin(0) - 1).floor().long().clamp_min(0) // 2 * 2
     size = torch.tensor([camera.width, camera.height])
@@ -163,7 +165,7 @@ def _window(camera: Camera, points: Tensor) -> tuple[Camera, int, int]:
 def _draw_skin(
     subject: Subject, head: HeadModel, vertices: Tensor, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour [H, W, 3], coverage [H, W] and depth [H, W] (infinite where empty) of the head without its hair."""
+    """Return colour [H, W, 3], coverage [H, W] and depth [H, W] (infinite where empty) of the head without its hair."""
     normals = _vertex_normals(vertices, head.faces)
     shown = np.flatnonzero(_faces_camera(vertices, head.faces, camera))
     faces = head.faces.numpy()
@@ -205,14 +207,14 @@ def _draw_hair(
 
 
 def _faces_camera(vertices: Tensor, faces: Tensor, camera: Camera) -> np.ndarray:
-    """[F] whether the camera sees the outer side of each triangle."""
+    """Return [F] whether the camera sees the outer side of each triangle."""
     out = np.empty(len(faces), np.bool_)
     faces_camera(vertices.numpy(), faces.numpy(), camera.centre.numpy(), out)
     return out
 
 
 def _vertex_normals(vertices: Tensor, faces: Tensor) -> np.ndarray:
-    """[V, 3] area-weighted unit normals."""
+    """Return [V, 3] area-weighted unit normals."""
     out = np.empty(vertices.shape, np.float32)
     vertex_normals_into(vertices.numpy(), faces.numpy(), np.empty(faces.shape, np.float32), out)
     return out

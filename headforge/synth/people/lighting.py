@@ -42,7 +42,7 @@ class Light:
 
 @functools.cache
 def sphere_directions(n: int) -> Tensor:
-    """[n, 3] unit vectors spread evenly over the sphere (Fibonacci lattice)."""
+    """Return [n, 3] unit vectors spread evenly over the sphere (Fibonacci lattice)."""
     k = torch.arange(n, dtype=torch.float64) + 0.5
     y = 1 - 2 * k / n
     angle = k * math.pi * (3 - math.sqrt(5))
@@ -51,7 +51,7 @@ def sphere_directions(n: int) -> Tensor:
 
 
 def _environment(directions: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Radiance [n, 3] towards `directions`, the key's direction [3] and colour [3]."""
+    """Return radiance [n, 3] towards `directions`, the key's direction [3] and colour [3]."""
     warmth = rng.normal(0, 0.06)
     tint = torch.tensor([1 + warmth, 1.0, 1 - warmth], dtype=torch.float32)
     yaw = math.radians(rng.choice([-1.0, 1.0]) * rng.uniform(8, 62))
@@ -74,7 +74,7 @@ def _environment(directions: Tensor, rng: np.random.Generator) -> tuple[Tensor, 
 
 
 def sample_light(seed: int, subject: int) -> Light:
-    """The subject's light, with about the same brightness for everyone."""
+    """Return the subject's light, with about the same brightness for everyone."""
     dense = sphere_directions(512)
     radiance, key, key_color = _environment(dense, item_rng(seed, "light", subject))
     front = (dense[:, 2:].clamp_min(0) * radiance).mean() * 4
@@ -85,7 +85,7 @@ def sample_light(seed: int, subject: int) -> Light:
 
 
 def light_reaching(light: Light, vertices: Tensor, normals: Tensor, occluders: Tensor, faces: Tensor) -> Tensor:
-    """The share [V, 3] of the light on each vertex that the mesh (`occluders` [O, 3], `faces`) doesn't block.
+    """Return the share [V, 3] of the light on each vertex that the mesh (`occluders` [O, 3], `faces`) doesn't block.
 
     `vertices` and `normals` [V, 3] in metres; 1 = nothing in the way. Depth maps from `N_DIRECTIONS` directions.
     """
@@ -109,7 +109,7 @@ def light_reaching(light: Light, vertices: Tensor, normals: Tensor, occluders: T
 
 
 def _soft_shadow(depth: Tensor, pixel: Tensor, z: Tensor) -> Tensor:
-    """[V] share of the 2x2 nearest texels of a depth map [S, S] that lie behind the points, bilinearly weighted."""
+    """Return [V] share of the 2x2 nearest texels of a depth map [S, S] that lie behind the points, bilinearly weighted."""
     depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e3))
     size = depth.shape[0]
     x, y = (pixel - 0.5).unbind(-1)

@@ -25,7 +25,7 @@ def person_likeness(person: Person, seed: int, long_hair_share: float) -> Likene
 
 
 def parameter_vector(person: Person) -> np.ndarray:
-    """[D] shape and appearance; the Euclidean distance is the RMS difference in standard deviations.
+    """Return [D] shape and appearance; the Euclidean distance is the RMS difference in standard deviations.
 
     The same face with other hair, clothes or beard counts as the same person.
     """
@@ -36,7 +36,7 @@ def parameter_vector(person: Person) -> np.ndarray:
 
 @functools.cache
 def _cluster_centres(seed: int, long_hair_share: float) -> np.ndarray:
-    """[N_CLUSTERS, D] k-means centres of the generator's first people."""
+    """Return [N_CLUSTERS, D] k-means centres of the generator's first people."""
     vectors = np.array([parameter_vector(sample_person(seed, i, long_hair_share)) for i in range(N_CLUSTERED)])
     centres, _ = kmeans2(vectors, N_CLUSTERS, iter=50, minit="++", rng=np.random.default_rng(0))
     return centres

@@ -36,14 +36,14 @@ class TextureMap:
     """[R, R] float32 in [0, 1] by feature of the face."""
 
     def filled(self, texture: np.ndarray) -> np.ndarray:
-        """A texture [R, R, C] with the nearest used texel in place of each unused one."""
+        """Return a texture [R, R, C] with the nearest used texel in place of each unused one."""
         n_channels = texture.shape[-1]
         return texture.reshape(-1, n_channels).take(self.fill, axis=0).reshape(RESOLUTION, RESOLUTION, n_channels)
 
 
 @functools.cache
 def texture_map() -> TextureMap:
-    """Made once in a process."""
+    """Return made once in a process."""
     head = builtin_head()
     face_ids, barycentrics = rasterize_uv(head, RESOLUTION)
     part_of_vertex = np.zeros(head.n_vertices, int)
@@ -70,13 +70,13 @@ def ramp(x: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np
 
 
 def _spot(p: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-    """Gaussian about a place and its mirror image."""
+    """Return Gaussian about a place and its mirror image."""
     q = np.stack([np.abs(p[..., 0]), p[..., 1], p[..., 2]], -1)
     return np.exp(-(((q - np.array(centre, np.float32)) / np.array(radii, np.float32)) ** 2).sum(-1))
 
 
 def _brow_line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Height of the brow's middle, its half thickness and its density at the distance `x` from the middle, mm."""
+    """Return height of the brow's middle, its half thickness and its density at the distance `x` from the middle, mm."""
     y = np.interp(x, [8, 14, 22, 32, 42, 52], [33.8, 35.8, 38.4, 40.6, 40.2, 35.5])
     half = np.interp(x, [7, 11, 20, 32, 44, 54], [2.0, 3.6, 3.6, 2.9, 2.0, 0.8])
     density = ramp(x, 7, 13) * ramp(x, 54, 44)
@@ -85,12 +85,14 @@ def _brow_line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @functools.cache
 def _half_lip_line() -> np.ndarray:
-    """[101, 3] the line between the lips from the middle to the left corner; made once in a process."""
+    """Return [101, 3] the line between the lips from the middle to the left corner; made once in a process."""
     return lip_line(201)[100:]
 
 
 def _lip_borders(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Height of the upper lip's border, of the line between the lips and of the lower border at distance `x`, mm."""
+    """Return height of the upper lip's border, of the line between the lips and of the lower border at distance `x`,
+    mm.
+    """
     line = _half_lip_line()
     middle = np.interp(x, line[:, 0], line[:, 1])
     upper = np.interp(x, [0, 3, 6.5, 11, 16, 21, 25.5], [-44.7, -44.0, -43.1, -44.2, -46.2, -48.9, -51.8])
@@ -99,7 +101,7 @@ def _lip_borders(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def feature_masks(p: np.ndarray) -> dict[str, np.ndarray]:
-    """[*] in [0, 1] by feature of the face at places [*, 3] on the mean head in mm."""
+    """Return [*] in [0, 1] by feature of the face at places [*, 3] on the mean head in mm."""
     x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
     front = ramp(z, 55, 75)
     upper, middle, lower = _lip_borders(x)
@@ -144,7 +146,7 @@ def feature_masks(p: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
-    """[R, R] smooth noise of unit variance with `across` x `down` cells, periodic from side to side."""
+    """Return [R, R] smooth noise of unit variance with `across` x `down` cells, periodic from side to side."""
     small = rng.normal(size=(down, across)).astype(np.float32)
     small = np.concatenate([small, small[:, :1]], 1)
     rows = np.linspace(0, down - 1, RESOLUTION)
@@ -175,7 +177,7 @@ def _interpolate_cells(small, i, j, a, b, wide, out):
 
 
 def paint(person: Person, seed: int) -> np.ndarray:
-    """The subject's texture [R, R, 4] float32: sRGB and gloss, both in [0, 1]."""
+    """Return the subject's texture [R, R, 4] float32: sRGB and gloss, both in [0, 1]."""
     rng = item_rng(seed, "paint", person.subject)
     maps = texture_map()
     color = np.empty((RESOLUTION, RESOLUTION, 3), np.float32)
@@ -277,7 +279,7 @@ _SHADOWS_SRGB = ((0.42, 0.30, 0.26), (0.36, 0.30, 0.36), (0.52, 0.38, 0.32))
 
 
 def _strands(rng: np.random.Generator, across: int, down: int, slant: float) -> np.ndarray:
-    """[R, R] fine streaks in [0, 1], slanted by `slant` columns per row."""
+    """Return [R, R] fine streaks in [0, 1], slanted by `slant` columns per row."""
     noise = texel_noise(rng, across, down)
     rows, columns = np.indices(noise.shape)
     sheared = noise[rows, (columns + slant * rows).astype(int) % RESOLUTION]

@@ -141,7 +141,7 @@ def _iris_odds(melanin: float) -> list[float]:
 
 
 def _is_long(seed: int, subject: int, share: float) -> bool:
-    """Long hair, spread evenly over the subjects so that small datasets have their share of it too."""
+    """Return long hair, spread evenly over the subjects so that small datasets have their share of it too."""
     start = item_rng(seed, "long hair").random()
     return bool((start + subject * (math.sqrt(5) - 1) / 2) % 1.0 < share)
 

@@ -15,7 +15,8 @@ _RUN_PX = 16
 
 
 def make_panorama(seed: int, subject: int, light: Light) -> np.ndarray:
-    """[64, 128, 3] float32 sRGB all around the subject by elevation (top first) and azimuth: out-of-focus surroundings.
+    """Return [64, 128, 3] float32 sRGB all around the subject by elevation (top first) and azimuth: out-of-focus
+    surroundings.
 
     As bright and coloured as the light that comes from there, with shapes of its own.
     """
@@ -43,7 +44,7 @@ def make_panorama(seed: int, subject: int, light: Light) -> np.ndarray:
 
 
 def draw_background(kind: str, seed: int, subject: int, panorama: np.ndarray | None, camera: Camera) -> np.ndarray:
-    """[H, W, 3] float32 sRGB for an unbatched camera; `panorama` is needed for "surroundings" only."""
+    """Return [H, W, 3] float32 sRGB for an unbatched camera; `panorama` is needed for "surroundings" only."""
     out = np.ones((camera.height, camera.width, 3), np.float32)
     if kind == "studio":
         rng = item_rng(seed, "studio", subject)

@@ -17,7 +17,7 @@ _RINGS_MM = np.array(
 
 @functools.cache
 def bust_topology() -> tuple[np.ndarray, np.ndarray]:
-    """Ids [72] of the head's last ring of vertices in order, and faces [f, 3] of it and the rings added after V."""
+    """Return ids [72] of the head's last ring of vertices in order, and faces [f, 3] of it and the rings added after V."""
     rows, columns, _ = skin_grid()
     ring = np.flatnonzero(rows == LAST_ROW)
     ring = ring[np.argsort(columns[ring])]
@@ -29,7 +29,7 @@ def bust_topology() -> tuple[np.ndarray, np.ndarray]:
 
 
 def bust_vertices(ring: np.ndarray) -> np.ndarray:
-    """[5 * 72, 3] float32 metres: the added rings under the head's last one [72, 3]."""
+    """Return [5 * 72, 3] float32 metres: the added rings under the head's last one [72, 3]."""
     centre = ring.mean(0)
     outwards = ring - centre
     outwards[:, 1] = 0

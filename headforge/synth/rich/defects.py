@@ -18,7 +18,7 @@ DEFECT_REGIONS = ("left_ear", "right_ear", "teeth")
 
 
 def ear_offsets(traits: Traits, seed: int) -> np.ndarray:
-    """[V, 3] float32 metres: the pinna melts: its relief is flattened, its rim runs into lumps. Zero elsewhere."""
+    """Return [V, 3] float32 metres: the pinna melts: its relief is flattened, its rim runs into lumps. Zero elsewhere."""
     head = builtin_head()
     rest = head.v_template.double().numpy()
     out = np.zeros(rest.shape, np.float32)
@@ -44,7 +44,7 @@ def ear_offsets(traits: Traits, seed: int) -> np.ndarray:
 
 
 def spoil_teeth(texture: np.ndarray, traits: Traits, seed: int, maps: TextureMap) -> np.ndarray:
-    """A copy of the texture [R, R, 8] whose teeth have uneven widths, smeared gaps and a wavy gum."""
+    """Return a copy of the texture [R, R, 8] whose teeth have uneven widths, smeared gaps and a wavy gum."""
     rng = item_rng(seed, "teeth defects", traits.person.subject)
     teeth = maps.part == PARTS.index("teeth")
     p = maps.place[teeth]

@@ -38,7 +38,7 @@ class Glasses:
 
 
 def build_glasses(traits: Traits, seed: int, vertices: np.ndarray, *, has_defects: bool) -> Glasses | None:
-    """The subject's glasses on the neutral head's `vertices` [V, 3], or None.
+    """Return the subject's glasses on the neutral head's `vertices` [V, 3], or None.
 
     With `has_defects` they are as generators draw them: two different lenses, a wavy rim, a temple that stops short.
     """
@@ -83,14 +83,14 @@ def build_glasses(traits: Traits, seed: int, vertices: np.ndarray, *, has_defect
 
 
 def _bridge_z(vertices: np.ndarray, y_mm: float) -> float:
-    """How far the bridge of the nose reaches forward at a height, mm."""
+    """Return how far the bridge of the nose reaches forward at a height, mm."""
     p = vertices * 1e3
     near = (np.abs(p[:, 0]) < 4) & (np.abs(p[:, 1] - y_mm - 4) < 6) & (p[:, 2] > 60)
     return float(p[near, 2].max())
 
 
 def _outline(kind: str, angle: np.ndarray, width: float, height: float, power: float) -> tuple[np.ndarray, np.ndarray]:
-    """x outwards and y up of a rim about its centre."""
+    """Return x outwards and y up of a rim about its centre."""
     c, s = np.cos(angle), np.sin(angle)
     x = width * np.sign(c) * np.abs(c) ** (2 / power)
     y = height * np.sign(s) * np.abs(s) ** (2 / power)
@@ -102,7 +102,7 @@ def _outline(kind: str, angle: np.ndarray, width: float, height: float, power: f
 
 
 def _temple(vertices: np.ndarray, hinge: np.ndarray, sign: float, reach: float) -> np.ndarray:
-    """[T, 3] mm: from the hinge back over the ear and down behind it, outside the head."""
+    """Return [T, 3] mm: from the hinge back over the ear and down behind it, outside the head."""
     p = vertices * 1e3
     ear = p[builtin_head().regions["left_ear" if sign > 0 else "right_ear"].numpy()]
     top_y = ear[:, 1].max() - 13.0
@@ -123,7 +123,7 @@ def _temple(vertices: np.ndarray, hinge: np.ndarray, sign: float, reach: float) 
 
 
 def _tube(path: np.ndarray, radius_up: float, radius_out: float, *, is_closed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A closed or open tube with an elliptic section along a path [n, 3]: vertices and faces."""
+    """Return a closed or open tube with an elliptic section along a path [n, 3]: vertices and faces."""
     n = len(path)
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0) if is_closed else np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=-1, keepdims=True) + 1e-9
@@ -147,7 +147,7 @@ def _tube(path: np.ndarray, radius_up: float, radius_out: float, *, is_closed: b
 
 
 def _lens(rim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A slightly domed sheet inside a rim."""
+    """Return a slightly domed sheet inside a rim."""
     centre = rim.mean(0)
     middle = centre + 0.55 * (rim - centre) + np.array([0, 0, 0.9])
     n = len(rim)
@@ -160,7 +160,7 @@ def _lens(rim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """One mesh in metres of several in mm."""
+    """Return one mesh in metres of several in mm."""
     starts = np.cumsum([0, *(len(v) for v, _ in parts[:-1])])
     vertices = np.concatenate([v for v, _ in parts]) * 1e-3
     faces = np.concatenate([f + start for (_, f), start in zip(parts, starts, strict=True)])

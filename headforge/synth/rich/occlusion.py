@@ -41,7 +41,7 @@ class Occluders:
 
 
 def make_occluders(vertices: np.ndarray, faces: np.ndarray, hair: Strands | None) -> Occluders:
-    """From the mesh [V, 3] float32, [F, 3] int64 and the hairs."""
+    """Return from the mesh [V, 3] float32, [F, 3] int64 and the hairs."""
     directions = sphere_directions(N_DIRECTIONS)
     up = torch.tensor([0.02, 0.9, 0.1])
     axes = look_at(directions, torch.zeros_like(directions), up)[:, :3, :3].numpy()
@@ -62,7 +62,7 @@ def make_occluders(vertices: np.ndarray, faces: np.ndarray, hair: Strands | None
 def light_shares(
     light: Light, occluders: Occluders, points: np.ndarray, normals: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shares [P, 3] of the light and [P] of the key light that reach `points` [P, 3] float32.
+    """Return shares [P, 3] of the light and [P] of the key light that reach `points` [P, 3] float32.
 
     With `normals` [P, 3] the directions count by their cosine, as for a surface; without, all count alike, as for a
     hair.
@@ -149,7 +149,9 @@ def _gather_light(points, normals, directions, weights, depth, axes, hair, out):
 
 
 def occupied_voxels(hair: Strands) -> tuple[np.ndarray, np.ndarray]:
-    """Cells [nx, ny, nz] numbered by use (-1 where no hair is) and the centres [n, 3] of the used ones in metres."""
+    """Return cells [nx, ny, nz] numbered by use (-1 where no hair is) and the centres [n, 3] of the used ones in
+    metres.
+    """
     grid = np.zeros(_GRID_CELLS, np.float32)
     _fill(hair.points, grid)
     used = np.argwhere(grid > 0)
@@ -197,7 +199,8 @@ def spread_to_hairs(points, numbers, values, out):
 
 @functools.cache
 def cavities() -> np.ndarray:
-    """[V] float32, 1 in the open to about 0.4 in the nostrils and the corners of the eyes, by vertex of the mean head.
+    """Return [V] float32, 1 in the open to about 0.4 in the nostrils and the corners of the eyes, by vertex of the mean
+    head.
 
     From the distance field: how much nearer the surface is than it would be over a plane (Evans 2006).
     """
@@ -219,7 +222,9 @@ def cavities() -> np.ndarray:
 
 
 def _hollows(p: np.ndarray, face_ids: torch.Tensor, faces: np.ndarray) -> np.ndarray:
-    """[V] darkening of the dents of a folded sheet such as the ear: how far the neighbours of a vertex rise over it."""
+    """Return [V] darkening of the dents of a folded sheet such as the ear: how far the neighbours of a vertex rise over
+    it.
+    """
     f = faces[face_ids.numpy()]
     mean, count, normal = np.zeros_like(p), np.zeros(len(p)), np.zeros_like(p)
     for k in range(3):

@@ -21,13 +21,13 @@ CURVE_SIZE = 4096
 
 
 def tone_curve() -> np.ndarray:
-    """[CURVE_SIZE] float32: sRGB of linear colour from 0 to `MAX_LINEAR`, highlights softly compressed."""
+    """Return [CURVE_SIZE] float32: sRGB of linear colour from 0 to `MAX_LINEAR`, highlights softly compressed."""
     linear = np.linspace(0, MAX_LINEAR, CURVE_SIZE)
     return (np.clip(1.10 * linear / (1 + 0.10 * linear), 0, 1) ** (1 / GAMMA)).astype(np.float32)
 
 
 def irradiance_polynomial(light: Light) -> np.ndarray:
-    """[3, 9] float64: irradiance of a light as a polynomial 1, x, y, z, xy, yz, xz, zz, xx - yy of the normal."""
+    """Return [3, 9] float64: irradiance of a light as a polynomial 1, x, y, z, xy, yz, xz, zz, xx - yy of the normal."""
     rng = np.random.default_rng(0)
     n = rng.normal(size=(64, 3))
     n /= np.linalg.norm(n, axis=-1, keepdims=True)

@@ -26,25 +26,25 @@ class ScalpPoints:
     """[N, 3]."""
 
     def take(self, chosen: np.ndarray) -> ScalpPoints:
-        """Some of them."""
+        """Return some of them."""
         return ScalpPoints(self.faces[chosen], self.weights[chosen], self.rest_mm[chosen])
 
     def on(self, vertices: np.ndarray) -> np.ndarray:
-        """[N, C] values of the skin's vertices [V, C] at the points."""
+        """Return [N, C] values of the skin's vertices [V, C] at the points."""
         corners = skin_grid()[2][self.faces]
         return np.einsum("nk,nkc->nc", self.weights, vertices[corners])
 
 
 @functools.cache
 def skin_areas() -> tuple[np.ndarray, np.ndarray]:
-    """The mean skin's vertices [N, 3] in mm and its triangles' areas [F]."""
+    """Return the mean skin's vertices [N, 3] in mm and its triangles' areas [F]."""
     rest = builtin_head().v_template[: len(skin_grid()[0])].double().numpy() * 1e3
     a, b, c = rest[skin_grid()[2]].transpose(1, 0, 2)
     return rest, 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=-1)
 
 
 def scatter(rng: np.random.Generator, allowed: np.ndarray, n: int) -> ScalpPoints:
-    """`n` points spread evenly over the triangles in the mask `allowed` [F] of the skin."""
+    """Return `n` points spread evenly over the triangles in the mask `allowed` [F] of the skin."""
     rest, areas = skin_areas()
     total = np.cumsum(areas * allowed)
     # One point per equal share of the area: more even than independent draws.
@@ -58,7 +58,7 @@ def scatter(rng: np.random.Generator, allowed: np.ndarray, n: int) -> ScalpPoint
 
 
 def density(traits: Traits, seed: int, p: np.ndarray) -> np.ndarray:
-    """[N] 0 to 1: how thick the hair grows at template places `p` [N, 3] in mm."""
+    """Return [N] 0 to 1: how thick the hair grows at template places `p` [N, 3] in mm."""
     rng = item_rng(seed, "hairline", traits.person.subject)
     azimuth = np.arctan2(np.abs(p[:, 0]), p[:, 2] + 5)
     front = ramp(p[:, 2], 20, 75)
@@ -79,7 +79,7 @@ def density(traits: Traits, seed: int, p: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def rest_normals() -> np.ndarray:
-    """[N, 3] of the mean skin."""
+    """Return [N, 3] of the mean skin."""
     rest, _ = skin_areas()
     faces = skin_grid()[2]
     a, b, c = rest[faces].transpose(1, 0, 2)
@@ -90,7 +90,7 @@ def rest_normals() -> np.ndarray:
 
 
 def follow_identity(p: np.ndarray, traits: Traits) -> np.ndarray:
-    """Deform places [n, 3] (mm, on the mean head) with the subject's identity; metres."""
+    """Return deform places [n, 3] (mm, on the mean head) with the subject's identity; metres."""
     n, none = len(p), np.zeros(len(p))
     places = Places(p, p, np.ones(n), none, none, none, np.zeros((n, 2)), np.zeros((n, 2)), p)
     return (p + identity_modes(places) @ traits.person.shape.double().numpy()) * 1e-3

@@ -109,7 +109,7 @@ class RichSubject:
 
 @functools.cache
 def surface_kinds(n_frame_faces: int) -> np.ndarray:
-    """[F + b + n] int64 index into `reflect.KINDS` by triangle of the head, then of the bust, then of a frame."""
+    """Return [F + b + n] int64 index into `reflect.KINDS` by triangle of the head, then of the bust, then of a frame."""
     head = builtin_head()
     kind = np.full(head.n_vertices, SKIN)
     for name, value in (("left_ear", EAR), ("right_ear", EAR), ("left_eyeball", EYEBALL), ("right_eyeball", EYEBALL),
@@ -121,7 +121,7 @@ def surface_kinds(n_frame_faces: int) -> np.ndarray:
 
 
 def prepare_rich(traits: Traits, seed: int, background: str) -> RichSubject:
-    """Everything about a subject that its views share: a function of its traits, the seed and the background."""
+    """Return everything about a subject that its views share: a function of its traits, the seed and the background."""
     head = builtin_head()
     person = traits.person
     n_skin = len(skin_grid()[0])
@@ -161,14 +161,14 @@ def prepare_rich(traits: Traits, seed: int, background: str) -> RichSubject:
 
 
 def _mixed_srgb(tones: np.ndarray, grey_share: float) -> np.ndarray:
-    """[3] float32 sRGB of hair of which a share is grey."""
+    """Return [3] float32 sRGB of hair of which a share is grey."""
     return ((tones[0] * (1 - grey_share) + tones[1] * grey_share) ** (1 / GAMMA)).astype(np.float32)
 
 
 def _surface_shares(
     head: HeadModel, light: Light, occluders: Occluders, neutral: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
-    """[V, 4] float32 share of the light and of the key light at the head's vertices."""
+    """Return [V, 4] float32 share of the light and of the key light at the head's vertices."""
     lifted = neutral + 0.0035 * normals
     share, key = light_shares(light, occluders, lifted, normals)
     share = share * cavities()[:, None]
@@ -186,7 +186,7 @@ def _surface_shares(
 
 
 def _bust_shares(shares: np.ndarray) -> np.ndarray:
-    """Shares of the bust's vertices: those of the collar over them."""
+    """Return shares of the bust's vertices: those of the collar over them."""
     ring, faces = bust_topology()
     n_rings = (faces.max() + 1 - len(shares)) // len(ring)
     return np.tile(shares[ring], (n_rings, 1))

@@ -30,7 +30,7 @@ _EYE_RINGS, _EYE_AROUND = 112, 224
 
 @functools.cache
 def tangents() -> np.ndarray:
-    """[R, R, 2, 3] float32: how bumps in mm, per texel along rows and columns, tilt the mean skin's unit normal."""
+    """Return [R, R, 2, 3] float32: how bumps in mm, per texel along rows and columns, tilt the mean skin's unit normal."""
     maps = texture_map()
     place = maps.filled(maps.place)
     out = np.zeros((RESOLUTION, RESOLUTION, 2, 3), np.float32)
@@ -43,7 +43,7 @@ def tangents() -> np.ndarray:
 
 @functools.cache
 def detail_tile() -> np.ndarray:
-    """[D, D, 3] float32: tileable tilt of the normal along two directions and mottle, of about unit size: pores."""
+    """Return [D, D, 3] float32: tileable tilt of the normal along two directions and mottle, of about unit size: pores."""
     rng = np.random.default_rng(20240611)
     n = _DETAIL_PIXELS
     fine = ndimage.gaussian_filter(rng.normal(size=(n, n)), 1.6, mode="wrap")
@@ -55,7 +55,7 @@ def detail_tile() -> np.ndarray:
 
 
 def make_texture(traits: Traits, seed: int, hair_srgb: np.ndarray) -> np.ndarray:
-    """[R, R, 8] float32: linear colour, gloss, tilt of the normal (world axes of the mean head), spare."""
+    """Return [R, R, 8] float32: linear colour, gloss, tilt of the normal (world axes of the mean head), spare."""
     person, maps = traits.person, texture_map()
     rng = item_rng(seed, "paint", person.subject)
     color = np.empty((RESOLUTION, RESOLUTION, 3), np.float32)
@@ -76,7 +76,7 @@ def make_texture(traits: Traits, seed: int, hair_srgb: np.ndarray) -> np.ndarray
 
 
 def skin_srgb(traits: Traits) -> np.ndarray:
-    """[3] the skin's colour; fair skin reflects less light, more of it red, than the basic appearance's plaster."""
+    """Return [3] the skin's colour; fair skin reflects less light, more of it red, than the basic appearance's plaster."""
     fair = 1 - min(traits.person.melanin / 0.6, 1.0)
     return (traits.person.skin_srgb**GAMMA * (1 - fair * np.array([0.16, 0.27, 0.34]))) ** (1 / GAMMA)
 
@@ -130,7 +130,7 @@ def _paint_roots(
 
 
 def beard_mask(traits: Traits, place: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
-    """0 to 1: how thick the beard grows at template places [*, 3] with the feature masks of `paint`."""
+    """Return 0 to 1: how thick the beard grows at template places [*, 3] with the feature masks of `paint`."""
     x, y = np.abs(place[..., 0]), place[..., 1]
     mustache, cheeks = masks["mustache"] * masks["beard"].clip(0, 1), masks["beard"]
     if traits.beard == "none":
@@ -144,7 +144,7 @@ def beard_mask(traits: Traits, place: np.ndarray, masks: dict[str, np.ndarray]) 
 
 
 def _relief(traits: Traits, rng: np.random.Generator, maps: TextureMap) -> np.ndarray:
-    """[R, R] float32 mm: wrinkles, folds, lips."""
+    """Return [R, R] float32 mm: wrinkles, folds, lips."""
     m, age = maps.masks, traits.wrinkles
     wobble = 1 + 0.3 * texel_noise(rng, 30, 26)
     height = -(0.42 * age * m["lines"] + 0.30 * age * m["crow"]) * wobble
@@ -161,7 +161,7 @@ def _relief(traits: Traits, rng: np.random.Generator, maps: TextureMap) -> np.nd
 
 
 def eye_picture(traits: Traits, seed: int) -> np.ndarray:
-    """[A, B, 3] float32 linear: the eyeball by angle from the pupil (0 to `EYE_MAP_RAD`) and way around it."""
+    """Return [A, B, 3] float32 linear: the eyeball by angle from the pupil (0 to `EYE_MAP_RAD`) and way around it."""
     rng = item_rng(seed, "eye", traits.person.subject)
     angle = ((np.arange(_EYE_RINGS) + 0.5) / _EYE_RINGS * EYE_MAP_RAD)[:, None]
     around = np.linspace(0, 2 * np.pi, _EYE_AROUND)[None]

@@ -139,7 +139,7 @@ _FRAMES_SRGB = ((0.05, 0.05, 0.055), (0.05, 0.05, 0.055), (0.30, 0.17, 0.09), (0
 
 
 def evenly_chosen(seed: int, name: str, subject: int, share: float) -> bool:
-    """Whether `subject` is among the `share` of all: spread evenly, so that small datasets have their share too."""
+    """Return whether `subject` is among the `share` of all: spread evenly, so that small datasets have their share too."""
     start = item_rng(seed, name).random()
     return bool((start + subject * (math.sqrt(2) - 1)) % 1.0 < share)
 
@@ -174,7 +174,7 @@ def _beard(rng: np.random.Generator, person: Person, is_child: bool) -> str:
 
 
 def _hair_color(rng: np.random.Generator, person: Person, grey_share: float) -> np.ndarray:
-    """The colour of the hairs that are not grey; the basic appearance's grey people get one back."""
+    """Return the colour of the hairs that are not grey; the basic appearance's grey people get one back."""
     if person.hair_color not in ("grey", "white"):
         return person.hair_srgb
     base = np.array([0.17, 0.115, 0.085]) if person.melanin < 0.5 else np.array([0.09, 0.075, 0.07])

@@ -45,7 +45,8 @@ class _Posed:
 
 
 def render_rich(subject: RichSubject, params: HeadParams, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """The picture [H, W, 3] uint8 on its background and its mask [H, W] uint8 for unbatched parameters and camera.
+    """Return the picture [H, W, 3] uint8 on its background and its mask [H, W] uint8 for unbatched parameters and
+    camera.
 
     Drawn at twice the camera's size and averaged down. The mask counts hair and glasses as foreground.
     """
@@ -96,7 +97,7 @@ def _pose(subject: RichSubject, params: HeadParams) -> _Posed:
 
 
 def _rigid(rest: np.ndarray, posed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation [3, 3] and shift [3] that take points to where they are posed; exactly none if none moved."""
+    """Return rotation [3, 3] and shift [3] that take points to where they are posed; exactly none if none moved."""
     if np.abs(rest - posed).max() < 1e-6:
         return np.eye(3), np.zeros(3)
     _, rotation, _ = align(rest, posed)
@@ -104,7 +105,9 @@ def _rigid(rest: np.ndarray, posed: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def align(rest: np.ndarray, posed: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """`geometry.meshes.similarity_alignment` of points [N, 3] in NumPy, whose small calls cost less than torch's."""
+    """Return `geometry.meshes.similarity_alignment` of points [N, 3] in NumPy, whose small calls cost less than
+    torch's.
+    """
     rest, posed = rest.astype(float), posed.astype(float)
     middle, moved = rest.mean(0), posed.mean(0)
     a, b = rest - middle, posed - moved
@@ -117,7 +120,7 @@ def align(rest: np.ndarray, posed: np.ndarray) -> tuple[float, np.ndarray, np.nd
 
 
 def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [V, 2] and nearness [V] (0 = behind the camera), float32, of points [V, 3]."""
+    """Return pixels [V, 2] and nearness [V] (0 = behind the camera), float32, of points [V, 3]."""
     local = points.astype(np.float64) @ view[:, :3].T + view[:, 3]
     depth = np.where(local[:, 2] > 1e-3, local[:, 2], 1)
     xy = local[:, :2] / depth[:, None] * camera[:2] + camera[2:]
@@ -126,7 +129,9 @@ def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[
 
 
 def _facing(xy: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Ids of the triangles whose outer side the camera sees: in pictures, whose v points down, they turn clockwise."""
+    """Return ids of the triangles whose outer side the camera sees: in pictures, whose v points down, they turn
+    clockwise.
+    """
     turns = np.empty(len(faces), np.bool_)
     turn_clockwise(xy, faces, turns)
     return np.flatnonzero(turns)
@@ -161,7 +166,9 @@ def _shade(
 
 
 def _eyes(posed: _Posed) -> tuple[np.ndarray, np.ndarray]:
-    """[2, 12] centre and axes of the eyeballs, and [2, 26, 2] azimuth and elevation of the lids' edges about them."""
+    """Return [2, 12] centre and axes of the eyeballs, and [2, 26, 2] azimuth and elevation of the lids' edges about
+    them.
+    """
     head = builtin_head()
     eyes, lids = np.zeros((2, 12)), np.zeros((2, 2 * N_LID_POINTS, 2))
     for eye, (name, sign) in enumerate((("left_eyeball", 1.0), ("right_eyeball", -1.0))):

@@ -10,7 +10,8 @@ from headforge.types import Camera, HeadParams
 
 
 def at_rest(head: HeadModel, params: HeadParams, camera: Camera) -> tuple[HeadParams, Camera]:
-    """The same picture without global rotation and translation: unbatched parameters and the camera moved instead.
+    """Return the same picture without global rotation and translation: unbatched parameters and the camera moved
+    instead.
 
     Whatever does not follow the parameters (hair, light) then turns with the head.
     """

@@ -30,7 +30,7 @@ class RigCamera:
 
 
 def _rows(*rows: tuple[float, tuple[float, ...]]) -> tuple[RigCamera, ...]:
-    """Cameras at (elevation, azimuths), the most frontal first: a dataset's first views serve as references."""
+    """Return cameras at (elevation, azimuths), the most frontal first: a dataset's first views serve as references."""
     places = [(yaw, pitch) for pitch, yaws in rows for yaw in yaws]
     places.sort(key=lambda place: (round(math.hypot(*place), 6), place))
     return tuple(RigCamera(f"camera_{i:02d}", yaw, pitch) for i, (yaw, pitch) in enumerate(places))
@@ -60,7 +60,7 @@ RIGS: Mapping[str, tuple[RigCamera, ...]] = {
 
 
 def rig_camera(config: SynthesizeConfig, place: RigCamera, size: int) -> Camera:
-    """One camera of the rig `config.sampler` for pictures of `size` x `size` pixels; the same for every subject.
+    """Return one camera of the rig `config.sampler` for pictures of `size` x `size` pixels; the same for every subject.
 
     Focal length and principal point differ from camera to camera, by up to `config.rig_deviation` of the focal length
     and of the picture's width.

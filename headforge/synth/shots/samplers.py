@@ -35,23 +35,25 @@ _MOODS: tuple[tuple[float, Mapping[str, tuple[float, float]]], ...] = (
 
 
 def item_rng(seed: int, *parts: str | int) -> np.random.Generator:
-    """A generator of its own for one item."""
+    """Return a generator of its own for one item."""
     return np.random.default_rng(item_seed(seed, *parts))
 
 
 def subject_name(subject: int) -> str:
-    """The subject's id in files."""
+    """Return the subject's id in files."""
     return f"{subject:06d}"
 
 
 def split_of(seed: int, subject: int, heldout_every: int) -> str:
-    """ "test" for exactly one subject of every block of `heldout_every` consecutive ones, else "train"."""
+    """Return "test" for exactly one subject of every block of `heldout_every` consecutive ones, else "train"."""
     block, place = divmod(subject, heldout_every)
     return "test" if item_seed(seed, "split", block) % heldout_every == place else "train"
 
 
 def view_angles(config: SynthesizeConfig, subject: int, view: int) -> tuple[float, float]:
-    """Azimuth and elevation in degrees: near-frontal for the first views, then spread evenly over the whole range."""
+    """Return azimuth and elevation in degrees: near-frontal for the first views, then spread evenly over the whole
+    range.
+    """
     rng = item_rng(config.seed, "camera", subject)
     start = rng.random(2)
     fraction = (start + (view + 1) * np.array([1 / _PLASTIC, 1 / _PLASTIC**2])) % 1.0
@@ -67,7 +69,7 @@ def view_angles(config: SynthesizeConfig, subject: int, view: int) -> tuple[floa
 
 
 def orbit_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
-    """Azimuth and elevation in degrees of camera `index` of `n` on a full turn that starts in front of the face.
+    """Return azimuth and elevation in degrees of camera `index` of `n` on a full turn that starts in front of the face.
 
     The steps are even; the elevation is the subject's, drawn between `pitch_min_deg` and `pitch_max_deg`.
     """
@@ -76,7 +78,8 @@ def orbit_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> 
 
 
 def arc_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
-    """Azimuth and elevation in degrees of camera `index` of `n` on an arc before the face, from its right to its left.
+    """Return azimuth and elevation in degrees of camera `index` of `n` on an arc before the face, from its right to its
+    left.
 
     The steps are even; the elevation is the subject's, near the height of the face.
     """
@@ -86,7 +89,7 @@ def arc_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tu
 
 
 def view_camera(config: SynthesizeConfig, yaw_deg: float, pitch_deg: float, size: int) -> Camera:
-    """The camera of one view for a picture of `size` x `size` pixels."""
+    """Return the camera of one view for a picture of `size` x `size` pixels."""
     focal_px = size / 2 / math.tan(math.radians(config.fov_deg) / 2)
     target = torch.tensor([0.0, config.target_height_m, 0.0])
     return orbit_camera(
@@ -95,12 +98,16 @@ def view_camera(config: SynthesizeConfig, yaw_deg: float, pitch_deg: float, size
 
 
 def view_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, subject: int, view: int) -> HeadParams:
-    """Unbatched parameters of one view of the person with the identity `shape` [n_shape]: own expression, jaw, eyes."""
+    """Return unbatched parameters of one view of the person with the identity `shape` [n_shape]: own expression, jaw,
+    eyes.
+    """
     return face_params(config, head, shape, item_rng(config.seed, "expression", subject, view))
 
 
 def face_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, rng: np.random.Generator) -> HeadParams:
-    """Unbatched parameters of the person with the identity `shape` [n_shape] with a drawn expression, jaw and gaze."""
+    """Return unbatched parameters of the person with the identity `shape` [n_shape] with a drawn expression, jaw and
+    gaze.
+    """
     strength = config.expression_strength
     values = dict.fromkeys(head.expression_names, 0.0)
     for name in values:

@@ -50,7 +50,7 @@ HEAD_SHARES = (0.5, 1.0, 0.35)
 
 
 def minimum_jerk(share: float) -> float:
-    """Progress from 0 to 1 after `share` of a movement's time."""
+    """Return progress from 0 to 1 after `share` of a movement's time."""
     t = min(max(share, 0.0), 1.0)
     return t**3 * (10 - 15 * t + 6 * t * t)
 
@@ -58,7 +58,7 @@ def minimum_jerk(share: float) -> float:
 def between_keyframes(
     rhythm: Rhythm, seed: int, subject: int, time_s: float, keyframe: Callable[[np.random.Generator], np.ndarray]
 ) -> np.ndarray:
-    """The value at a time of what `keyframe` draws for each keyframe; the first one's time differs by subject."""
+    """Return the value at a time of what `keyframe` draws for each keyframe; the first one's time differs by subject."""
     place = time_s / rhythm.interval_s + item_rng(seed, "phase", rhythm.name, subject).random()
     before = math.floor(place)
     moved = minimum_jerk(((place - before - 1) * rhythm.interval_s + rhythm.move_s) / rhythm.move_s)
@@ -69,7 +69,9 @@ def between_keyframes(
 def sequence_params(
     config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, subject: int, time_s: float
 ) -> HeadParams:
-    """Unbatched parameters of the person with the identity `shape` [n_shape] at a time: face, gaze, blinks, head."""
+    """Return unbatched parameters of the person with the identity `shape` [n_shape] at a time: face, gaze, blinks,
+    head.
+    """
     lids_at = [i for i, name in enumerate(head.expression_names) if name.startswith("blink")]
     opened_by = [i for i, name in enumerate(head.expression_names) if name in ("eyes_wide", "squint")]
 
@@ -95,7 +97,7 @@ def sequence_params(
 
 
 def blink(seed: int, subject: int, time_s: float) -> float:
-    """How far a blink has shut the eyes, 0 to 1."""
+    """Return how far a blink has shut the eyes, 0 to 1."""
     slot = math.floor(time_s / BLINK_EVERY_S)
     spare_s = BLINK_EVERY_S - BLINK_CLOSES_S - BLINK_OPENS_S
     since_s = time_s - slot * BLINK_EVERY_S - spare_s * item_rng(seed, "blink", subject, slot).random()
@@ -103,10 +105,10 @@ def blink(seed: int, subject: int, time_s: float) -> float:
 
 
 def _gaze(rng: np.random.Generator) -> np.ndarray:
-    """Down and sideways turn of both eyes, radians."""
+    """Return down and sideways turn of both eyes, radians."""
     return np.clip(rng.normal(0, 0.45, 2), -1, 1) * MAX_GAZE_RAD
 
 
 def _head_turn(rng: np.random.Generator) -> np.ndarray:
-    """[3] nod, turn and tilt as shares of the largest turn: an axis-angle vector once scaled."""
+    """Return [3] nod, turn and tilt as shares of the largest turn: an axis-angle vector once scaled."""
     return np.clip(rng.normal(0, 0.5, 3), -1, 1) * HEAD_SHARES

@@ -50,7 +50,7 @@ class Shot:
 
 
 def _range_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
-    """As `view_angles`: where the cameras before the `n`-th stand does not depend on `n`."""
+    """Return as `view_angles`: where the cameras before the `n`-th stand does not depend on `n`."""
     return view_angles(config, subject, index)
 
 
@@ -63,7 +63,7 @@ ANGLES: Mapping[str, Callable[[SynthesizeConfig, int, int, int], tuple[float, fl
 
 
 def n_fixed_cameras(config: SynthesizeConfig) -> int | None:
-    """How many cameras look at the same moments; None if each view has a camera and a moment of its own."""
+    """Return how many cameras look at the same moments; None if each view has a camera and a moment of its own."""
     if config.sampler in RIGS:
         return len(RIGS[config.sampler])
     return config.sequence_cameras if config.motion == "sequence" else None

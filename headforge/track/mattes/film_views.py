@@ -48,7 +48,7 @@ class FilmSource:
 
 
 def spool_film(source: FilmSource, head: HeadModel, folder: Path, progress: Progress = SILENT) -> list[StoredView]:
-    """The accepted frames as rows, their pictures as PNG files in `folder`, which must outlive the rows.
+    """Return the accepted frames as rows, their pictures as PNG files in `folder`, which must outlive the rows.
 
     A row's `view` and `timestep` are the frame's number; its mask is the matte of the fitted head with its hair.
     Raises InputError if the film is not the one that was tracked: of another size, or shorter.
@@ -83,7 +83,7 @@ def _frames(source: FilmSource) -> Iterator[tuple[Track, np.ndarray]]:
 
 
 def frame_mask(head: HeadModel, track: Track, frame: np.ndarray) -> np.ndarray:
-    """[H, W] uint8 coverage of the tracked head and its hair in the frame [H, W, 3] uint8."""
+    """Return [H, W] uint8 coverage of the tracked head and its hair in the frame [H, W, 3] uint8."""
     params = HeadParams.stack([track.params])
     posed = pose_head(head, params)[0]
     zero = torch.zeros(1, 3)
@@ -94,7 +94,7 @@ def frame_mask(head: HeadModel, track: Track, frame: np.ndarray) -> np.ndarray:
 
 
 def _camera_before(camera: Camera, upright: Tensor, posed: Tensor) -> Camera:
-    """The camera that sees `upright` [N, 3] as `camera` sees `posed`, which is the same mesh elsewhere."""
+    """Return the camera that sees `upright` [N, 3] as `camera` sees `posed`, which is the same mesh elsewhere."""
     _, rotation, translation = similarity_alignment(upright.double(), posed.double())
     moved = torch.eye(4, dtype=torch.float64)
     moved[:3, :3], moved[:3, 3] = rotation, translation

@@ -48,7 +48,7 @@ class Mixture:
     """[K, D, D]."""
 
     def log_density(self, points: np.ndarray) -> np.ndarray:
-        """[N] of points [N, D]."""
+        """Return [N] of points [N, D]."""
         return np.logaddexp.reduce(self.log_parts(points), axis=1)
 
     def log_parts(self, points: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ class Mixture:
 
 
 def fit_mixture(points: np.ndarray, weights: np.ndarray, n_components: int, n_iterations: int = 8) -> Mixture:
-    """Expectation maximisation on weighted points [N, D]; deterministic farthest-point start."""
+    """Return expectation maximisation on weighted points [N, D]; deterministic farthest-point start."""
     n_dims = points.shape[1]
     chosen = [int(np.argmax(weights * -np.linalg.norm(points - np.average(points, axis=0, weights=weights), axis=1)))]
     distance = np.full(len(points), np.inf)
@@ -86,7 +86,7 @@ def fit_mixture(points: np.ndarray, weights: np.ndarray, n_components: int, n_it
 
 
 def matte(image: np.ndarray, prior: MattePrior) -> np.ndarray:
-    """Foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
+    """Return foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
     height, width = image.shape[:2]
     step = max(1, round(max(height, width) / 256))
     small = image[: height // step * step, : width // step * step]
@@ -133,7 +133,7 @@ def _alternate(lab: np.ndarray, prior: MattePrior) -> np.ndarray:
 
 
 def _edge_weights(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights to the right and lower neighbour, small across colour edges (Boykov and Jolly 2001)."""
+    """Return weights to the right and lower neighbour, small across colour edges (Boykov and Jolly 2001)."""
     right = ((lab[:, 1:] - lab[:, :-1]) ** 2).sum(-1)
     below = ((lab[1:] - lab[:-1]) ** 2).sum(-1)
     typical = 2 * np.mean(np.concatenate([right.ravel(), below.ravel()])) + 1e-6
@@ -143,7 +143,7 @@ def _edge_weights(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _smooth_along_edges(
     target: np.ndarray, certainty: np.ndarray, weights: tuple[np.ndarray, np.ndarray], start: np.ndarray
 ) -> np.ndarray:
-    """Minimise certainty (a - target)^2 + sum over neighbours w (a - a')^2 by conjugate gradients."""
+    """Return minimise certainty (a - target)^2 + sum over neighbours w (a - a')^2 by conjugate gradients."""
     right, below = weights
 
     def apply(a: np.ndarray) -> np.ndarray:
@@ -191,7 +191,7 @@ def _main_component(alpha: np.ndarray) -> np.ndarray:
 
 
 def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float = 1e-4) -> np.ndarray:
-    """Local linear fit of `values` [H, W] to the colours of `guide` [H, W, 3] (He et al. 2010)."""
+    """Return local linear fit of `values` [H, W] to the colours of `guide` [H, W, 3] (He et al. 2010)."""
 
     def mean(a: np.ndarray) -> np.ndarray:
         return ndimage.uniform_filter(a, size=2 * radius + 1, axes=(0, 1))

@@ -28,7 +28,9 @@ CHIN = 8
 
 
 def matte_prior(head: HeadModel, vertices: Tensor, camera: Camera, inside_photo: np.ndarray) -> MattePrior:
-    """The prior of a photo's crop from the posed `vertices` [V, 3], the fitted camera (unbatched) and [H, W] bool."""
+    """Return the prior of a photo's crop from the posed `vertices` [V, 3], the fitted camera (unbatched) and [H, W]
+    bool.
+    """
     ids = rasterize(vertices[None], head.faces, Camera.stack([camera])).face_ids[0].numpy()
     is_neck = np.zeros(len(head.faces) + 1, dtype=bool)
     if "neck" in head.regions:
@@ -48,7 +50,7 @@ def matte_prior(head: HeadModel, vertices: Tensor, camera: Camera, inside_photo:
 
 
 def _below_neck(chin: Tensor, vertices: Tensor, camera: Camera) -> np.ndarray:
-    """[H, W] bool: under the line where the neck is cut, drawn from side to side through the middle of the neck."""
+    """Return [H, W] bool: under the line where the neck is cut, drawn from side to side through the middle of the neck."""
     centre_z = float(vertices[:, 2].mean())
     level = float(chin[1]) - NECK_BELOW_CHIN_M
     ends = torch.tensor([[0.1, level, centre_z], [-0.1, level, centre_z]])

@@ -54,11 +54,11 @@ class AlignedCrop:
         return self.corner + points @ np.stack([self.right, self.down])
 
     def to_crop(self, points: np.ndarray) -> np.ndarray:
-        """Photo pixels [N, 2] to crop pixels."""
+        """Return photo pixels [N, 2] to crop pixels."""
         return (points - self.corner) @ np.linalg.inv(np.stack([self.right, self.down]))
 
     def cut(self, photo: np.ndarray) -> np.ndarray:
-        """The crop [size, size, 3] uint8 of `photo` [H, W, 3] uint8, white outside it.
+        """Return the crop [size, size, 3] uint8 of `photo` [H, W, 3] uint8, white outside it.
 
         A crop that shrinks the photo is drawn at a multiple of its size and averaged down.
         """
@@ -70,12 +70,12 @@ class AlignedCrop:
         return np.asarray(image if finer == 1 else image.reduce(finer))
 
     def _affine(self, finer: int) -> tuple[float, ...]:
-        """Pillow's six numbers; it adds the half pixel of the output and takes off that of the input itself."""
+        """Return pillow's six numbers; it adds the half pixel of the output and takes off that of the input itself."""
         right, down = self.right / finer, self.down / finer
         return (right[0], down[0], self.corner[0], right[1], down[1], self.corner[1])
 
     def camera(self, camera: Camera) -> Camera:
-        """The photo's `camera` (unbatched) as the crop's: the same rays, other pixels."""
+        """Return the photo's `camera` (unbatched) as the crop's: the same rays, other pixels."""
         scale = 1 / float(np.linalg.norm(self.right))
         cosine, sine = scale * self.right
         turn = torch.eye(4)
@@ -87,7 +87,7 @@ class AlignedCrop:
 
 
 def ffhq_crop(points: np.ndarray, size: int) -> AlignedCrop:
-    """FFHQ's crop from 68 iBUG landmarks [68, 2] in pixels with centres at +0.5."""
+    """Return FFHQ's crop from 68 iBUG landmarks [68, 2] in pixels with centres at +0.5."""
     _check(points, 68)
     right_eye, left_eye = points[36:42].mean(0), points[42:48].mean(0)
     eyes, mouth = (right_eye + left_eye) / 2, (points[48] + points[54]) / 2
@@ -101,7 +101,7 @@ def ffhq_crop(points: np.ndarray, size: int) -> AlignedCrop:
 
 
 def eg3d_crop(points: np.ndarray, template: np.ndarray, size: int) -> AlignedCrop:
-    """EG3D's crop from 5 points [5, 2] (eyes, tip of the nose, corners of the mouth; those on the left first).
+    """Return EG3D's crop from 5 points [5, 2] (eyes, tip of the nose, corners of the mouth; those on the left first).
 
     `template` [5, 3] are the same points on Deep3DFaceRecon's mean face, y up, in its units; its licence is that of the
     face model, so whoever has the model gives it. A least-squares affine fit gives scale and place of the template's
@@ -120,7 +120,7 @@ def eg3d_crop(points: np.ndarray, template: np.ndarray, size: int) -> AlignedCro
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """Eyes, tip of the nose and corners of the mouth [5, 2] of 68 landmarks, those on the picture's left first.
+    """Return eyes, tip of the nose and corners of the mouth [5, 2] of 68 landmarks, those on the picture's left first.
 
     An eye is the mean of its corners, as in Deep3DFaceRecon.
     """

@@ -51,7 +51,7 @@ def fit_photo_landmarks(head: HeadModel, points: np.ndarray, size: int, settings
 
 
 def fit_yaw_deg(fit: Fit) -> float:
-    """Azimuth of the first view's camera about the head's origin."""
+    """Return azimuth of the first view's camera about the head's origin."""
     rotation, translation = fit.state.rotation[0], fit.state.translation[0]
     centre = -(rotation.T @ translation)
     return math.degrees(math.atan2(float(centre[0]), float(centre[2])))

@@ -118,7 +118,7 @@ def fit_and_matte(
     faces: FaceDetector,
     face_index: int = LARGEST_FACE,
 ) -> TrackedPhoto:
-    """What `track_photo` writes, as values. Raises Rejected for a photo without a usable face."""
+    """Return what `track_photo` writes, as values. Raises Rejected for a photo without a usable face."""
     found = fit_photo(config, photo, name, head, faces, face_index)
     image, inside = found.crop.cut(photo)
     alpha = matte(image, matte_prior(head, found.vertices, found.track.camera, inside))
@@ -131,7 +131,7 @@ def fit_and_matte(
 def fit_photo(
     config: TrackConfig, photo: np.ndarray, name: str, head: HeadModel, faces: FaceDetector, face_index: int
 ) -> PhotoTrack:
-    """The fit of one face; raises Rejected if there is none or if it makes no sense."""
+    """Return the fit of one face; raises Rejected if there is none or if it makes no sense."""
     face = choose_face(faces.detect_landmarks(photo), name, face_index)
     points = np.asarray(face.landmarks, dtype=np.float64)
     n_bad = int((~np.isfinite(points).all(-1)).sum())
@@ -152,7 +152,7 @@ def fit_photo(
 
 
 def photo_settings(config: TrackConfig, eye_distance_px: float) -> FitSettings:
-    """Solver settings for one crop: assumed field of view, limits on coefficients, robust to single bad points."""
+    """Return solver settings for one crop: assumed field of view, limits on coefficients, robust to single bad points."""
     return FitSettings(
         sigma_px=config.photo_landmark_noise * eye_distance_px,
         focal_px=focal_px_from_fov(config.photo_fov_deg, config.photo_size),
@@ -174,7 +174,7 @@ def _fit_crop(config: TrackConfig, head: HeadModel, crop: HeadCrop, points: np.n
 
 
 def _centred_crop(config: TrackConfig, crop: HeadCrop, found: PhotoFit) -> HeadCrop:
-    """The crop about the projected origin of the fitted head, scaled by its depth."""
+    """Return the crop about the projected origin of the fitted head, scaled by its depth."""
     camera = fitted_camera(found.fit, 0, config.photo_size, config.photo_size)
     origin = project(camera, torch.zeros(1, 3))[0].numpy()
     pixels_per_metre = float(camera.K[0, 0] / camera.viewmat[2, 3]) / crop.scale

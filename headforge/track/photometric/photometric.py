@@ -182,11 +182,11 @@ class _Scene:
         self._log_zoom = torch.zeros(1, device=device, requires_grad=True)
 
     def surface_groups(self) -> list[dict]:
-        """Texture and light."""
+        """Return texture and light."""
         return [{"params": [self.texture, self.light], "lr": self._settings.lr_base}]
 
     def geometry_groups(self) -> list[dict]:
-        """Identity, expression, jaw, pose and focal length."""
+        """Return identity, expression, jaw, pose and focal length."""
         s = self._settings
         base, places = [self._shape, self._jaw], []
         if not s.is_camera_known:
@@ -199,7 +199,7 @@ class _Scene:
         ]
 
     def params(self, views: Sequence[int]) -> HeadParams:
-        """Head parameters of some views."""
+        """Return head parameters of some views."""
         rows = list(views)
         shape = self._shape.expand(len(rows), -1)
         moving = {"expr": self._expr, "jaw": self._jaw}
@@ -207,14 +207,14 @@ class _Scene:
         return self._start[torch.tensor(rows, device=self._device)].replace(shape=shape, **values)
 
     def found(self, width: int, height: int) -> tuple[HeadParams, Camera]:
-        """Head parameters and cameras of all views, for pictures of the given size, without gradients."""
+        """Return head parameters and cameras of all views, for pictures of the given size, without gradients."""
         views = range(self.n_views)
         params, camera = self.params(views), self.camera(views).resized(width, height)
         values = {name: value.detach().clone() for name, value in params.tensors().items()}
         return params.replace(**values), Camera(camera.K.detach(), camera.viewmat.detach(), width, height)
 
     def camera(self, views: Sequence[int]) -> Camera:
-        """Cameras of some views: the head turns about the world's origin, which lies in its middle, and shifts."""
+        """Return cameras of some views: the head turns about the world's origin, which lies in its middle, and shifts."""
         rows = list(views)
         turn = axis_angle_to_matrix(self._turn[rows])
         given = self._camera.viewmat[rows]
@@ -260,7 +260,7 @@ class _Scene:
         return sorted(rng.choice(self.n_views, count, replace=False).tolist())
 
     def loss(self, views: list[int]) -> Tensor:
-        """The objective over some views."""
+        """Return the objective over some views."""
         s = self._settings
         vertices, camera = self._pose(views)
         loss = s.photo * self._photo_loss(vertices, camera, views) + s.texture_tv * _roughness(self.texture)
@@ -275,7 +275,7 @@ class _Scene:
 
     @torch.no_grad()
     def photo_error(self) -> float:
-        """Mean absolute difference of colours over all views."""
+        """Return mean absolute difference of colours over all views."""
         views = list(range(self.n_views))
         return float(self._photo_loss(*self._pose(views), views))
 
@@ -288,7 +288,7 @@ class _Scene:
         return (drawn - seen).abs().mean()
 
     def _surface(self, vertices: Tensor, camera: Camera, views: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Texture coordinates [N, 2], unit normals [N, 3] and pictures' colours [N, 3] of the pixels compared."""
+        """Return texture coordinates [N, 2], unit normals [N, 3] and pictures' colours [N, 3] of the pixels compared."""
         head = self._head
         fragments = rasterize(vertices, head.faces, camera)
         is_used = fragments.mask & self._inside[views] & self._is_drawn[fragments.face_ids.clamp_min(0)]
@@ -308,7 +308,9 @@ class _Scene:
         return uv[kept], normals[kept], colours[kept]
 
     def _outside(self, vertices: Tensor, camera: Camera, views: list[int]) -> Tensor:
-        """Mean distance of the projected vertices from the foreground, pixels; the picture's rim stands for beyond."""
+        """Return mean distance of the projected vertices from the foreground, pixels; the picture's rim stands for
+        beyond.
+        """
         pixels, _ = project(camera, vertices)
         grid = 2 * pixels / pixels.new_tensor([camera.width, camera.height]) - 1
         distance = grid_sample(
@@ -318,18 +320,18 @@ class _Scene:
 
 
 def drawn_faces(head: HeadModel) -> Tensor:
-    """[F] bool: the triangles that are compared with the pictures."""
+    """Return [F] bool: the triangles that are compared with the pictures."""
     drawn = head.vertex_mask(*DRAWN_REGIONS) & ~head.vertex_mask(*HIDDEN_REGIONS)
     return drawn[head.faces].all(-1)
 
 
 def _distance_px(outside: np.ndarray) -> np.ndarray:
-    """Distance of each pixel [H, W] from the nearest that is not `outside`, 0 for those."""
+    """Return distance of each pixel [H, W] from the nearest that is not `outside`, 0 for those."""
     return np.asarray(distance_transform_edt(outside))
 
 
 def _shared(values: Tensor) -> Tensor:
-    """[1, N] if all rows of [V, N] are equal."""
+    """Return [1, N] if all rows of [V, N] are equal."""
     return values[:1] if bool((values == values[:1]).all()) else values
 
 

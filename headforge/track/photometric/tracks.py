@@ -38,7 +38,8 @@ def refine_tracks(
     settings: PhotometricSettings,
     max_residual_px: float,
 ) -> list[Track]:
-    """The tracks with refined cameras and parameters; rejected ones, and all of fewer than two views, as they were.
+    """Return the tracks with refined cameras and parameters; rejected ones, and all of fewer than two views, as they
+    were.
 
     `residual_px` becomes that of the refined track over the landmarks that its landmark fit explains; a view whose
     residual then passes `max_residual_px` keeps its landmark fit, with the identity that the others have left.
@@ -64,6 +65,6 @@ def refine_tracks(
 
 
 def _offsets(head: HeadModel, params: HeadParams, camera: Camera, points: Tensor) -> Tensor:
-    """[V, 68, 2] pixels from the observed landmarks to the head's; infinite where none was observed."""
+    """Return [V, 68, 2] pixels from the observed landmarks to the head's; infinite where none was observed."""
     projected, _ = project(camera, landmarks(head, pose_head(head, params)))
     return torch.nan_to_num(projected.to(points.dtype) - points, nan=torch.inf)

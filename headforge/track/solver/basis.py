@@ -49,7 +49,7 @@ class LandmarkBasis:
         return self.expr_map.shape[1]
 
     def in_order(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """A and B as [3, L, n_expr + n_shape], without their constants, the expression before the shape."""
+        """Return a and B as [3, L, n_expr + n_shape], without their constants, the expression before the shape."""
         split = 1 + self.n_shape
         plain, carried = (
             torch.cat([maps[..., split:], maps[..., 1:split]], dim=-1).transpose(0, 1).to(dtype).contiguous()
@@ -63,7 +63,7 @@ class LandmarkBasis:
         return self.in_order(torch.float32)
 
     def points(self, rows: Tensor) -> LandmarkBasis:
-        """The basis of some of the points."""
+        """Return the basis of some of the points."""
         return replace(
             self,
             plain=self.plain[rows],
@@ -73,7 +73,7 @@ class LandmarkBasis:
         )
 
     def reduced(self, tolerance: float = 1e-6) -> LandmarkBasis:
-        """The same basis in the coordinates that move the points at all.
+        """Return the same basis in the coordinates that move the points at all.
 
         The prior is isotropic, so a singular vector without effect on any point stays zero at the optimum: dropping
         it doesn't change the optimum. FLAME's 300 + 100 become at most 204 + 204, and the columns become orthogonal.
@@ -102,7 +102,9 @@ def _row_space(basis: LandmarkBasis, columns: slice, tolerance: float) -> Tensor
 
 
 def landmark_basis(model: HeadModel, faces: Tensor | None = None, barycentrics: Tensor | None = None) -> LandmarkBasis:
-    """The basis of surface points: triangles `faces` [L] with `barycentrics` [L, 3]; the 68 landmarks by default."""
+    """Return the basis of surface points: triangles `faces` [L] with `barycentrics` [L, 3]; the 68 landmarks by
+    default.
+    """
     faces = model.landmark_faces if faces is None else faces
     barycentrics = model.landmark_barycentrics if barycentrics is None else barycentrics
     corners = model.faces[faces]

@@ -14,7 +14,7 @@ from headforge.types import Camera, HeadParams
 
 
 def fitted_camera(fit: Fit, index: int, width: int, height: int) -> Camera:
-    """The camera of one fitted view, float32."""
+    """Return the camera of one fitted view, float32."""
     device = fit.state.rotation.device
     viewmat = torch.eye(4, device=device)
     viewmat[:3, :3] = fit.state.rotation[index].float()
@@ -23,7 +23,7 @@ def fitted_camera(fit: Fit, index: int, width: int, height: int) -> Camera:
 
 
 def fitted_params(head: HeadModel, basis: LandmarkBasis, fit: Fit, index: int) -> HeadParams:
-    """The head parameters of one fitted view, float32, in the head model's own coefficients."""
+    """Return the head parameters of one fitted view, float32, in the head model's own coefficients."""
     moment = index if len(fit.state.expr) > 1 else 0
     return replace(
         head.neutral(),

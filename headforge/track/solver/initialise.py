@@ -11,7 +11,7 @@ MEDIAN_TO_SIGMA = 1 / 1.17741
 
 
 def weak_perspective(points: Tensor, weights: Tensor, target: Tensor, focal_px: float) -> tuple[Tensor, Tensor]:
-    """Camera rotation [V, 3, 3] and translation [V, 3] that take `points` [L, 3] to `target` [V, L, 2].
+    """Return camera rotation [V, 3, 3] and translation [V, 3] that take `points` [L, 3] to `target` [V, L, 2].
 
     `target` is in pixels from the principal point, `weights` [V, L] are 0 for hidden points. An affine camera is
     solved by iteratively reweighted least squares; the nearest scaled rotation gives the pose and the scale gives the
@@ -40,7 +40,7 @@ def weak_perspective(points: Tensor, weights: Tensor, target: Tensor, focal_px: 
 
 
 def visible_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Median [*] of `values` [*, L] over the entries with a positive weight."""
+    """Return median [*] of `values` [*, L] over the entries with a positive weight."""
     shown = weights > 0
     ordered = torch.where(shown, values, torch.full_like(values, torch.inf)).sort(dim=-1).values
     middle = ((shown.sum(-1) - 1) // 2).clamp_min(0)

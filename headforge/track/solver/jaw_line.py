@@ -23,7 +23,7 @@ STATIC_FAR_SIDE_WEIGHT = 0.02
 
 
 def contour_embedding(head: HeadModel, yaw_deg: float) -> tuple[Tensor, Tensor]:
-    """Triangles [68] and barycentrics [68, 3] with the jaw line as seen from azimuth `yaw_deg`."""
+    """Return triangles [68] and barycentrics [68, 3] with the jaw line as seen from azimuth `yaw_deg`."""
     if len(head.contour_faces) == 0:
         return head.landmark_faces, head.landmark_barycentrics
     row = contour_bin(yaw_deg)
@@ -34,7 +34,7 @@ def contour_embedding(head: HeadModel, yaw_deg: float) -> tuple[Tensor, Tensor]:
 
 
 def landmark_weights(head: HeadModel, yaw_deg: float) -> Tensor:
-    """[68] weights of squared errors."""
+    """Return [68] weights of squared errors."""
     weights = torch.ones(68, dtype=torch.float64, device=head.device)
     weights[:N_JAW_LINE] = JAW_LINE_WEIGHT
     weights[N_JAW_LINE:27] = BROW_WEIGHT
@@ -47,7 +47,7 @@ def landmark_weights(head: HeadModel, yaw_deg: float) -> Tensor:
 
 
 def outline_of(head: HeadModel) -> tuple[LandmarkBasis, Outline | None]:
-    """The basis of the 68 landmarks seen from the front, and the jaw lines of all yaws if the head knows them."""
+    """Return the basis of the 68 landmarks seen from the front, and the jaw lines of all yaws if the head knows them."""
     basis = landmark_basis(head)
     if len(head.contour_faces) == 0:
         return basis, None

@@ -35,7 +35,7 @@ class MomentSums:
 def moment_sums(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, scale: Tensor, derivative: Tensor
 ) -> MomentSums:
-    """Weighted sums of products of the Jacobian's columns, without writing the Jacobian out.
+    """Return weighted sums of products of the Jacobian's columns, without writing the Jacobian out.
 
     `scale` [V, L] multiplies squared pixels, `derivative` [3, P, C] is the points' by what the head shares. Raises
     DeviceError unless all are on the CPU.

@@ -22,18 +22,19 @@ class Outline:
     """The 51 features, then 17 points for each of `contour_bin`'s 79 yaws."""
 
     def front(self) -> Tensor:
-        """[68, 3] the mean head's landmarks as seen from the front."""
+        """Return [68, 3] the mean head's landmarks as seen from the front."""
         jaw_line = self.basis.plain[N_FEATURES : N_FEATURES + N_JAW_LINE, :, 0]
         return torch.cat([jaw_line, self.basis.plain[:N_FEATURES, :, 0]])
 
     def rows(self, yaw_deg: Tensor) -> Tensor:
-        """[*, 68] each view's points in `basis`, for the azimuths [*]."""
+        """Return [*, 68] each view's points in `basis`, for the azimuths [*]."""
         steps, features = _places(yaw_deg.device)
         jaw_lines = N_FEATURES + N_JAW_LINE * _bins(yaw_deg)[..., None] + steps
         return torch.cat([jaw_lines, features.expand(*yaw_deg.shape, -1)], dim=-1)
 
     def layout(self, yaw_deg: Tensor) -> tuple[LandmarkBasis, Tensor]:
-        """For views from the azimuths [V]: the basis of the P points that they need, and each view's of them [V, 68].
+        """Return for views from the azimuths [V]: the basis of the P points that they need, and each view's of them [V,
+        68].
 
         The P points start with the 51 features, whose columns 17 to 67 are the same for all views.
         """
@@ -45,11 +46,11 @@ class Outline:
 
 
 def _places(device: torch.device) -> tuple[Tensor, Tensor]:
-    """0 .. 16 along a jaw line and 0 .. 50 of the features."""
+    """Return 0 .. 16 along a jaw line and 0 .. 50 of the features."""
     return torch.arange(N_JAW_LINE, device=device), torch.arange(N_FEATURES, device=device)
 
 
 def _bins(yaw_deg: Tensor) -> Tensor:
-    """`contour_bin` of each azimuth."""
+    """Return `contour_bin` of each azimuth."""
     angle = yaw_deg.clamp(-MAX_CONTOUR_YAW_DEG, MAX_CONTOUR_YAW_DEG).round().long()
     return torch.where(angle < 0, MAX_CONTOUR_YAW_DEG - angle, angle)

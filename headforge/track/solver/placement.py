@@ -39,12 +39,12 @@ class Rig:
 
     @staticmethod
     def of(camera: Camera) -> Rig:
-        """The poses of cameras [V]; rotations stored as float32 are made orthonormal to float64."""
+        """Return the poses of cameras [V]; rotations stored as float32 are made orthonormal to float64."""
         u, _, vh = torch.linalg.svd(camera.viewmat[:, :3, :3].double())
         return Rig(u @ vh, camera.viewmat[:, :3, 3].double())
 
     def __getitem__(self, rows: Tensor) -> Rig:
-        """Some of the views."""
+        """Return some of the views."""
         return Rig(self.rotation[rows], self.translation[rows])
 
 
@@ -60,25 +60,28 @@ class Placement:
     """[] metres per unit of the world."""
 
     def poses(self, rig: Rig) -> tuple[Tensor, Tensor]:
-        """Head to camera: rotation [V, 3, 3] and translation [V, 3] in metres."""
+        """Return head to camera: rotation [V, 3, 3] and translation [V, 3] in metres."""
         return rig.rotation @ self.rotation, rig.rotation @ self.place + self.unit_m * rig.translation
 
 
 def solve_place(rig: Rig, translation: Tensor) -> tuple[Tensor, Tensor]:
-    """The place [3] and unit [] that fit head-to-camera translations [V, 3] best; needs two centres of projection."""
+    """Return the place [3] and unit [] that fit head-to-camera translations [V, 3] best; needs two centres of
+    projection.
+    """
     columns = torch.cat([rig.rotation, rig.translation[..., None]], dim=-1).flatten(0, 1)
     found = torch.linalg.lstsq(columns, translation.flatten()[:, None]).solution[:, 0]
     return found[:3], found[3]
 
 
 def placement_of(rig: Rig, state: FitState) -> Placement:
-    """The placement behind a state whose poses belong to one."""
+    """Return the placement behind a state whose poses belong to one."""
     place, unit = solve_place(rig, state.translation)
     return Placement(rig.rotation[0].T @ state.rotation[0], place, unit)
 
 
 def initial_placement(rig: Rig, rotation: Tensor, translation: Tensor) -> tuple[Placement, Tensor]:
-    """A placement from one guess a view, head to camera [V, 3, 3] and [V, 3], and which views agree with it [V] bool.
+    """Return a placement from one guess a view, head to camera [V, 3, 3] and [V, 3], and which views agree with it [V]
+    bool.
 
     The view that agrees with most others says which are trusted: a face that is not the head's, such as one that a
     generator paints on the back of it, has no say. The unit may come out negative: then the cameras and the faces
@@ -96,7 +99,7 @@ def initial_placement(rig: Rig, rotation: Tensor, translation: Tensor) -> tuple[
 
 
 def pose_ties(rig: Rig, placement: Placement) -> Tensor:
-    """[V, 6, 7] derivative of each view's turn and move by the placement's turn, place and log unit.
+    """Return [V, 6, 7] derivative of each view's turn and move by the placement's turn, place and log unit.
 
     Turns multiply from the left: the view's in camera axes, the placement's in world axes.
     """
@@ -108,7 +111,7 @@ def pose_ties(rig: Rig, placement: Placement) -> Tensor:
 
 
 def tie_views(system: NormalSystem, ties: Tensor) -> NormalSystem:
-    """The normal equations with the views' poses replaced by the placement, which comes first among the shared."""
+    """Return the normal equations with the views' poses replaced by the placement, which comes first among the shared."""
     transposed = ties.transpose(1, 2)
     pose, pose_shared = system.local[:, :N_POSE, :N_POSE], system.cross[:, :N_POSE]
     placed = (transposed @ pose @ ties).sum(0)
@@ -125,7 +128,7 @@ def tie_views(system: NormalSystem, ties: Tensor) -> NormalSystem:
 
 
 def move_placement(placement: Placement, step: Tensor) -> Placement:
-    """The placement after a step [7] of the tied equations."""
+    """Return the placement after a step [7] of the tied equations."""
     return Placement(
         axis_angle_to_matrix(step[:3]) @ placement.rotation,
         placement.place + step[3:6],
@@ -140,7 +143,7 @@ class AdvanceTied:
     rig: Rig
 
     def __call__(self, system: NormalSystem, state: FitState, damping: float) -> FitState | None:
-        """The state after one step; None if the tied system isn't positive definite."""
+        """Return the state after one step; None if the tied system isn't positive definite."""
         placement = placement_of(self.rig, state)
         solved = solve_step(tie_views(system, pose_ties(self.rig, placement)), damping)
         if solved is None:
@@ -157,7 +160,9 @@ class AdvanceTied:
 
 
 def _moved_face(state: FitState, inner: Tensor, shared: Tensor) -> dict[str, Tensor]:
-    """Jaw and expression after a step: among the shared unknowns if the views are of one moment, else a view's own."""
+    """Return jaw and expression after a step: among the shared unknowns if the views are of one moment, else a view's
+    own.
+    """
     row = len(shared) - 1 - len(state.shape)
     face = shared[None, :row] if row else inner
     return {"jaw": state.jaw + face[:, :3], "expr": state.expr + face[:, 3:]}

@@ -43,11 +43,11 @@ class Problem:
         return N_POSE if self.settings.one_moment else N_POSE + N_JAW + self.basis.n_expr
 
     def following(self, state: FitState) -> Problem:
-        """The same problem with the jaw lines as the state's cameras see them."""
+        """Return the same problem with the jaw lines as the state's cameras see them."""
         return self if self.outline is None else self._laid_out(self.outline, view_yaws_deg(state))
 
     def settled(self, state: FitState) -> Problem:
-        """As `following`, but of a view's yaw and those a degree beside it, the one whose jaw line fits best.
+        """Return as `following`, but of a view's yaw and those a degree beside it, the one whose jaw line fits best.
 
         Jaw lines change by steps of a degree, and a yaw is found to a fraction of one: rounding alone takes the wrong
         step now and then.
@@ -73,7 +73,7 @@ class Problem:
         return replace(self, basis=basis, rows=rows)
 
     def own_points(self, values: Tensor) -> Tensor:
-        """Each view's [V, L, ...] of values [M, P, ...] for M moments; without `rows` just [M, L, ...]."""
+        """Return each view's [V, L, ...] of values [M, P, ...] for M moments; without `rows` just [M, L, ...]."""
         if self.rows is None:
             return values
         return values[torch.arange(len(values), device=values.device)[:, None], self.rows]
@@ -88,13 +88,13 @@ class Kernel:
     truncated: bool
 
     def weight(self, squares: Tensor) -> Tensor:
-        """Derivative of rho by the squared length."""
+        """Return derivative of rho by the squared length."""
         if self.truncated:
             return (squares <= self.scale_sq).to(squares.dtype)
         return (1 + squares / self.scale_sq).square().reciprocal()
 
     def rho(self, squares: Tensor) -> Tensor:
-        """Robust squared length."""
+        """Return robust squared length."""
         if self.truncated:
             return squares.minimum(self.scale_sq)
         return squares / (1 + squares / self.scale_sq)
@@ -115,7 +115,8 @@ class Geometry:
 
 
 def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tensor, Tensor]:
-    """Points on the still head and the part the jaw carries, both [M, P, 3], and the jaw's rotation - 1 [M, 3, 3].
+    """Return points on the still head and the part the jaw carries, both [M, P, 3], and the jaw's rotation - 1 [M, 3,
+    3].
 
     M moments: the views, or 1 if they share one.
     """
@@ -136,19 +137,19 @@ def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tens
 
 
 def view_yaws_deg(state: FitState) -> Tensor:
-    """[V] azimuth of each view's camera about the head's origin."""
+    """Return [V] azimuth of each view's camera about the head's origin."""
     centre = -(state.rotation.transpose(1, 2) @ state.translation[..., None])[..., 0]
     return torch.rad2deg(torch.atan2(centre[:, 0], centre[:, 2]))
 
 
 def _projected(state: FitState, rotated: Tensor) -> Tensor:
-    """Pixels [V, L, 2] from the principal point of points in camera axes before the translation."""
+    """Return pixels [V, L, 2] from the principal point of points in camera axes before the translation."""
     local = rotated + state.translation[:, None]
     return state.log_focal.exp() * local[..., :2] / local[..., 2:].clamp_min(MIN_DEPTH_M)
 
 
 def project_state(problem: Problem, state: FitState) -> tuple[Tensor, Geometry]:
-    """Residuals [V, L, 2] in pixels (predicted minus observed) and the geometry behind them."""
+    """Return residuals [V, L, 2] in pixels (predicted minus observed) and the geometry behind them."""
     points, carried, jaw_change = landmark_points(problem.basis, state)
     rotated = problem.own_points(points) @ state.rotation.transpose(1, 2)
     local = rotated + state.translation[:, None]
@@ -157,7 +158,7 @@ def project_state(problem: Problem, state: FitState) -> tuple[Tensor, Geometry]:
 
 
 def choose_kernel(problem: Problem, residuals: Tensor, truncated: bool) -> Kernel:
-    """The kernel whose scale follows the median residual, never tighter than the stated noise."""
+    """Return the kernel whose scale follows the median residual, never tighter than the stated noise."""
     squares = residuals.square().sum(-1) / problem.settings.sigma_px**2
     median = _median(squares[problem.weights > 0])
     spread = (median.sqrt() * MEDIAN_TO_SIGMA).clamp_min(1.0)
@@ -166,12 +167,12 @@ def choose_kernel(problem: Problem, residuals: Tensor, truncated: bool) -> Kerne
 
 
 def _median(values: Tensor) -> Tensor:
-    """The lower median of [N]; infinite without values."""
+    """Return the lower median of [N]; infinite without values."""
     return values.kthvalue((len(values) + 1) // 2).values if len(values) else values.new_tensor(math.inf)
 
 
 def total_cost(problem: Problem, state: FitState, residuals: Tensor, kernel: Kernel) -> Tensor:
-    """Robust data term plus priors, dimensionless."""
+    """Return robust data term plus priors, dimensionless."""
     squares = residuals.square().sum(-1) / problem.settings.sigma_px**2
     data = (problem.weights * kernel.rho(squares)).sum()
     return data + prior_value(problem.basis, problem.settings, state)

@@ -59,13 +59,13 @@ Advance = Callable[[NormalSystem, FitState, float], FitState | None]
 
 
 def advance_freely(system: NormalSystem, state: FitState, damping: float) -> FitState | None:
-    """Every view's camera moves on its own."""
+    """Return every view's camera moves on its own."""
     step = solve_step(system, damping)
     return None if step is None else apply_step(state, *step)
 
 
 def fit_subject(problem: Problem, initial: FitState | None = None, advance: Advance = advance_freely) -> Fit:
-    """The maximum a-posteriori fit of one subject's views.
+    """Return the maximum a-posteriori fit of one subject's views.
 
     `advance` says which states can be reached: all by default, or those of cameras that are tied together. Every view
     must have enough visible points for a pose (about 6); the caller drops those that have not.
@@ -96,7 +96,7 @@ def fit_subject(problem: Problem, initial: FitState | None = None, advance: Adva
 
 
 def initial_state(problem: Problem) -> FitState:
-    """Mean shape, no expression, cameras by weak perspective."""
+    """Return mean shape, no expression, cameras by weak perspective."""
     basis, settings = problem.basis, problem.settings
     still = basis.plain[..., 0] if problem.outline is None else problem.outline.front()
     rotation, translation = weak_perspective(still, problem.weights, problem.points, settings.focal_px)
@@ -129,7 +129,7 @@ def _damped_step(
     cost: float,
     damping: float,
 ) -> tuple[Projected, float, float]:
-    """The first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
+    """Return the first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
     for _ in range(6):
         candidate = advance(seen.state, damping)
         if candidate is not None:
@@ -143,7 +143,7 @@ def _damped_step(
 
 
 def apply_step(state: FitState, local: Tensor, shared: Tensor) -> FitState:
-    """The state moved by a step of the normal equations' unknowns."""
+    """Return the state moved by a step of the normal equations' unknowns."""
     row = len(shared) - 1 - len(state.shape)
     inner = shared[None, :row] if row else local[:, N_POSE:]
     return FitState(
@@ -157,7 +157,7 @@ def apply_step(state: FitState, local: Tensor, shared: Tensor) -> FitState:
 
 
 def clipped(problem: Problem, state: FitState) -> FitState:
-    """The springs of the prior let a coefficient stand a little beyond its limit."""
+    """Return the springs of the prior let a coefficient stand a little beyond its limit."""
     limit, basis = problem.settings.coefficient_limit, problem.basis
     if not math.isfinite(limit):
         return state

@@ -64,7 +64,7 @@ class ChainTerm:
 
 
 def make_chain(times: Tensor, breaks: Tensor, settings: SmoothSettings, n_expr: int) -> Chain:
-    """The chain over V frames at `times` [V]; `breaks` [V - 1] bool cuts it between a frame and the next."""
+    """Return the chain over V frames at `times` [V]; `breaks` [V - 1] bool cuts it between a frame and the next."""
     gaps = times.diff().double()
     whole = ~(breaks[:-1] | breaks[1:])
     first = whole.nonzero()[:, 0]
@@ -76,7 +76,7 @@ def make_chain(times: Tensor, breaks: Tensor, settings: SmoothSettings, n_expr: 
 
 
 def chain_term(chain: Chain, state: FitState) -> ChainTerm:
-    """Value, gradient and Gauss-Newton Hessian of the smoothness."""
+    """Return value, gradient and Gauss-Newton Hessian of the smoothness."""
     first, before, after = chain.triples
     weights = 2 / (before + after)
     factors = torch.stack([1 / before, -1 / before - 1 / after, 1 / after], dim=-1)
@@ -99,7 +99,7 @@ def chain_term(chain: Chain, state: FitState) -> ChainTerm:
 
 
 def turn_difference(rotation: Tensor, triples: Triple) -> tuple[Tensor, Tensor]:
-    """Second difference [N, 3] of rotations [V, 3, 3] and its derivative [N, 3, 3, 3] by each frame's left turn."""
+    """Return second difference [N, 3] of rotations [V, 3, 3] and its derivative [N, 3, 3, 3] by each frame's left turn."""
     first, before, after = triples
     r0, r1, r2 = (rotation[first + k] for k in range(3))
     early = matrix_to_axis_angle(r1 @ r0.transpose(1, 2))
@@ -113,7 +113,7 @@ def turn_difference(rotation: Tensor, triples: Triple) -> tuple[Tensor, Tensor]:
 
 
 def inverse_left_jacobian(axis_angle: Tensor) -> Tensor:
-    """J [*, 3, 3] with log(exp(d) exp(w)) = w + J d to first order; its transpose is that of log(exp(w) exp(d))."""
+    """Return j [*, 3, 3] with log(exp(d) exp(w)) = w + J d to first order; its transpose is that of log(exp(w) exp(d))."""
     square = axis_angle.square().sum(-1)[..., None, None]
     small = square < 1e-4
     safe = torch.where(small, torch.ones_like(square), square)
@@ -125,7 +125,7 @@ def inverse_left_jacobian(axis_angle: Tensor) -> Tensor:
 
 
 def n_local(chain: Chain) -> int:
-    """Unknowns of one frame."""
+    """Return unknowns of one frame."""
     return len(chain.stiffness)
 
 

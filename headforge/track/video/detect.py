@@ -27,7 +27,9 @@ class FaceFollower(FaceDetector, Protocol):
     """A detector that can also be told where to look."""
 
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> DetectedFace | None:
-        """The face in the box (left, top, right, bottom in pixels, as the detector's own), None if there is none."""
+        """Return the face in the box (left, top, right, bottom in pixels, as the detector's own), None if there is
+        none.
+        """
         ...
 
 
@@ -65,7 +67,7 @@ def detect_film(
     face_index: int = LARGEST_FACE,
     progress: Progress = SILENT,
 ) -> FilmLandmarks:
-    """The face `face_index` of the first frame with a face (the largest by default) through all frames.
+    """Return the face `face_index` of the first frame with a face (the largest by default) through all frames.
 
     In each frame the detection nearest to the last sighting counts; without one the face is looked for where it was
     last, and when it is found again also backwards from there. Frames are read once and not kept, but for the last 25
@@ -128,7 +130,7 @@ def _follow_back(
 
 
 def is_same_face(a: DetectedFace, b: DetectedFace, n_frames: int) -> bool:
-    """Whether two sightings `n_frames` apart can be the same face: near enough, and of about the same size."""
+    """Return whether two sightings `n_frames` apart can be the same face: near enough, and of about the same size."""
     if not np.isfinite(b.landmarks).all():
         return False
     ratio = _spread(b.landmarks) / max(_spread(a.landmarks), 1e-6)
@@ -137,12 +139,12 @@ def is_same_face(a: DetectedFace, b: DetectedFace, n_frames: int) -> bool:
 
 
 def _distance_eyes(a: DetectedFace, b: DetectedFace) -> float:
-    """Between the middles of two faces, in the larger one's outer-eye distances or eye to chin spreads."""
+    """Return between the middles of two faces, in the larger one's outer-eye distances or eye to chin spreads."""
     scale = max(_spread(a.landmarks), _spread(b.landmarks), 1e-6)
     return float(np.linalg.norm(a.landmarks.mean(0) - b.landmarks.mean(0))) / scale
 
 
 def _spread(points: np.ndarray) -> float:
-    """Size of a face that does not shrink as it turns: outer-eye distance, or eyes to chin if that is longer."""
+    """Return size of a face that does not shrink as it turns: outer-eye distance, or eyes to chin if that is longer."""
     eyes_to_chin = np.linalg.norm(points[list(OUTER_EYES)].mean(0) - points[8])
     return max(outer_eye_distance(points), float(eyes_to_chin) * 0.8)

@@ -61,7 +61,9 @@ class Solved:
 
 
 def fit_landmarks(config: VideoConfig, head: HeadModel, seen: FilmLandmarks, fps: float) -> FilmFit | None:
-    """The fit of a film's landmarks; None if no frame could be fitted. Points that are not finite count as hidden."""
+    """Return the fit of a film's landmarks; None if no frame could be fitted. Points that are not finite count as
+    hidden.
+    """
     reasons = list(_early_reasons(config, seen))
     solved: Solved | None = None
     for _ in range(2):  # the second time without the frames that no head explains
@@ -82,7 +84,7 @@ def fit_landmarks(config: VideoConfig, head: HeadModel, seen: FilmLandmarks, fps
 def solve_rows(
     config: VideoConfig, head: HeadModel, seen: FilmLandmarks, rows: np.ndarray, fps: float, settings: FitSettings
 ) -> Solved:
-    """The joint fit of the frames `rows`."""
+    """Return the joint fit of the frames `rows`."""
     points = torch.from_numpy(seen.points[rows])
     known = torch.isfinite(points).all(-1)
     centred = torch.where(known[..., None], points - points.new_tensor([seen.width / 2, seen.height / 2]), 0.0)
@@ -99,7 +101,7 @@ def solve_rows(
 
 
 def film_settings(config: VideoConfig, points: np.ndarray) -> FitSettings:
-    """Solver settings from the landmarks [V, 68, 2] of the frames; the head's size in pixels sets the scales."""
+    """Return solver settings from the landmarks [V, 68, 2] of the frames; the head's size in pixels sets the scales."""
     eyes = float(np.nanmedian([outer_eye_distance(frame) for frame in points]))
     whole = [frame for frame in points if np.isfinite(frame).all()]
     sides = [crop_around_landmarks(frame, 256, 1.0).side for frame in whole] or [4 * eyes]
@@ -119,7 +121,7 @@ def film_settings(config: VideoConfig, points: np.ndarray) -> FitSettings:
 
 
 def smooth_settings(config: VideoConfig, fps: float) -> SmoothSettings:
-    """Standard deviations for this frame rate: those of white noise of the acceleration grow with time ** 1.5."""
+    """Return standard deviations for this frame rate: those of white noise of the acceleration grow with time ** 1.5."""
     factor = (REFERENCE_FPS / fps) ** 1.5
     return SmoothSettings(
         turn_rad=factor * math.radians(config.smooth_turn_deg),
@@ -130,7 +132,7 @@ def smooth_settings(config: VideoConfig, fps: float) -> SmoothSettings:
 
 
 def film_breaks(config: VideoConfig, points: np.ndarray, rows: np.ndarray, fps: float) -> Tensor:
-    """[V - 1] bool: between which of the frames `rows` of `points` [T, 68, 2] the film is cut."""
+    """Return [V - 1] bool: between which of the frames `rows` of `points` [T, 68, 2] the film is cut."""
     middles = np.array([np.nanmean(points[row], axis=0) for row in rows])
     eyes = np.array([outer_eye_distance(points[row]) for row in rows])
     gaps = np.diff(rows)
@@ -164,7 +166,7 @@ def _late_reasons(config: VideoConfig, solved: Solved, seen: FilmLandmarks) -> d
 
 
 def frame_residuals(solved: Solved, seen: FilmLandmarks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each fitted frame [V]: mean distance in outer-eye distances, RMS per coordinate in pixels, landmarks."""
+    """Return of each fitted frame [V]: mean distance in outer-eye distances, RMS per coordinate in pixels, landmarks."""
     used = solved.problem.weights > 0
     n_used = used.sum(1)
     residuals = solved.fit.residuals

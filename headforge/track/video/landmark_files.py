@@ -39,7 +39,7 @@ def write_landmarks(path: Path, seen: FilmLandmarks) -> None:
 
 
 def read_landmarks(path: Path, n_frames: int, width: int, height: int) -> FilmLandmarks:
-    """Landmarks that somebody else found in a film of `n_frames` frames of `width` x `height` px.
+    """Return landmarks that somebody else found in a film of `n_frames` frames of `width` x `height` px.
 
     Takes VHAP's npz, an npz with pixels (centres at +0.5), or a CSV. A landmark that is missing, negative in x and y,
     not finite or of confidence 0 counts as not seen. Raises InputError for any other file, and if the number of frames
@@ -61,7 +61,7 @@ def read_landmarks(path: Path, n_frames: int, width: int, height: int) -> FilmLa
 
 
 def _from_npz(path: Path, width: int, height: int) -> np.ndarray:
-    """[T, 68, 2] pixels."""
+    """Return [T, 68, 2] pixels."""
     with np.load(path, allow_pickle=False) as stored:
         if "face_landmark_2d" in stored:
             rows = _checked(stored["face_landmark_2d"], 3)
@@ -77,7 +77,7 @@ def _checked(rows: np.ndarray, n_columns: int) -> np.ndarray:
 
 
 def _from_csv(path: Path) -> np.ndarray:
-    """[T, 68, 2] pixels; what has no line is NaN."""
+    """Return [T, 68, 2] pixels; what has no line is NaN."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]

@@ -20,7 +20,7 @@ FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 
 
 def still_camera(state: FitState, width: int, height: int) -> Camera:
-    """A camera in front of the head at the film's median depth, unbatched float32."""
+    """Return a camera in front of the head at the film's median depth, unbatched float32."""
     viewmat = torch.eye(4)
     viewmat[:3, :3] = FACING.float()
     viewmat[2, 3] = state.translation[:, 2].median().float()
@@ -28,7 +28,7 @@ def still_camera(state: FitState, width: int, height: int) -> Camera:
 
 
 def moving_head(head: HeadModel, basis: LandmarkBasis, state: FitState, camera: Camera) -> HeadParams:
-    """Parameters [V] that show the still camera what the state's cameras see of a head at rest.
+    """Return parameters [V] that show the still camera what the state's cameras see of a head at rest.
 
     The pose goes into `rotation`, which turns about joint 0, and `translation`; the neck and the eyes stay at rest.
     """
@@ -51,7 +51,7 @@ def moving_head(head: HeadModel, basis: LandmarkBasis, state: FitState, camera: 
 
 
 def fill_gaps(params: HeadParams, rows: np.ndarray, n_frames: int) -> HeadParams:
-    """Parameters [n_frames] of those [V] known at the frames `rows`: between two of them along the shortest way.
+    """Return parameters [n_frames] of those [V] known at the frames `rows`: between two of them along the shortest way.
 
     Before the first and after the last they stay as they are there.
     """
@@ -78,7 +78,7 @@ def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
 
 
 def second_differences(params: HeadParams, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Second differences of the pose [T] at three frames in a row of `rows`: turn [N] degrees and place [N] mm.
+    """Return second differences of the pose [T] at three frames in a row of `rows`: turn [N] degrees and place [N] mm.
 
     The place is that of the head's origin, not of the joint that it turns about.
     """

@@ -34,7 +34,7 @@ OUTLINE_ITERATIONS = (1, 2, 4)
 
 
 def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) -> Fit:
-    """The maximum a-posteriori fit of all frames [V] of one person, in temporal order.
+    """Return the maximum a-posteriori fit of all frames [V] of one person, in temporal order.
 
     As `solver.fit_subject`, with the chain's smoothness in the cost.
     """
@@ -66,7 +66,7 @@ def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) ->
 
 
 def film_cost(problem: Problem, chain: Chain, state: FitState, residuals: Tensor, kernel: Kernel) -> float:
-    """Robust data term, priors and smoothness, dimensionless."""
+    """Return robust data term, priors and smoothness, dimensionless."""
     return float(total_cost(problem, state, residuals, kernel)) + chain_term(chain, state).value
 
 
@@ -74,7 +74,7 @@ def _damped_step(
     problem: Problem, chain: Chain, seen: Projected, system: NormalSystem, term: ChainTerm, kernel: Kernel, cost: float,
     damping: float,
 ) -> tuple[Projected, float, float]:  # fmt: skip
-    """The first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
+    """Return the first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
     for _ in range(MAX_RETRIES):
         step = banded_step(system, chain, term, damping)
         if step is not None:
@@ -89,7 +89,7 @@ def _damped_step(
 
 
 def banded_step(system: NormalSystem, chain: Chain, term: ChainTerm, damping: float) -> tuple[Tensor, Tensor] | None:
-    """Damped step (local [V, n], shared [m]); None if the equations are not positive definite."""
+    """Return damped step (local [V, n], shared [m]); None if the equations are not positive definite."""
     n_frames, n = system.local_gradient.shape
     bands = _bands(system, chain, term)
     bands[0] *= 1 + damping
@@ -111,7 +111,7 @@ def banded_step(system: NormalSystem, chain: Chain, term: ChainTerm, damping: fl
 
 
 def _bands(system: NormalSystem, chain: Chain, term: ChainTerm) -> np.ndarray:
-    """The frames' part of the normal equations in LAPACK's lower band storage: bands[i - j, j] = A[i, j]."""
+    """Return the frames' part of the normal equations in LAPACK's lower band storage: bands[i - j, j] = A[i, j]."""
     n_frames, n = system.local_gradient.shape
     size = n_frames * n
     bands = np.zeros((min(2 * n + N_TURN, size), size))

@@ -11,7 +11,7 @@ from headforge.track.video.chain import Chain
 
 
 def chain_residuals(chain: Chain, state: FitState) -> Tensor:
-    """Second differences [N * n] divided by their standard deviations; their squared length is the smoothness."""
+    """Return second differences [N * n] divided by their standard deviations; their squared length is the smoothness."""
     found = []
     for first, before, after in zip(*chain.triples, strict=True):
         x0, x1, x2 = (_plain(state, int(first) + k) for k in range(3))

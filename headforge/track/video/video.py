@@ -63,7 +63,7 @@ def track_video(
 def track_landmarks(
     config: VideoConfig, film: VideoFile, seen: FilmLandmarks, name: str, head: HeadModel, output: Path
 ) -> dict[str, object]:
-    """As `track_video`, from landmarks [T, 68, 2] that are known."""
+    """Return as `track_video`, from landmarks [T, 68, 2] that are known."""
     found = fit_landmarks(config, head, seen, film.fps)
     _check_share(config, name, found, seen)
     assert found is not None
@@ -77,7 +77,7 @@ def track_landmarks(
 
 
 def film_tracks(name: str, found: FilmFit) -> list[Track]:
-    """One row per frame."""
+    """Return one row per frame."""
     return [
         Track(
             subject_id=name,
@@ -94,7 +94,7 @@ def film_tracks(name: str, found: FilmFit) -> list[Track]:
 
 
 def summarize_film(film: VideoFile, seen: FilmLandmarks, found: FilmFit) -> dict[str, object]:
-    """What the fit says of the whole film; jitter is the root mean square of the second difference of the pose."""
+    """Return what the fit says of the whole film; jitter is the root mean square of the second difference of the pose."""
     turn_deg, place_mm = second_differences(found.params, found.rows)
     return {
         "fps": film.fps,

@@ -71,7 +71,7 @@ def check_dataset_cameras(
 
 
 def require_known_convention(head: HeadModel, camera: Camera, seen: ViewLandmarks) -> bool:
-    """Whether the cameras [V] of one subject could be checked against its landmarks.
+    """Return whether the cameras [V] of one subject could be checked against its landmarks.
 
     Raises DataError if they are clearly in another convention than headforge's; the world may be any.
     """
@@ -87,7 +87,7 @@ def require_known_convention(head: HeadModel, camera: Camera, seen: ViewLandmark
 
 
 def _groups(dataset: Dataset) -> Iterator[list[Sample]]:
-    """Pictures to look at together: those of each person, then one each of many people."""
+    """Yield pictures to look at together: those of each person, then one each of many people."""
     ids = dataset.subject_ids()
     for subject_id in [name for name in ids if len(dataset.views_of(name)) > 1][:MAX_SUBJECTS]:
         views = _spread(dataset.views_of(subject_id), N_VIEWS)
@@ -103,7 +103,7 @@ def _spread(items: Sequence[T], n: int) -> list[T]:
 
 
 def _detect(detector: FaceDetector, sample: Sample) -> np.ndarray | None:
-    """[68, 2] of the largest face."""
+    """Return [68, 2] of the largest face."""
     faces = detector.detect_landmarks(sample.image)
     return np.asarray(max(faces, key=lambda face: face.box[2] - face.box[0]).landmarks) if faces else None
 
@@ -120,7 +120,7 @@ def _check(seen: Sequence[tuple[Sample, np.ndarray]], head: HeadModel, mean_head
 
 
 def _known_points(seen: Sequence[tuple[Sample, np.ndarray]], head: HeadModel) -> torch.Tensor | None:
-    """The landmarks [V, 68, 3] of the head parameters, if all views have parameters of this head model."""
+    """Return the landmarks [V, 68, 3] of the head parameters, if all views have parameters of this head model."""
     if any(sample.params.model_id != head.model_id for sample, _ in seen):
         return None
     return landmarks(head, pose_head(head, HeadParams.stack([sample.params for sample, _ in seen])))
@@ -129,7 +129,7 @@ def _known_points(seen: Sequence[tuple[Sample, np.ndarray]], head: HeadModel) ->
 def draw_check(
     seen: Sequence[tuple[Sample, np.ndarray]], check: ConventionCheck, known: torch.Tensor | None = None
 ) -> np.ndarray:
-    """A row of pictures with the landmarks [68, 2] detected in them and where the cameras put them.
+    """Return a row of pictures with the landmarks [68, 2] detected in them and where the cameras put them.
 
     Those are the `known` points [V, 68, 3] or the triangulated ones.
     """
@@ -156,7 +156,7 @@ def draw_check(
 
 
 def _through_the_lens(camera: Camera, points: torch.Tensor) -> np.ndarray:
-    """[N, 2] pixels, also of points behind the camera, where a picture would show them were it transparent."""
+    """Return [N, 2] pixels, also of points behind the camera, where a picture would show them were it transparent."""
     homogeneous = transform_points(camera.viewmat, points) @ camera.K.T
     return (homogeneous[:, :2] / homogeneous[:, 2:]).numpy()
 

@@ -50,7 +50,9 @@ class KnownFit:
 
 
 def ray_points(points: Tensor, camera: Camera) -> Tensor:
-    """Pixels [V, L, 2] of cameras [V] as pixels from the principal point of one camera with the first one's focal."""
+    """Return pixels [V, L, 2] of cameras [V] as pixels from the principal point of one camera with the first one's
+    focal.
+    """
     homogeneous = torch.cat([points.double(), torch.ones_like(points[..., :1]).double()], dim=-1)
     rays = homogeneous @ torch.linalg.inv(camera.K.double()).transpose(1, 2)
     return camera.K[0, 0, 0].double() * rays[..., :2] / rays[..., 2:]
@@ -109,7 +111,7 @@ def fit_known_views(
 
 
 def _start(problem: Problem, rig: Rig) -> tuple[FitState | None, Tensor]:
-    """The mean head placed before the rig, for the views that agree [V] bool; None if no placement makes sense."""
+    """Return the mean head placed before the rig, for the views that agree [V] bool; None if no placement makes sense."""
     blank = initial_state(problem)
     placement, trusted = initial_placement(rig, blank.rotation, blank.translation)
     if not float(placement.unit_m) > 0:
@@ -156,7 +158,7 @@ def _judged(
 
 
 def _residual(fit: Fit, index: int | None, focal_ratio: float) -> tuple[int, float]:
-    """Landmarks used and their root mean square residual in the view's own pixels; NaN without any."""
+    """Return landmarks used and their root mean square residual in the view's own pixels; NaN without any."""
     if index is None or not bool(fit.inliers[index].any()):
         return 0, math.nan
     inliers = fit.inliers[index]
@@ -166,7 +168,7 @@ def _residual(fit: Fit, index: int | None, focal_ratio: float) -> tuple[int, flo
 def _reason(
     index: int | None, with_face: bool, one_moment: bool, n_used: int, residual_px: float, gates: KnownGates
 ) -> str:
-    """Why a view is of no use; empty if it is of use."""
+    """Return why a view is of no use; empty if it is of use."""
     if index is None and with_face:
         return "the face found in the picture is not where the head is"
     if index is None:

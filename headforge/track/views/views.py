@@ -55,7 +55,7 @@ def fit_views(
     *,
     follow_outline: bool = False,
 ) -> tuple[list[Track], Fit | None]:
-    """One track per view, in order; a view that fails is rejected with a reason and leaves the others alone.
+    """Return one track per view, in order; a view that fails is rejected with a reason and leaves the others alone.
 
     Also the fit of the views that had enough landmarks, or None if none had. `follow_outline` says that the jaw line
     follows the outline of the turned head, as detectors mark it; `basis` is that of the static landmarks.
@@ -132,5 +132,5 @@ def _reason(head: HeadModel, camera: Camera, n_used: int, residual_px: float, ga
 def rejected_track(
     head: HeadModel, subject_id: str, view: int, camera: Camera, reason: str, n_landmarks: int = 0
 ) -> Track:
-    """The row of a view that can't be used."""
+    """Return the row of a view that can't be used."""
     return Track(subject_id, view, "rejected", reason, camera, head.neutral(), math.nan, n_landmarks)

@@ -31,7 +31,9 @@ class CentredView:
 
 
 def centred_view(row: StoredView) -> CentredView:
-    """The row's picture put on white by its mask and padded. Raises DataError for a camera that padding can't mend."""
+    """Return the row's picture put on white by its mask and padded. Raises DataError for a camera that padding can't
+    mend.
+    """
     camera = stored_camera(row)
     _require_plain_pinhole(row, camera)
     left, right = _padding(float(camera.K[0, 2]), camera.width)
@@ -48,7 +50,7 @@ def centred_view(row: StoredView) -> CentredView:
 
 
 def _padding(principal_px: float, size: int) -> tuple[int, int]:
-    """Pixels to add before and after."""
+    """Return pixels to add before and after."""
     offset = size / 2 - principal_px
     if abs(offset) <= MAX_OFFSET_PX:
         return 0, 0

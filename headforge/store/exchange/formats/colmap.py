@@ -66,7 +66,7 @@ def write_colmap(
 
 
 def _landmarks(views: Sequence[StoredView], landmarks: LandmarkFinder) -> Tensor | None:
-    """[V, 68, 3] in float64, or None if some view's head parameters are not known."""
+    """Return [V, 68, 3] in float64, or None if some view's head parameters are not known."""
     model_id = views[0]["model_id"]
     if model_id == NO_HEAD_MODEL:
         return None
@@ -74,7 +74,7 @@ def _landmarks(views: Sequence[StoredView], landmarks: LandmarkFinder) -> Tensor
 
 
 def _model(views: Sequence[StoredView], points: Tensor | None) -> dict[str, list[str]]:
-    """The lines of the three files; `points` [V, L, 3] are the landmarks in each view."""
+    """Return the lines of the three files; `points` [V, L, 3] are the landmarks in each view."""
     cameras: dict[str, int] = {}
     images: list[str] = []
     observed: list[Tensor] = []
@@ -96,7 +96,7 @@ def _model(views: Sequence[StoredView], points: Tensor | None) -> dict[str, list
 
 
 def _point_lines(views: Sequence[StoredView], points: Tensor, observed: Tensor) -> list[str]:
-    """One line per point [L, 3] seen at `observed` [V, L, 2] pixels."""
+    """Return one line per point [L, 3] seen at `observed` [V, L, 2] pixels."""
     projected = torch.stack([project(stored_camera(row), points)[0] for row in views])
     errors = (projected - observed).norm(dim=-1).mean(0).tolist()
     return [
@@ -118,7 +118,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def colmap_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """The images of one model, or of all below a folder; what can't be one comes as a reject.
+    """Yield the images of one model, or of all below a folder; what can't be one comes as a reject.
 
     A person is one model and is called as the folder that holds `images` and `sparse`. `source.images` is by default
     `images` there, `source.masks` (pictures NAME.png or NAME) `masks` there, if it exists. Raises InputError if there
@@ -138,7 +138,7 @@ def colmap_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame 
 
 
 def _person_folder(model: Path) -> Path:
-    """The folder that `sparse/0` is in, or the model's own."""
+    """Return the folder that `sparse/0` is in, or the model's own."""
     inner = model.parent if model.name.isdigit() else model
     return inner.parent if inner.name == "sparse" else model
 
@@ -173,7 +173,7 @@ def _model_frames(model: Path, subject: str, pictures: Path, masks: Path | None)
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines without comments; empty ones stay, because they stand for images without points."""
+    """Return lines without comments; empty ones stay, because they stand for images without points."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -182,7 +182,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _mask_of(masks: Path, name: str) -> Path | None:
-    """COLMAP's own masks are called NAME.png, others' as the picture."""
+    """Return COLMAP's own masks are called NAME.png, others' as the picture."""
     named = path_inside(masks, f"{name}.png")
     return named if named is not None and named.is_file() else path_inside(masks, name)
 
@@ -196,7 +196,7 @@ def _floats(words: Sequence[str]) -> list[float] | None:
 
 
 def _pinhole(words: Sequence[str] | None) -> list[float] | str:
-    """Width, height, fx, fy, cx, cy of a line of cameras.txt without its number, or why it is none."""
+    """Return width, height, fx, fy, cx, cy of a line of cameras.txt without its number, or why it is none."""
     if words is None:
         return "names a camera that cameras.txt does not have"
     model, values = words[0] if words else "", _floats(words[1:])

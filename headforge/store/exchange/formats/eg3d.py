@@ -71,7 +71,7 @@ def write_eg3d(subjects: Iterator[list[StoredView]], facts: ExportFacts, folder:
 
 
 def eg3d_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """The pictures that a `dataset.json` labels, in its order; what can't be one comes as a reject.
+    """Yield the pictures that a `dataset.json` labels, in its order; what can't be one comes as a reject.
 
     `source.images` is by default the JSON's folder. A person is one picture and its mirrored copy, or, with
     `config.by_folder`, all pictures of one folder. Raises InputError if the file is not a list of labels.

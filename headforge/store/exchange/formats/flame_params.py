@@ -38,12 +38,12 @@ FILE_HELP = "give a flame_param npz as VHAP writes it."
 
 
 def loads_in_gaussianavatars(head: HeadFacts) -> bool:
-    """Whether its reader, which has FLAME's vertices built in, can pose these parameters."""
+    """Return whether its reader, which has FLAME's vertices built in, can pose these parameters."""
     return head.n_vertices in FLAME_VERTICES
 
 
 def moment_arrays(params: HeadParams, head: HeadFacts, offset: Tensor | None) -> dict[str, np.ndarray]:
-    """One moment's file of unbatched parameters: rows of one, `shape` flat, `static_offset` [1, V, 3], float32.
+    """Return one moment's file of unbatched parameters: rows of one, `shape` flat, `static_offset` [1, V, 3], float32.
 
     FLAME's coefficients are filled up with zeros to the numbers its readers expect.
     """
@@ -56,7 +56,9 @@ def moment_arrays(params: HeadParams, head: HeadFacts, offset: Tensor | None) ->
 
 
 def canonical_arrays(moment: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`canonical_flame_param.npz` of a subject: shape and offset of one of its moments, all else zero, mouth open."""
+    """Return `canonical_flame_param.npz` of a subject: shape and offset of one of its moments, all else zero, mouth
+    open.
+    """
     kept = ("shape", "static_offset")
     arrays = {name: value if name in kept else np.zeros_like(value) for name, value in moment.items()}
     arrays["jaw_pose"][..., 0] = CANONICAL_JAW_RAD
@@ -68,7 +70,7 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The numeric arrays of an npz; others (texts, objects) are left out. Raises InputError if it can't be read."""
+    """Return the numeric arrays of an npz; others (texts, objects) are left out. Raises InputError if it can't be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: array for name in file.files if (array := _numbers(file, name)) is not None}
@@ -85,7 +87,7 @@ def _numbers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray | None:
 
 
 def params_of_arrays(arrays: Mapping[str, np.ndarray], head: HeadFacts) -> HeadParams:
-    """Parameters [T] of a file's arrays; the shape is shared. Raises ValueError with a reason.
+    """Return parameters [T] of a file's arrays; the shape is shared. Raises ValueError with a reason.
 
     Coefficients beyond the head model's must be zero, missing ones are zero.
     """
@@ -114,7 +116,7 @@ def _resized(rows: np.ndarray, size: int, key: str, exact: bool) -> np.ndarray:
 
 
 def offset_of_arrays(arrays: Mapping[str, np.ndarray], head: HeadFacts) -> Tensor:
-    """`static_offset` as [V, 3], zeros if the file has none. Raises ValueError for offsets that can't be kept.
+    """Return `static_offset` as [V, 3], zeros if the file has none. Raises ValueError for offsets that can't be kept.
 
     FLAME's without teeth are filled up with zeros; `dynamic_offset` has no place in headforge and must be zero.
     """

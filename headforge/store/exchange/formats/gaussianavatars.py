@@ -94,14 +94,16 @@ def _write_subject(views: Sequence[StoredView], place: Path, head: HeadFacts, of
 
 
 def _moment_numbers(views: Sequence[StoredView]) -> list[int]:
-    """Views of one moment have the same number and the same head parameters; numbers from 0, in the views' order."""
+    """Return views of one moment have the same number and the same head parameters; numbers from 0, in the views'
+    order.
+    """
     found: dict[object, int] = {}
     keys = [(row.get("timestep"), *(tuple(row[name]) for name in PARAM_COLUMNS)) for row in views]
     return [found.setdefault(key, len(found)) for key in keys]
 
 
 def _camera_numbers(views: Sequence[StoredView], moments: Sequence[int]) -> list[int]:
-    """Views of one camera have the same number: by its name if it has one, else by its values."""
+    """Return views of one camera have the same number: by its name if it has one, else by its values."""
     found: dict[object, int] = {}
     used: set[tuple[int, int]] = set()
     numbers = []
@@ -134,7 +136,7 @@ def _write_frame(row: StoredView, moment: int, camera: int, params: str, place: 
 
 
 def _divisions(frames: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Frames by division as VHAP splits them; a single moment is split by cameras."""
+    """Return frames by division as VHAP splits them; a single moment is split by cameras."""
     n_moments = 1 + max(frame["timestep_index"] for frame in frames)
     cameras = sorted({frame["camera_index"] for frame in frames})
     held_out = set(cameras[HOLD_OUT_EVERY - 1 :: HOLD_OUT_EVERY]) if n_moments == 1 else set()
@@ -170,7 +172,7 @@ class _Person:
 
 
 def gaussianavatars_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """The frames of one such folder, or of all below a folder; what can't be one comes as a reject.
+    """Yield the frames of one such folder, or of all below a folder; what can't be one comes as a reject.
 
     Head parameters are taken if `source.head` says which model's they are; without it they stay unknown. Raises
     InputError if there is no such folder.
@@ -231,7 +233,7 @@ def _frame(
 
 
 def _stated_head(path: Path, head: HeadFacts, read: ArrayReader) -> StatedHead:
-    """Raises ValueError with a reason."""
+    """Return raises ValueError with a reason."""
     try:
         arrays = read(path)
     except InputError as error:
@@ -244,5 +246,5 @@ def _is_dict(value: object) -> bool:
 
 
 def _natural(name: str) -> tuple[int, str]:
-    """Numbers as numbers, so that camera 10 comes after camera 9."""
+    """Return numbers as numbers, so that camera 10 comes after camera 9."""
     return (int(name) if name.isdigit() else 0, name)

@@ -60,7 +60,7 @@ def _camera_values(row: StoredView) -> dict[str, object]:
 
 
 def nerfstudio_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """The frames of one transforms.json, or of all below a folder; what can't be one comes as a reject.
+    """Yield the frames of one transforms.json, or of all below a folder; what can't be one comes as a reject.
 
     A person is one file and is called as its folder. `source.images` is by default the JSON's folder; `source.masks`
     is for frames without `mask_path`. Raises InputError if there is no such file, or if the only one is not readable.
@@ -104,7 +104,7 @@ def _frame(
 
 
 def frame_camera(values: Mapping[str, Any], name: str) -> Callable[[int, int], Camera] | Reject:
-    """The camera of a frame's values (the file's and the frame's own), or why it is none; `name` is the frame's."""
+    """Return the camera of a frame's values (the file's and the frame's own), or why it is none; `name` is the frame's."""
     model = values.get("camera_model", "OPENCV")
     if model not in PINHOLES:
         return frame_reject(name, "camera", f"has a camera of the model {model}: undistort the pictures first")
@@ -117,7 +117,7 @@ def frame_camera(values: Mapping[str, Any], name: str) -> Callable[[int, int], C
 
 
 def _with_suffix(name: str) -> str:
-    """Blender's flavour of the file leaves the suffix out."""
+    """Return blender's flavour of the file leaves the suffix out."""
     return name if Path(name).suffix else f"{name}.png"
 
 

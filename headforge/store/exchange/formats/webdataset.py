@@ -70,7 +70,7 @@ def write_webdataset(
 
 
 def sample_members(row: StoredView) -> list[tuple[str, bytes]]:
-    """Names and bytes of one view's members, in order."""
+    """Return names and bytes of one view's members, in order."""
     key = f"{require_plain_name(row['subject_id'])}_{view_name(row)}"
     values = {**plain_values(row), "camera_eg3d": camera_to_eg3d(stored_camera(row)).tolist()}
     text = json.dumps(values, sort_keys=True, allow_nan=False)
@@ -80,7 +80,7 @@ def sample_members(row: StoredView) -> list[tuple[str, bytes]]:
 def _tar_for(
     split: _Split, folder: Path, name: str, members: list[tuple[str, bytes]], max_bytes: int
 ) -> tarfile.TarFile:
-    """The split's open tar, or a new one if the members would make it too large."""
+    """Return the split's open tar, or a new one if the members would make it too large."""
     n_bytes = sum(tarfile.BLOCKSIZE * (1 + -(-len(data) // tarfile.BLOCKSIZE)) for _, data in members)
     if split.tar is not None and split.counts[-1] and split.tar.offset + n_bytes > max_bytes:
         split.tar.close()

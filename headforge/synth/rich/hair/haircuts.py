@@ -53,7 +53,7 @@ _CUTS = {
 def build_hair(
     traits: Traits, seed: int, vertices: np.ndarray, normals: np.ndarray, tones: np.ndarray
 ) -> Strands | None:
-    """The subject's hair on the skin's `vertices` [N, 3] (metres) with `normals` [N, 3].
+    """Return the subject's hair on the skin's `vertices` [N, 3] (metres) with `normals` [N, 3].
 
     `tones` [2, 3] are the linear colours of a hair and of a grey one.
     """
@@ -118,7 +118,7 @@ class Combing:
 
 
 def _growth(traits: Traits, rng: np.random.Generator, p: np.ndarray) -> Growth:
-    """How the guides at template places `p` [G, 3] grow."""
+    """Return how the guides at template places `p` [G, 3] grow."""
     n = len(p)
     roots = Roots(p, ramp(p[:, 1], 55, 105), ramp(p[:, 2], 15, 75), p - _WHORL_MM, float(rng.choice([-1.0, 1.0])),
                   traits.person.hair_volume)  # fmt: skip
@@ -144,7 +144,7 @@ def _vector(x: np.ndarray | float, y: np.ndarray | float, z: np.ndarray | float)
 
 
 def _short_sides(roots: Roots, top_mm: float, sides_mm: float) -> np.ndarray:
-    """Length that falls from the top to the sides, and to a few mm at the nape and the sideburns."""
+    """Return length that falls from the top to the sides, and to a few mm at the nape and the sideburns."""
     low = ramp(roots.p[:, 1], -50, 30)
     return (sides_mm + (top_mm - sides_mm) * roots.top) * (0.3 + 0.7 * low)
 
@@ -206,7 +206,7 @@ def _tied(roots: Roots, rng: np.random.Generator) -> Combing:
 
 
 def _hanging(roots: Roots, part_x: float, length: np.ndarray) -> Combing:
-    """Hair that falls to both sides of a parting."""
+    """Return hair that falls to both sides of a parting."""
     away = np.tanh((roots.p[:, 0] - part_x) / 4)
     back = (-0.55 * roots.front - 0.3) * (0.3 + 0.7 * roots.top)
     flow = _vector(away * (0.25 + roots.top), -0.5 * (1 - roots.top), back)
@@ -238,7 +238,7 @@ _STYLES: Mapping[str, Callable[[Roots, np.random.Generator], Combing]] = {
 
 
 def _bun(traits: Traits, rng: np.random.Generator, tie: np.ndarray, n_points: int) -> np.ndarray:
-    """[n, K, 3] metres: hair wound into a knot behind the tie."""
+    """Return [n, K, 3] metres: hair wound into a knot behind the tie."""
     n = 2200
     size = rng.uniform(24, 36)
     centre = tie + np.array([0, 0.12, -0.55]) * size

@@ -55,7 +55,9 @@ class Growth:
 
 
 def grow_guides(grid: np.ndarray, roots: np.ndarray, normals: np.ndarray, growth: Growth, n_points: int) -> np.ndarray:
-    """[G, K, 3] mm: guides from `roots` [G, 3] with the skin's unit `normals` [G, 3], outside the head in `grid`."""
+    """Return [G, K, 3] mm: guides from `roots` [G, 3] with the skin's unit `normals` [G, 3], outside the head in
+    `grid`.
+    """
     out = np.zeros((len(roots), n_points, 3))
     goal = np.zeros(3) if growth.goal is None else growth.goal
     steps = np.stack(
@@ -165,7 +167,7 @@ def grow_hairs(
     guides_m: np.ndarray, guide_roots_mm: np.ndarray, flow: np.ndarray, roots_m: np.ndarray, roots_mm: np.ndarray,
     texture: Texture, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """[S, K, 3] float32 metres: hairs at `roots_m` [S, 3] that follow the nearest of `guides_m` [G, K, 3].
+    """Return [S, K, 3] float32 metres: hairs at `roots_m` [S, 3] that follow the nearest of `guides_m` [G, K, 3].
 
     Nearness is measured on the mean head, where the roots are `roots_mm` [S, 3] and the guides' `guide_roots_mm`.
     Guides combed another way (across a parting) are not mixed: `flow` [G, 3].

@@ -35,7 +35,7 @@ class Whiskers:
     """[S] float32."""
 
     def posed(self, vertices: np.ndarray) -> np.ndarray:
-        """[S, K, 3] float32: the hairs on posed skin vertices [V, 3] float32."""
+        """Return [S, K, 3] float32: the hairs on posed skin vertices [V, 3] float32."""
         out = np.empty_like(self.local)
         _pose(vertices, skin_grid()[2], self.faces, self.weights, self.local, out)
         return out
@@ -73,7 +73,7 @@ def _frame(vertices, triangles, f, e, u, n):
 
 
 def build_whiskers(traits: Traits, seed: int, vertices: np.ndarray, normals: np.ndarray, tones: np.ndarray) -> Whiskers:
-    """All hair of the face on the neutral skin [N, 3] (metres) with its normals; `tones` as in `build_hair`."""
+    """Return all hair of the face on the neutral skin [N, 3] (metres) with its normals; `tones` as in `build_hair`."""
     rng = item_rng(seed, "whiskers", traits.person.subject)
     parts = [
         _brows(traits, rng, vertices, normals),
@@ -114,7 +114,9 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def _grow_on(points: ScalpPoints, vertices: np.ndarray, normals: np.ndarray, direction: np.ndarray, bend: np.ndarray,
              length_mm: np.ndarray, lift: np.ndarray | float) -> np.ndarray:  # fmt: skip
-    """[S, K, 3] metres: hairs that leave along `direction` [S, 3] in the skin's plane, raised by `lift`, then bend."""
+    """Return [S, K, 3] metres: hairs that leave along `direction` [S, 3] in the skin's plane, raised by `lift`, then
+    bend.
+    """
     roots, up = points.on(vertices), points.on(normals)
     up /= np.linalg.norm(up, axis=-1, keepdims=True)
     flat = direction - (direction * up).sum(-1, keepdims=True) * up
@@ -169,7 +171,7 @@ def _lashes(traits: Traits, rng: np.random.Generator, vertices: np.ndarray) -> P
 
 
 def _edge_triangles(edge: np.ndarray, i: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [n] that hold the `i`-th segments of an `edge`, and weights [n, 3] of the points at `t` on them."""
+    """Return triangles [n] that hold the `i`-th segments of an `edge`, and weights [n, 3] of the points at `t` on them."""
     faces = _segment_triangles(tuple(edge.tolist()))[i]
     corners, t = skin_grid()[2][faces], t[:, None]
     return faces, (corners == edge[i, None]) * (1 - t) + (corners == edge[i + 1, None]) * t
@@ -177,7 +179,7 @@ def _edge_triangles(edge: np.ndarray, i: np.ndarray, t: np.ndarray) -> tuple[np.
 
 @functools.cache
 def _segment_triangles(edge: tuple[int, ...]) -> np.ndarray:
-    """[n] the skin's first triangle that holds each segment of an edge of n + 1 vertices."""
+    """Return [n] the skin's first triangle that holds each segment of an edge of n + 1 vertices."""
     triangles = skin_grid()[2]
     return np.array([(np.isin(triangles, pair).sum(-1) == 2).argmax() for pair in itertools.pairwise(edge)])
 
