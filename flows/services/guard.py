@@ -143,7 +143,10 @@ def _wrong_path(scope: Scope) -> Refusal | None:
 
 
 def _wrong_body(headers: dict[bytes, list[str]]) -> Refusal | None:
-    if b"transfer-encoding" not in headers and all(size == "0" for size in headers.get(b"content-length", [])):
+    sizes = headers.get(b"content-length", [])
+    if b"transfer-encoding" in headers and sizes:
+        return Refusal(400, "the body has two lengths.")
+    if b"transfer-encoding" not in headers and all(size == "0" for size in sizes):
         return None
     match headers.get(b"content-type", []):
         case [kind] if kind.partition(";")[0].strip().lower() == "application/json":
