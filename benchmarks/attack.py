@@ -55,15 +55,13 @@ def server_up(folder: Path) -> Iterator[Access]:
     root, home = make_project(folder, SETTINGS), folder / "home"
     home.mkdir()
     own = environment(home)
-    # Run from the project's folder, the project's own copy of the code is what starts.
-    subprocess.run(headforge_command("up"), cwd=root, env=own | {"PYTHONPATH": str(root)}, check=True,
-                   stdout=subprocess.DEVNULL)  # fmt: skip
+    own["PYTHONPATH"] = str(root)  # the project's own copy of the code is what starts
     os.environ[HOME_VARIABLE] = str(home)
     try:
+        subprocess.run(headforge_command("up"), cwd=root, env=own, check=True, stdout=subprocess.DEVNULL)
         yield access_to(Running(read_state().url, stays=True))
     finally:
-        subprocess.run(headforge_command("down", "--now"), cwd=root, env=own | {"PYTHONPATH": str(root)}, check=True,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        subprocess.run(headforge_command("down", "--now"), cwd=root, env=own, check=True, stdout=subprocess.DEVNULL)
 
 
 def appears(path: Path, seconds: float) -> bool:
