@@ -19,7 +19,10 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands, "up", "start a Prefect server that stays, and the schedule of prefect.yaml",
         "Start what does not run yet: a Prefect server on this machine's loopback address, and a worker for what\n"
-        "prefect.yaml schedules. Runs that follow use that server; 'headforge down' stops both.",
+        "prefect.yaml schedules. Runs that follow use that server; 'headforge down' stops both. The server asks for a\n"
+        "token: the link that is printed takes it into the browser, once and for ten minutes; 'headforge up' prints\n"
+        "another. It answers to 127.0.0.1 and localhost; HEADFORGE_SERVER_HOSTS=NAME:PORT,... adds names, of a\n"
+        "tunnel for instance.",
     )  # fmt: skip
     parser.add_argument("--no-schedule", action="store_true", help="the server only; works outside projects too")
 
@@ -28,11 +31,13 @@ def run(wanted: argparse.Namespace) -> Summary:
     """Start, wait, and say where it is."""
     root = None if wanted.no_schedule else find_root(Path.cwd())
     quiet_environment()
+    from flows.services.open_link import open_link
     from flows.services.up import next_runs, up  # Prefect comes with it
 
-    state, started = up(root)
+    state, access, started = up(root)
     print(f"Prefect {'is up' if started else 'was up already'}: {state.page}")
-    runs = next_runs(state.url) if state.worker else {}
+    print(f"its page, by a link that opens it once: {open_link(access)}")
+    runs = next_runs(access) if state.worker else {}
     for name, when in runs.items():
         print(f"{name} runs next at {when}")
     return Summary(details={"url": state.page, "api": state.url, "started": started, "next_runs": runs})

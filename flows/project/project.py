@@ -24,6 +24,7 @@ OUTCOME_VARIABLE = "HEADFORGE_OUTCOME"
 """File into which a stage writes what it has to tell the `headforge` that started it."""
 LOCKED_VARIABLE = "HEADFORGE_LOCKED"
 """Project whose lock is held by the `headforge` that started this process."""
+LOOPBACK = ("127.0.0.1", "localhost")
 MIN_FREE_BYTES = 1 << 30
 """A run that starts with less would fill the disk half-way."""
 
@@ -113,7 +114,15 @@ def quiet_environment() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
+    no_proxy_to_loopback()
     own_interpreter_first()
+
+
+def no_proxy_to_loopback() -> None:
+    """Keep what goes to this machine's own servers, tokens among it, from a proxy that the environment names."""
+    for name in ("NO_PROXY", "no_proxy"):
+        listed = [place for place in os.environ.get(name, "").split(",") if place]
+        os.environ[name] = ",".join([*listed, *(place for place in LOOPBACK if place not in listed)])
 
 
 def own_interpreter_first() -> None:

@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
+from flows.services.access import Access
 from flows.services.processes import end_processes, find_process, is_here, process_name
 from flows.services.server import records_server
 
@@ -63,15 +64,15 @@ def reap() -> Reaped:
 
     orphans = [process for process in psutil.process_iter() if _is_orphan(process)]
     end_processes(orphans)
-    with records_server() as url:
-        runs, n_task_runs, unknown = reap_runs(url)
+    with records_server() as server:
+        runs, n_task_runs, unknown = reap_runs(server)
     return Reaped(runs, n_task_runs, end_dead_records(), len(orphans), unknown)
 
 
-def reap_runs(url: str) -> tuple[list[str], int, list[str]]:
+def reap_runs(server: Access) -> tuple[list[str], int, list[str]]:
     """Set the runs of dead processes Crashed; their names, how many task runs they had, and the runs left alone."""
     crashed, n_task_runs, unknown = [], 0, []
-    with SyncPrefectClient(url) as client:
+    with server.client() as client:
         for run in list(_unfinished(client)):
             alive = _is_alive(run)
             if alive is None:
@@ -84,15 +85,15 @@ def reap_runs(url: str) -> tuple[list[str], int, list[str]]:
     return crashed, n_task_runs, unknown
 
 
-def living_runs(url: str) -> list[str]:
+def living_runs(server: Access) -> list[str]:
     """Names of the runs in progress whose process lives."""
-    with SyncPrefectClient(url) as client:
+    with server.client() as client:
         return [run.name for run in _unfinished(client) if _is_alive(run)]
 
 
-def pool_exists(url: str, name: str) -> bool:
+def pool_exists(server: Access, name: str) -> bool:
     """Whether the server has a work pool of this name."""
-    with SyncPrefectClient(url) as client:
+    with server.client() as client:
         try:
             client.read_work_pool(name)
         except ObjectNotFound:

@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import IO
 
 from flows.project.project import home
-from flows.services.server_process import (
+from flows.services.access import (
     API_VARIABLE,
+    KEY_VARIABLE,
+    TOKEN_VARIABLE,
+    Access,
+    make_private,
+    new_token,
+    read_token,
+    write_token,
+)
+from flows.services.server_process import (
     ServerError,
     answers,
     api_address,
@@ -38,35 +47,37 @@ class Running:
 
 
 @contextlib.contextmanager
-def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """The API address of the server to use. Records reach it before the block ends.
+def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Access]:
+    """The server to use, which the environment names in the block. Records reach it before the block ends.
 
-    The one that PREFECT_API_URL names; else the one that `headforge up` started; else a private one that ends with the
-    block. `meanwhile` is called while a private one starts, which takes seconds.
+    The one that PREFECT_API_URL names, with whatever the user has set to get in; else the one that `headforge up`
+    started; else a private one that ends with the block. `meanwhile` is called while a private one starts, which takes
+    seconds.
     """
     named = os.environ.get(API_VARIABLE)
     if named:
         require_prefect(named)
-        yield named
+        with _as_named(named) as access:
+            yield access
         return
     with database_lock() as lock:
         running = running_server() if lock is None else None
         server = _shared(running) if running is not None and running.stays else _private(lock, meanwhile)
-        with server as url, _named(url):
+        with server as access, access.named():
             try:
-                yield url
+                yield access
             finally:
                 _drain()
 
 
 @contextlib.contextmanager
-def records_server() -> Iterator[str]:
-    """The API address of a server on the machine's database: whichever has it now, else one for the block."""
+def records_server() -> Iterator[Access]:
+    """A server on the machine's database: whichever has it now, else one for the block."""
     with database_lock() as lock:
         running = running_server() if lock is None else None
         server = _private(lock) if running is None else _shared(running)
-        with server as url, _named(url):
-            yield url
+        with server as access, access.named():
+            yield access
 
 
 def require_prefect(url: str) -> None:
@@ -89,11 +100,21 @@ def database() -> Path:
     return home() / "prefect" / "prefect.db"
 
 
+def token_file() -> Path:
+    """Where the token is of the server that works on the machine's database."""
+    return database().with_name("server.token")
+
+
+def access_to(running: Running) -> Access:
+    """What lets into the server that works on the machine's database; raises AccessError if that can't be read."""
+    return Access(running.url, read_token(token_file()))
+
+
 @contextlib.contextmanager
 def database_lock() -> Iterator[IO[str] | None]:
     """Hold the lock that goes with a server on the machine's database; None if there is such a server already."""
     path = database().with_name("server.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,28 +140,44 @@ def running_server() -> Running | None:
 
 
 @contextlib.contextmanager
-def _shared(running: Running) -> Iterator[str]:
-    wait_until_up(running.url, database().with_suffix(".log"))
-    yield running.url
+def _as_named(url: str) -> Iterator[Access]:
+    """The user's own server, left to the user's own settings; unless it is ours, named by hand without its token."""
+    running = running_server()
+    is_open = TOKEN_VARIABLE in os.environ or KEY_VARIABLE in os.environ
+    if is_open or running is None or running.url != url.rstrip("/") or not token_file().exists():
+        yield Access(url, os.environ.get(TOKEN_VARIABLE, ""))
+        return
+    with access_to(running).named():
+        yield access_to(running)
 
 
 @contextlib.contextmanager
-def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
+def _shared(running: Running) -> Iterator[Access]:
+    wait_until_up(running.url, database().with_suffix(".log"))
+    yield access_to(running)
+
+
+@contextlib.contextmanager
+def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Access]:
     """A server for this process; beside another private one it has a database that is thrown away."""
     path = database() if lock is not None else database().with_name(f"second-{os.getpid()}.db")
     _remove_left_overs(path.parent)
     port = free_port()
-    url = api_address(port)
-    process = start_server(path, port, os.getpid())
+    access = Access(api_address(port), new_token())
+    if lock is not None:
+        write_token(token_file(), access.token)
+    process = start_server(path, port, access.token, os.getpid())
     try:
         meanwhile()
-        wait_until_up(url, path.with_suffix(".log"), process)
+        wait_until_up(access.url, path.with_suffix(".log"), process)
         if lock is not None:
-            note_running(lock, Running(url, stays=False))
-        yield url
+            note_running(lock, Running(access.url, stays=False))
+        yield access
     finally:
         stop_server(process)
-        if lock is None:
+        if lock is not None:
+            token_file().unlink(missing_ok=True)
+        else:
             for file in path.parent.glob(f"{path.stem}.*"):
                 file.unlink(missing_ok=True)
 
@@ -149,18 +186,6 @@ def _remove_left_overs(folder: Path) -> None:
     for file in folder.glob("second-*"):
         if not Path(f"/proc/{file.name.split('-')[1].split('.')[0]}").exists():
             file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _named(url: str) -> Iterator[None]:
-    before = os.environ.get(API_VARIABLE)
-    os.environ[API_VARIABLE] = url
-    try:
-        yield
-    finally:
-        del os.environ[API_VARIABLE]
-        if before is not None:
-            os.environ[API_VARIABLE] = before
 
 
 def _drain() -> None:

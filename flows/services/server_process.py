@@ -1,4 +1,8 @@
-"""The process of a Prefect server on loopback: starting it, waiting for it, and what runs in it."""
+"""The process of a Prefect server on loopback: starting it, waiting for it, and what runs in it.
+
+Prefect's server runs whatever its clients tell it to, a shell included. So it never stands alone: the guard is in front
+of it, and it asks for a token (`flows/services/guard.py`).
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,15 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from flows.services.access import API_VARIABLE, KEY_VARIABLE, SERVER_TOKEN_VARIABLE, TOKEN_VARIABLE
+from flows.services.guard import API, Guard, named_hosts, rules_for
 from headforge.errors import HeadforgeError
 
 HOST = "127.0.0.1"
-API_VARIABLE = "PREFECT_API_URL"
 PORT_VARIABLE = "PREFECT_SERVER_API_PORT"
+FOR_CLIENTS = (API_VARIABLE, TOKEN_VARIABLE, KEY_VARIABLE)
+ELSEWHERE = ("PREFECT_SERVER_API_BASE_PATH", "PREFECT_UI_SERVE_BASE", "PREFECT_SERVER_UI_SERVE_BASE")
+"""They would move the API or the pages to paths that neither our clients nor the guard know."""
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.1
@@ -33,7 +41,7 @@ class ServerError(HeadforgeError):
 
 def api_address(port: int) -> str:
     """Where a server at this port answers its clients."""
-    return f"http://{HOST}:{port}/api"
+    return f"http://{HOST}:{port}{API}"
 
 
 def free_port(preferred: int = 0) -> int:
@@ -54,19 +62,26 @@ def free_port(preferred: int = 0) -> int:
 
 
 def start_server(
-    database: Path, port: int, parent: int, lock: int | None = None, extra: Mapping[str, str] | None = None
+    database: Path,
+    port: int,
+    token: str,
+    parent: int,
+    lock: int | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a server that ends with the process `parent`, or never if that is NO_PARENT; it may not answer yet.
 
-    It inherits the descriptor `lock`, so that the file stays locked for as long as the server lives. What it says goes
-    to a .log beside the database. `extra` goes into its environment.
+    It lets in who shows the token. It inherits the descriptor `lock`, so that the file stays locked for as long as the
+    server lives. What it says goes to a .log beside the database. `extra` goes into its environment.
     """
-    environment = {name: value for name, value in os.environ.items() if name != API_VARIABLE}
+    named_hosts()  # a wrong one is better refused here than in the server's log
+    environment = {name: value for name, value in os.environ.items() if name not in (*FOR_CLIENTS, *ELSEWHERE)}
     environment |= {
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
         PORT_VARIABLE: str(port),
+        SERVER_TOKEN_VARIABLE: token,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-        # A web page that the user visits must not be able to talk to the server.
+        # Its own pages, which call 127.0.0.1 from localhost too.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
     } | dict(extra or {})
     with database.with_suffix(".log").open("w") as output:
@@ -123,7 +138,9 @@ def _serve(port: int, parent: int) -> None:
 
     if parent != NO_PARENT:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    uvicorn.run(create_app(webserver_only=False), host=HOST, port=port, log_level="error")
+    guarded = Guard(create_app(webserver_only=False), rules_for(port, os.environ[SERVER_TOKEN_VARIABLE], named_hosts()))
+    # Headers of a proxy are not believed: nobody who could send them is one.
+    uvicorn.run(guarded, host=HOST, port=port, log_level="error", proxy_headers=False, server_header=False)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.project.project import BusyError, ProjectError, home, machine_lock
+from flows.services.access import API_VARIABLE, Access, AccessError, new_token, write_token
 from flows.services.processes import end_processes, family, find_process, process_name
 from flows.services.reap import living_runs, pool_exists, reap_runs
-from flows.services.server import Running, database, database_lock, note_running, running_server
+from flows.services.server import (
+    Running,
+    access_to,
+    database,
+    database_lock,
+    note_running,
+    running_server,
+    token_file,
+)
 from flows.services.server_process import (
-    API_VARIABLE,
     NO_PARENT,
     START_TIMEOUT_S,
     ServerError,
@@ -64,7 +71,7 @@ class State:
         return self.url.removesuffix("/api")
 
 
-def up(root: Path | None) -> tuple[State, bool]:
+def up(root: Path | None) -> tuple[State, Access, bool]:
     """Start what does not run yet, and wait until it answers; also says whether anything was started.
 
     With a project the schedules of its prefect.yaml are put into force and a worker runs what is due.
@@ -76,12 +83,12 @@ def up(root: Path | None) -> tuple[State, bool]:
         )
     with machine_lock("up"):
         before = read_state()
-        state = _with_server(before)
+        state, access = _with_server(before)
         if root is not None:
-            state = _with_worker(state, root)
+            state = _with_worker(state, access, root)
         if state != before:
             write_json(_path(), asdict(state))
-        return state, state != before
+        return state, access, state != before
 
 
 def down(wait_s: float, *, now: bool = False) -> list[str]:
@@ -92,16 +99,19 @@ def down(wait_s: float, *, now: bool = False) -> list[str]:
     with machine_lock("up"):
         state = read_state()
         server, worker = find_process(state.server), find_process(state.worker)
-        if server is not None and not now:
-            _wait_for_runs(state.url, wait_s)
+        access = None if server is None else _way_in(state, now=now)
+        if access is not None and not now:
+            _wait_for_runs(access, wait_s)
         stopped = []
         if worker is not None:
             end_processes(family(worker))
             stopped.append("worker")
         if server is not None:
-            reap_runs(state.url)
+            if access is not None:
+                reap_runs(access)
             end_processes([server])
             stopped.append("server")
+            token_file().unlink(missing_ok=True)
         _path().unlink(missing_ok=True)
         return stopped
 
@@ -118,10 +128,23 @@ def _path() -> Path:
     return home() / "prefect" / "up.json"
 
 
-def _with_server(state: State) -> State:
+def _way_in(state: State, *, now: bool) -> Access | None:
+    """What lets into the server; None if that is lost and the server is to end `now`, whatever runs."""
+    try:
+        return access_to(Running(state.url, stays=True))
+    except AccessError:
+        if not now:
+            raise
+        return None
+
+
+def _with_server(state: State) -> tuple[State, Access]:
     with database_lock() as lock:
         if lock is not None:
-            return replace(state, **_started(lock))
+            if (worker := find_process(state.worker)) is not None:
+                end_processes(family(worker))  # it has the token of a server that is gone
+            name, access = _started(lock)
+            return replace(state, server=name, url=access.url, worker=""), access
     running = running_server()
     if running is None or not running.stays:
         raise BusyError(
@@ -129,23 +152,24 @@ def _with_server(state: State) -> State:
             "call 'headforge up' again when that run has ended; those that follow will use the server that stays.",
         )
     wait_until_up(running.url, database().with_suffix(".log"))
-    return replace(state, url=running.url)
+    return replace(state, url=running.url), access_to(running)
 
 
-def _started(lock: IO[str]) -> dict[str, str]:
+def _started(lock: IO[str]) -> tuple[str, Access]:
     port = free_port(PORT)
-    url = api_address(port)
-    process = start_server(database(), port, NO_PARENT, lock.fileno())
+    access = Access(api_address(port), new_token())
+    write_token(token_file(), access.token)
+    process = start_server(database(), port, access.token, NO_PARENT, lock.fileno())
     try:
-        wait_until_up(url, database().with_suffix(".log"), process)
+        wait_until_up(access.url, database().with_suffix(".log"), process)
     except BaseException:
         stop_server(process)
         raise
-    note_running(lock, Running(url, stays=True))
-    return {"server": process_name(process.pid), "url": url}
+    note_running(lock, Running(access.url, stays=True))
+    return process_name(process.pid), access
 
 
-def _with_worker(state: State, root: Path) -> State:
+def _with_worker(state: State, access: Access, root: Path) -> State:
     if not (root / DEPLOYMENTS).is_file():
         raise ProjectError(f"{root} has no {DEPLOYMENTS}, which says what is scheduled.", f"git checkout {DEPLOYMENTS}")
     worker = find_process(state.worker)
@@ -153,44 +177,44 @@ def _with_worker(state: State, root: Path) -> State:
         end_processes(family(worker))
         worker = None
     if worker is None:
-        state = replace(state, worker=_start_worker(state.url, root), project=str(root), deployed="")
+        state = replace(state, worker=_start_worker(access, root), project=str(root), deployed="")
     digest = sha256_file(root / DEPLOYMENTS)
     if digest != state.deployed:
-        _deploy(state.url, root)
+        _deploy(access, root)
     return replace(state, deployed=digest)
 
 
-def _start_worker(url: str, root: Path) -> str:
+def _start_worker(access: Access, root: Path) -> str:
     command = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
     log = home() / "prefect" / "worker.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=root, env=_environment(url), stdin=subprocess.DEVNULL, stdout=output,
+            [sys.executable, *command], cwd=root, env=_environment(access), stdin=subprocess.DEVNULL, stdout=output,
             stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        _wait_for_worker(url, process, log)
+        _wait_for_worker(access, process, log)
     except BaseException:
         stop_server(process)
         raise
     return process_name(process.pid)
 
 
-def _wait_for_worker(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_worker(access: Access, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        if pool_exists(url, POOL):
+        if pool_exists(access, POOL):
             return
         time.sleep(POLL_S)
     said = log.read_text(errors="replace").strip().splitlines()
     raise ServerError(f"the worker did not start: {said[-1] if said else 'it said nothing'}.", f"look at {log}.")
 
 
-def _deploy(url: str, root: Path) -> None:
+def _deploy(access: Access, root: Path) -> None:
     """What `prefect deploy --all` does in the project: put what prefect.yaml says into force."""
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=root, env=_environment(url), capture_output=True, text=True, check=False,
+        cwd=root, env=_environment(access), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
@@ -199,13 +223,13 @@ def _deploy(url: str, root: Path) -> None:
         )
 
 
-def _environment(url: str) -> dict[str, str]:
-    return dict(os.environ) | {API_VARIABLE: url, "PREFECT_WORKER_QUERY_SECONDS": str(QUERY_S)}
+def _environment(access: Access) -> dict[str, str]:
+    return access.environment(os.environ) | {"PREFECT_WORKER_QUERY_SECONDS": str(QUERY_S)}
 
 
-def _wait_for_runs(url: str, wait_s: float) -> None:
+def _wait_for_runs(access: Access, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
-    while runs := living_runs(url):
+    while runs := living_runs(access):
         if time.monotonic() > deadline:
             raise BusyError(
                 f"{len(runs)} runs are in progress on the server: {', '.join(runs)}.",
@@ -214,9 +238,9 @@ def _wait_for_runs(url: str, wait_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def next_runs(url: str) -> dict[str, str]:
+def next_runs(access: Access) -> dict[str, str]:
     """When each scheduled deployment runs next, in local time."""
-    with SyncPrefectClient(url) as client:
+    with access.client() as client:
         names = {deployment.id: deployment.name for deployment in client.read_deployments()}
         wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
         found: dict[str, str] = {}

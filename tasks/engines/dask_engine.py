@@ -54,6 +54,8 @@ LOCAL_HOST = "127.0.0.1"
 ALLOWED_FAILURES = 100
 """How often Dask may start a call again whose worker died. It counts calls that only waited there, too; one that had
 begun ends itself the second time (`tasks.items.make_files`)."""
+PAGES = ["distributed.http.health"]
+"""What Dask's servers show to browsers beside the encrypted work; by default also logs, call stacks and a proxy."""
 GPU = "GPU"
 TOPIC = "headforge"
 
@@ -89,7 +91,12 @@ class DaskEngine:
         for name in ("distributed", "tornado.application"):  # what matters of it is said by errors
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with self._open as until_open:
-            until_open.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}))
+            settings = {
+                "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+                "distributed.scheduler.http.routes": PAGES,
+                "distributed.worker.http.routes": PAGES,
+            }
+            until_open.enter_context(dask.config.set(settings))
             if self.config.profile == "slurm":
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._keys = Path(until_open.enter_context(tempfile.TemporaryDirectory("-keys", dir=self._folder)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows.project.project import quiet_environment
+from flows.services.access import Access
 from flows.services.server import prefect_server
 from headforge.progress import SILENT, Progress
 from headforge.store.objects.store import Recipe, Store
@@ -26,7 +25,7 @@ from tests.tasks import jobs
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADFORGE_HOME", str(tmp_path_factory.mktemp("home")))
         for name in ("PREFECT_API_URL", "PREFECT_HOME", "PATH"):
@@ -34,8 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.delenv("PREFECT_API_URL")
         patch.delenv("PREFECT_HOME")
         quiet_environment()
-        with prefect_server() as url:
-            yield url
+        with prefect_server() as access:
+            yield access
 
 
 @pytest.fixture
@@ -59,14 +58,14 @@ def item(name: str, function: object, *args: object, resumable: bool = False) ->
     return Item(name, Recipe(name, 1, {}, {}, {}), function, args, resumable)  # type: ignore[arg-type]
 
 
-def build(server: str, store: Store, items: list[Item], retries: int = 0, engine: Engine | None = None) -> Built:
+def build(server: Access, store: Store, items: list[Item], retries: int = 0, engine: Engine | None = None) -> Built:
     from prefect import flow
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from tasks.building import Workshop, build_items
 
-    with temporary_settings({PREFECT_API_URL: server, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with server.named(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         with contextlib.nullcontext(engine) if engine is not None else ProcessEngine(1) as running:
             workshop = Workshop(store, running, retries, NoWatch())
             runner: Any = ThreadPoolTaskRunner(max_workers=running.n_slots)
@@ -76,19 +75,18 @@ def build(server: str, store: Store, items: list[Item], retries: int = 0, engine
             return body()
 
 
-def state_names(server: str) -> list[str]:
-    request = urllib.request.Request(f"{server}/task_runs/filter", b"{}", {"Content-Type": "application/json"})
+def state_names(server: Access) -> list[str]:
     deadline = time.monotonic() + SERVER_INGEST_S
     while True:  # the server takes states in a while after the flow has ended
-        with urllib.request.urlopen(request) as answer:
-            names = sorted((run["state"] or {"name": "Pending"})["name"] for run in json.loads(answer.read()))
+        with server.client() as client:
+            names = sorted(run.state.name or "" if run.state else "Pending" for run in client.read_task_runs())
         if not {"Pending", "Running"} & set(names) or time.monotonic() > deadline:
             return names
         time.sleep(0.5)
 
 
 @pytest.mark.slow
-def test_second_build_is_a_hit_that_the_server_shows(server: str, store: Store) -> None:
+def test_second_build_is_a_hit_that_the_server_shows(server: Access, store: Store) -> None:
     items = [item("a", jobs.write_text, "a"), item("b", jobs.write_text, "b")]
     first, second = build(server, store, items), build(server, store, items)
     assert [thing is not None and thing.hit for thing in first.objects] == [False, False]
@@ -97,7 +95,7 @@ def test_second_build_is_a_hit_that_the_server_shows(server: str, store: Store) 
 
 
 @pytest.mark.slow
-def test_object_whose_damage_hides_from_size_and_time_is_made_again(server: str, store: Store) -> None:
+def test_object_whose_damage_hides_from_size_and_time_is_made_again(server: Access, store: Store) -> None:
     work = item("a", jobs.write_text, "right")
     (made,) = build(server, store, [work]).objects
     assert made is not None
@@ -108,7 +106,7 @@ def test_object_whose_damage_hides_from_size_and_time_is_made_again(server: str,
 
 
 @pytest.mark.slow
-def test_one_refused_item_stops_no_other(server: str, store: Store) -> None:
+def test_one_refused_item_stops_no_other(server: Access, store: Store) -> None:
     built = build(server, store, [item("bad", jobs.refuse), item("good", jobs.write_text, "x")], retries=1)
     assert built.objects[0] is None
     assert built.objects[1] is not None
@@ -116,13 +114,13 @@ def test_one_refused_item_stops_no_other(server: str, store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_crash_is_tried_again(server: str, store: Store, tmp_path: Path) -> None:
+def test_crash_is_tried_again(server: Access, store: Store, tmp_path: Path) -> None:
     built = build(server, store, [item("c", jobs.crash_once, tmp_path / "marker")], retries=1)
     assert not built.failures
 
 
 @pytest.mark.slow
-def test_resumable_item_finds_what_it_left(server: str, store: Store) -> None:
+def test_resumable_item_finds_what_it_left(server: Access, store: Store) -> None:
     work = item("r", jobs.go_on, resumable=True)
     assert build(server, store, [work]).failures
     (found,) = build(server, store, [work]).objects
@@ -132,7 +130,7 @@ def test_resumable_item_finds_what_it_left(server: str, store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_items_on_dask_survive_a_poison_one_and_a_killed_worker(server: str, store: Store, tmp_path: Path) -> None:
+def test_items_on_dask_survive_a_poison_one_and_a_killed_worker(server: Access, store: Store, tmp_path: Path) -> None:
     items = [
         item("poison", jobs.die),
         item("killed", jobs.kill_worker_once, tmp_path / "marker"),

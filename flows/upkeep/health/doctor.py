@@ -116,8 +116,8 @@ def _server(*, schedule: bool) -> Iterator[Finding]:
     from flows.services.server import prefect_server  # torch and the rest have been looked at by now
 
     try:
-        with prefect_server() as url:
-            yield Finding("server", OK, f"Prefect answers at {url}")
+        with prefect_server() as server:
+            yield Finding("server", OK, f"Prefect answers at {server.url}")
     except HeadforgeError as error:
         yield Finding("server", BAD, error.message, error.help)
         return

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psutil
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 
+from flows.services.access import Access, new_token
 from flows.services.processes import end_processes, family
-from flows.services.server_process import API_VARIABLE, api_address, free_port, start_server, stop_server, wait_until_up
+from flows.services.server_process import api_address, free_port, start_server, stop_server, wait_until_up
 
 INTERVAL_S = 4
 POLL_S = 0.5
@@ -37,18 +37,18 @@ def schedule_fires(timeout_s: float) -> float | None:
     """Start a server and a schedule of a few seconds; the seconds until a scheduled run ended well, or None."""
     with tempfile.TemporaryDirectory(prefix="headforge-") as folder:
         database = Path(folder) / "prefect.db"
-        url = api_address(port := free_port())
-        server = start_server(database, port, os.getpid(), extra=QUICK)
+        access = Access(api_address(port := free_port()), new_token())
+        server = start_server(database, port, access.token, os.getpid(), extra=QUICK)
         runner = None
         try:
-            wait_until_up(url, database.with_suffix(".log"), server)
+            wait_until_up(access.url, database.with_suffix(".log"), server)
             start = time.monotonic()
-            environment = dict(os.environ) | QUICK | {API_VARIABLE: url}
+            environment = access.environment(os.environ) | QUICK
             runner = subprocess.Popen(
                 [sys.executable, "-m", "flows.upkeep.health.schedule_check"], env=environment, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            return _wait_for_run(url, start, timeout_s)
+            return _wait_for_run(access, start, timeout_s)
         finally:
             if runner is not None:
                 # A runner that is asked to end may leave the processes of its runs behind.
@@ -57,9 +57,9 @@ def schedule_fires(timeout_s: float) -> float | None:
             stop_server(server)
 
 
-def _wait_for_run(url: str, start: float, timeout_s: float) -> float | None:
+def _wait_for_run(access: Access, start: float, timeout_s: float) -> float | None:
     ended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])))
-    with SyncPrefectClient(url) as client:
+    with access.client() as client:
         while time.monotonic() - start < timeout_s:
             if any(run.auto_scheduled for run in client.read_flow_runs(flow_run_filter=ended)):
                 return time.monotonic() - start

@@ -11,15 +11,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from prefect import flow, task
+from prefect import flow, states, task
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.states import Running
 
 from flows.project.project import BusyError
+from flows.services.access import Access
 from flows.services.processes import find_process, process_name
 from flows.services.reap import DRIVER_VARIABLE, TAG, process_tag, reap
-from flows.services.server import prefect_server
+from flows.services.server import Running, access_to, prefect_server
 from flows.services.up import down, read_state, up
 from flows.upkeep.health.schedule_check import schedule_fires
 
@@ -40,9 +40,9 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def url(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def access(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Access:
     monkeypatch.setenv("HEADFORGE_HOME", str(shared_home))
-    return read_state().url
+    return access_to(Running(read_state().url, stays=True))
 
 
 @pytest.fixture
@@ -64,21 +64,21 @@ def shard() -> None: ...
 
 
 def running_run(client: SyncPrefectClient, *tags: str) -> UUID:
-    run = client.create_flow_run(stuck, tags=list(tags), state=Running())
-    client.create_task_run(shard, run.id, "0", state=Running())
+    run = client.create_flow_run(stuck, tags=list(tags), state=states.Running())
+    client.create_task_run(shard, run.id, "0", state=states.Running())
     return run.id
 
 
-def test_up_again_changes_nothing_and_stages_use_it(url: str) -> None:
+def test_up_again_changes_nothing_and_stages_use_it(access: Access) -> None:
     state = read_state()
-    assert up(None) == (state, False)
+    assert up(None) == (state, access, False)
     with prefect_server() as used:
-        assert used == url
+        assert used == access
     assert find_process(state.server) is not None
 
 
-def test_reap_marks_the_dead_and_spares_the_living(url: str, dead: str) -> None:
-    with SyncPrefectClient(url) as client:
+def test_reap_marks_the_dead_and_spares_the_living(access: Access, dead: str) -> None:
+    with access.client() as client:
         killed = running_run(client, TAG + dead)
         alive = running_run(client, process_tag())
         elsewhere = running_run(client, f"{TAG}another-host:{os.getpid()}:0")
@@ -95,7 +95,7 @@ def test_reap_marks_the_dead_and_spares_the_living(url: str, dead: str) -> None:
             client.delete_flow_run(run)
 
 
-def test_reap_ends_workers_without_a_driver_only(url: str, dead: str) -> None:
+def test_reap_ends_workers_without_a_driver_only(access: Access, dead: str) -> None:
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     orphan = subprocess.Popen(sleep, env=dict(os.environ) | {DRIVER_VARIABLE: dead})
     worker = subprocess.Popen(sleep, env=dict(os.environ) | {DRIVER_VARIABLE: process_name()})

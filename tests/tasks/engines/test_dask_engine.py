@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import sys
 import time
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -63,6 +66,35 @@ def test_workers_are_other_processes_with_one_thread(engine: DaskEngine) -> None
     assert engine.n_slots == 2
     assert engine.run(jobs.threads) == (1, "1")
     assert engine.run(jobs.process_id) != os.getpid()
+
+
+def test_browsers_see_nothing_of_it(engine: DaskEngine) -> None:
+    assert engine.run(jobs.echo, "x") == "x"
+    me = psutil.Process()
+    listening = [
+        place.laddr
+        for process in (me, *me.children(recursive=True))
+        for place in process.net_connections("tcp4")
+        if place.status == psutil.CONN_LISTEN
+    ]
+    shown: dict[str, int] = {}
+    for ip, port in listening:
+        for path in (
+            "/health",
+            "/info/main/workers.html",
+            "/json/counts.json",
+            "/metrics",
+            "/proxy/1/127.0.0.1/",
+            "/api/v1",
+        ):
+            connection = http.client.HTTPConnection(ip, port, timeout=5)
+            with contextlib.suppress(OSError, http.client.HTTPException):  # the encrypted ones hang up
+                connection.request("GET", path)
+                shown[path] = max(shown.get(path, 0), connection.getresponse().status)
+            connection.close()
+    assert {ip for ip, _ in listening} == {"127.0.0.1"}
+    assert shown.pop("/health") == 200
+    assert set(shown.values()) == {404}
 
 
 def test_reports_arrive_before_the_answer(engine: DaskEngine, tmp_path: Path) -> None:
