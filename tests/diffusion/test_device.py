@@ -87,6 +87,13 @@ def sampling() -> tuple[object, ...]:
     return trained, *first, v.params[2:4], v.camera[2:4], v.domains[:1], [("a", 0), ("a", 1)], 0, 3
 
 
+def person() -> tuple[object, ...]:
+    """Arguments of `sample_person`."""
+    v, config = views(), GenerateConfig(n_ddim_steps=2)
+    photo = v.images[0]
+    return config, sampling()[0], "a", photo, v.params[0], v.camera[0], v.params[2:4], v.camera[2:4]
+
+
 def batch() -> Batch:
     maker = BatchMaker(0, {"a": range(7), "b": range(7, 14)}, {"a": [1], "b": [8]}, 2, 2, latents().shape[1:])
     return maker.batch(0)
@@ -134,7 +141,10 @@ CALLS = [
     Call(generate.sample_images, sampling, {"with_reference": False}),
     Call(generate.to_uint8, lambda: (rows(2, 3, 8, 8),), reason="gives an array"),
     Call(generate.foreground_masks, lambda: (rows(2, 3, 16, 16), maps()), reason="grows until nothing changes"),
-    Call(generate.portrait_cameras, lambda: (GenerateConfig(), views().camera[0]), reason="takes focal and distance"),
+    Call(generate.cameras_like, lambda: (views().camera[0], [(0.0, 0.0), (20.0, 5.0)]),
+         reason="takes focal and distance"),
+    Call(generate.still_params, lambda: (views().params[0], 2)),
+    Call(generate.sample_person, person, reason="gives arrays"),
     Call(generate.sample_targets,
          lambda: (GenerateConfig(n_ddim_steps=2), sampling()[0], views(), [Target("000000", 3, 1)], "m"),
          reason="gives arrays"),
@@ -169,6 +179,7 @@ OTHERS = {
     "diffusion.baselines.mean_picture": FILES,
     "diffusion.generate.batched_by_length": "no tensors",
     "diffusion.generate.read_portrait": FILES,
+    "diffusion.generate.portrait_angles": "numbers only",
     "diffusion.sample.ddim_steps": "numbers only",
     "diffusion.model_files.save_model": FILES,
     "diffusion.model_files.load_model": "test_a_loaded_model_is_on_the_device_whole",

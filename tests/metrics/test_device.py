@@ -52,5 +52,5 @@ def test_evaluation_refuses_a_card_that_is_not_there(tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     nowhere = tmp_path / "nowhere"
     with pytest.raises(ConfigError, match="torch sees no CUDA card here"):
-        evaluate(EvaluateConfig(), *[nowhere] * 4, None, nowhere, device="cuda")
+        evaluate(EvaluateConfig(), *[nowhere] * 4, None, nowhere, models=(), methods=(), device="cuda")
     assert not nowhere.exists()
