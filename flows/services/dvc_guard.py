@@ -27,8 +27,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from headforge.store.files import write_bytes
-
 START_FILE = "headforge_dvc_guard.pth"
 START_LINE = "import headforge_dvc_start\n"
 """Python runs lines of such files that begin with import."""
@@ -63,7 +61,7 @@ def install() -> None:
     folder = Path(sysconfig.get_path("purelib"))
     for name, text in ((START_MODULE, START_CODE), (START_FILE, START_LINE)):
         if not (folder / name).is_file() or (folder / name).read_text() != text:
-            write_bytes(folder / name, text.encode())
+            (folder / name).write_text(text)
 
 
 def watch() -> None:

@@ -29,10 +29,10 @@ EYEBALLS = ("right_eyeball", "left_eyeball")
 
 def clay_colors(model: HeadModel) -> Tensor:
     """Return [V, 3] sRGB: clay, with mouth and eyes told apart where the model has such regions."""
-    colors = torch.tensor(CLAY).repeat(model.n_vertices, 1)
+    colors = torch.tensor(CLAY, device=model.v_template.device).repeat(model.n_vertices, 1)
     for region, color in REGION_COLORS.items():
         if region in model.regions:
-            colors[model.regions[region]] = torch.tensor(color)
+            colors[model.regions[region]] = torch.tensor(color, device=model.v_template.device)
     if all(region in model.regions for region in EYEBALLS):
         pupils = interpolate_on_faces(model.v_template, model.faces, *pupil_embedding(model))
         for region, pupil in zip(EYEBALLS, pupils, strict=True):
@@ -40,6 +40,6 @@ def clay_colors(model: HeadModel) -> Tensor:
             points = model.v_template[ids]
             middle = (points.amin(0) + points.amax(0)) / 2
             cosine = normalize(points - middle, dim=-1) @ normalize(pupil - middle, dim=0)
-            colors[ids[cosine > IRIS_COSINE]] = torch.tensor(IRIS)
-            colors[ids[cosine > PUPIL_COSINE]] = torch.tensor(PUPIL)
+            colors[ids[cosine > IRIS_COSINE]] = torch.tensor(IRIS, device=model.v_template.device)
+            colors[ids[cosine > PUPIL_COSINE]] = torch.tensor(PUPIL, device=model.v_template.device)
     return colors

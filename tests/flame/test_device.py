@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from headforge.flame import eyelids, landmark_sets, model, uv
+from headforge.flame import colors, eyelids, landmark_sets, model, poses, uv
 from headforge.flame.builtin.head import builtin_head
 from headforge.flame.model import HeadModel
 from headforge.types import HeadParams
@@ -53,8 +53,13 @@ CALLS = [
     Call(landmark_sets.pupil_embedding, lambda: (nameless_pupils(),), reason="looks for the foremost vertex"),
     Call(eyelids.eyelid_basis, lambda: (head(),)),
     Call(eyelids.eyelid_offsets, lambda: (head(), torch.rand(2, 2))),
+    Call(
+        poses.posed_params, lambda: (head(), params()), {"jaw_open_deg": 5.0, "gaze_yaw_deg": 3.0, "neck_yaw_deg": 2.0}
+    ),
+    Call(colors.clay_colors, lambda: (head(),), reason="which vertices are iris depends on the values"),
     Call(uv.rasterize_uv, lambda: (head(), 16), reason=TEXELS),
 ]
+MODULES = (model, landmark_sets, eyelids, uv, poses, colors)
 runs_on_meta, all_calls = parametrized(CALLS)
 
 
@@ -69,4 +74,4 @@ def test_on_the_cpu_whatever_the_default_device_is(call: Call) -> None:
 
 
 def test_no_entry_point_is_left_out() -> None:
-    check_complete(CALLS, {}, (model, landmark_sets, eyelids, uv))
+    check_complete(CALLS, {}, MODULES)

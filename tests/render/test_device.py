@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headforge.errors import ConfigError, DeviceError
 from headforge.geometry.cameras import orbit_camera
-from headforge.render import mesh, near_clip, pixels, projection, shading, spherical_harmonics, visibility
+from headforge.render import mesh, near_clip, pixels, projection, shaded, shading, spherical_harmonics, visibility
 from headforge.render.splatting import cpu, gsplat_backend, scene, splat, torch_twin
 from headforge.render.splatting.scene import SplatScene
 from headforge.types import Camera
@@ -120,16 +120,22 @@ CALLS = [
     Call(scene.check_finite, lambda: (splat_scene(),), reason="looks at the values; without any it does nothing"),
     Call(torch_twin.render, lambda: (splat_scene(),)),
     Call(cpu.render, lambda: (splat_scene(),), reason="kernels for the processor"),
+    Call(
+        shaded.shaded_mesh,
+        lambda: (vertices()[0], tiny_head().faces, vertices()[0] * 0 + 0.5, camera()[0], torch.rand(9, 3)),
+        reason=FILLED,
+    ),
 ]
 OTHERS = {
+    "render.shaded.studio_light": "a constant, made on the CPU and moved by who uses it",
     "render.mesh.nearest_faces": "takes arrays",
     "render.splatting.cpu.instruction_set": "no tensors",
     "render.splatting.cpu.description": "no tensors",
     "render.splatting.gsplat_backend.render": "CUDA tensors only, refused by `splat` before it",
 }  # fmt: skip
 MODULES = (
-    mesh, near_clip, pixels, projection, shading, spherical_harmonics, visibility, splat, scene, torch_twin, cpu,
-    gsplat_backend,
+    mesh, near_clip, pixels, projection, shaded, shading, spherical_harmonics, visibility, splat, scene, torch_twin,
+    cpu, gsplat_backend,
 )  # fmt: skip
 runs_on_meta, all_calls = parametrized(CALLS)
 
