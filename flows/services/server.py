@@ -6,12 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from flows.project.project import home
+from flows.services.prefect_database import prepared_database
 from flows.services.server_process import (
     API_VARIABLE,
     ServerError,
@@ -127,8 +129,8 @@ def _shared(running: Running) -> Iterator[str]:
 @contextlib.contextmanager
 def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
     """A server for this process; beside another private one it has a database that is thrown away."""
-    path = database() if lock is not None else database().with_name(f"second-{os.getpid()}.db")
-    _remove_left_overs(path.parent)
+    path = prepared_database(database()) if lock is not None else database().with_name(f"second-{os.getpid()}.db")
+    _remove_left_overs(database().parent)
     port = free_port()
     url = api_address(port)
     process = start_server(path, port, os.getpid())
@@ -143,6 +145,8 @@ def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None)
         if lock is None:
             for file in path.parent.glob(f"{path.stem}.*"):
                 file.unlink(missing_ok=True)
+        elif path != database():
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _remove_left_overs(folder: Path) -> None:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from flows.services.prefect_database import URL_VARIABLE, database_url
 from headforge.errors import HeadforgeError
 
 HOST = "127.0.0.1"
@@ -63,7 +64,7 @@ def start_server(
     """
     environment = {name: value for name, value in os.environ.items() if name != API_VARIABLE}
     environment |= {
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        URL_VARIABLE: database_url(database),
         PORT_VARIABLE: str(port),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         # A web page that the user visits must not be able to talk to the server.

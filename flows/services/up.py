@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.project.project import BusyError, ProjectError, home, machine_lock
+from flows.services.prefect_database import prepared_database
 from flows.services.processes import end_processes, family, find_process, process_name
 from flows.services.reap import living_runs, pool_exists, reap_runs
 from flows.services.server import Running, database, database_lock, note_running, running_server
@@ -135,7 +136,7 @@ def _with_server(state: State) -> State:
 def _started(lock: IO[str]) -> dict[str, str]:
     port = free_port(PORT)
     url = api_address(port)
-    process = start_server(database(), port, NO_PARENT, lock.fileno())
+    process = start_server(prepared_database(database()), port, NO_PARENT, lock.fileno())
     try:
         wait_until_up(url, database().with_suffix(".log"), process)
     except BaseException:
