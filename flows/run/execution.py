@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mlflow.exceptions import MlflowException
 from prefect import flow, tags
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -49,7 +48,7 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         tags(process_tag()),
         make_engine(engine_config, home() / "cluster", progress.say) as engine,
-        StageRecord(name, root, _stage_params(name, settings)) as record,
+        StageRecord(name, root, _stage_params(name, settings), progress.say) as record,
     ):
         end_workers_on_signals(engine)
         copies = (root / DVC_CACHE, root / stage_named(name).output)
@@ -57,11 +56,8 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
         run = StageRun(root, settings, store, partial(build_items, workshop), progress)
         runner = ThreadPoolTaskRunner(max_workers=engine.n_slots)
         outcome = _run_flow(name, body, run, runner, record)
-        try:
-            record.finish(run, outcome)
-        except MlflowException as error:
-            progress.say(f"the results are complete, but MLflow did not take their record: {error}")
-    return outcome
+        record.finish(run, outcome)
+    return dataclasses.replace(outcome, run_id=record.run_id)
 
 
 def end_workers_on_signals(engine: Engine) -> None:
@@ -92,8 +88,8 @@ def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner
         raise error
     if isinstance(error, ItemsFailedError):
         record_failures(run.root, name, stage_settings(name, run.settings.sections), error.failures)
-        return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures), run_id=record.run_id)
-    return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits, record.run_id)
+        return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures))
+    return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits)
 
 
 def _explained(run: StageRun, name: str, failures: Sequence[Failure]) -> tuple[str, tuple[Rejection, ...]]:
