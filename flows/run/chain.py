@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, tags, task
+from prefect import tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -16,8 +16,10 @@ from prefect.states import Completed
 
 from flows.project.params import load_settings
 from flows.project.project import OUTCOME_VARIABLE, PARENT_RUN_VARIABLE
+from flows.run.flow_record import run_as_flow
 from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, read_outcome
 from flows.run.summary import Summary
+from flows.services.databases import to_stderr
 from flows.services.dvc_calls import reproduce, why_not_reproduced
 from flows.services.reap import process_tag
 from flows.services.records import RunRecord
@@ -73,7 +75,7 @@ def _chain(root: Path, stages: Sequence[str], record: RunRecord, summary: Summar
                 return failure
         return None
 
-    return flow(name="headforge run", persist_result=False, validate_parameters=False)(headforge_run)()
+    return run_as_flow("headforge run", headforge_run, to_stderr)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from prefect import flow, tags
+from prefect import tags
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -21,6 +21,7 @@ from flows.project.project import home, store_root
 from flows.project.receipts import receipts_folder, write_receipt
 from flows.project.sections import stage_settings
 from flows.run.failures import clear_failures, record_failures
+from flows.run.flow_record import run_as_flow
 from flows.run.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.run.reporting import StageProgress
 from flows.run.stage_record import StageRecord
@@ -82,7 +83,7 @@ def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner
         clear_failures(run.root, name)
         return None
 
-    error = flow(name=name, task_runner=runner, persist_result=False, validate_parameters=False)(stage_flow)()
+    error = run_as_flow(name, stage_flow, run.progress.say, task_runner=runner)
     n_hits = sum(thing.hit for thing in run.objects)
     if isinstance(error, HeadforgeError):
         raise error
