@@ -19,7 +19,9 @@ TIMEOUT_S = 120.0
 def prepared_database(path: Path) -> Path:
     """The machine's database, complete; one that will be thrown away if it can't be used. Call it under its lock."""
     try:
-        prepare(path, PREFECT, _migrate, to_stderr)
+        if prepare(path, PREFECT, _migrate, to_stderr):
+            # Prefect notes there by address which databases have its types of blocks; this is another one there.
+            (Path(os.environ.get("PREFECT_HOME", path.parent)) / "memo_store.toml").unlink(missing_ok=True)
     except RecorderError as error:
         to_stderr(f"{error.message} The run goes on, and Prefect forgets it at its end.\nhelp: {error.help}")
         return Path(tempfile.mkdtemp(prefix="headforge-prefect-")) / path.name

@@ -210,14 +210,19 @@ def test_a_server_starts_in_place_of_a_broken_database(capfd: pytest.CaptureFixt
     assert examine(database(), PREFECT).state == State.READY
 
 
-def test_what_prefect_can_not_migrate_is_put_aside(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_prefect_can_not_migrate_is_put_aside(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
     database().parent.mkdir()
+    database().with_name("memo_store.toml").touch()
     with opened(database(), "rwc") as there:
         there.execute("CREATE TABLE flow_run (id)")
         there.execute("CREATE TABLE alembic_version (version_num)")
         there.execute("INSERT INTO alembic_version VALUES ('9725c1cbee35')")  # Prefect's first
     assert prepared_database(database()) == database()
     assert capfd.readouterr().err.count("can't be migrated") == 1
+    assert not database().with_name("memo_store.toml").exists()
     assert examine(database(), PREFECT).state == State.READY
 
 
