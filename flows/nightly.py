@@ -13,7 +13,7 @@ from prefect.states import Completed
 
 from flows.project.params import preview_params
 from flows.project.project import BusyError, find_root, only_run, quiet_environment
-from flows.project.provenance import git_state, locked_outputs
+from flows.project.provenance import git_state
 from flows.services.records import RunRecord
 from flows.upkeep.planning.growth import default_checkout, grow, plan_night, prepare_checkout, read_progress
 
@@ -58,8 +58,8 @@ def nightly(
             with RunRecord(f"nightly-{night}", root, params) as record:
                 record.tags({"prefect.flow_run_id": str(flow_run.id), **git_state(root)})
                 name = grow(root, place, plan, settings, night, record.run_id)
-                outputs = locked_outputs(root, ("synthesize",))
-                record.tags({"dvc.experiment": name} | {f"dvc.{path}": md5 for path, md5 in outputs.items()})
+                record.tag("dvc.experiment", name)
+                record.outputs(root, ("synthesize",))
                 record.succeed()
             return name
     except BusyError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, tags, task
+from prefect import tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -16,12 +16,13 @@ from prefect.states import Completed
 
 from flows.project.params import load_settings
 from flows.project.project import OUTCOME_VARIABLE, PARENT_RUN_VARIABLE
-from flows.project.provenance import locked_outputs
+from flows.run.flow_record import run_as_flow
 from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, read_outcome
 from flows.run.summary import Summary
+from flows.services.databases import to_stderr
 from flows.services.dvc_calls import reproduce, why_not_reproduced
 from flows.services.reap import process_tag
-from flows.services.records import RunRecord, connect
+from flows.services.records import RunRecord
 from flows.services.server import prefect_server
 from headforge.errors import HeadforgeError
 
@@ -48,7 +49,7 @@ def run_chain(root: Path, stages: Sequence[str]) -> Summary:
         RunRecord("run", root, {"stages": " ".join(stages)}) as record,
     ):
         failure = _chain(root, stages, record, summary)
-        record.tags({f"dvc.{path}": md5 for path, md5 in locked_outputs(root, tuple(stages)).items()})
+        record.outputs(root, stages)
         if failure is None:
             record.succeed()
     if failure is not None:
@@ -68,32 +69,31 @@ def _chain(root: Path, stages: Sequence[str], record: RunRecord, summary: Summar
         for name in stages:
             try:
                 run_one = _stage.with_options(name=name, task_run_name=name)
-                done: Any = run_one.submit(str(root), name, record.run_id).result()
+                done: Any = run_one.submit(root, name, record).result()
                 summary.stages[name] = done
             except StageFailedError as failure:
                 return failure
         return None
 
-    return flow(name="headforge run", persist_result=False, validate_parameters=False)(headforge_run)()
+    return run_as_flow("headforge run", headforge_run, to_stderr)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def _stage(root: str, name: str, parent_run: str) -> State[str] | str:
+def _stage(root: Path, name: str, record: RunRecord) -> State[str] | str:
     with tempfile.TemporaryDirectory(prefix="headforge-") as folder:
         path = Path(folder) / "outcome.json"
-        exit_code = reproduce(Path(root), name, {OUTCOME_VARIABLE: str(path), PARENT_RUN_VARIABLE: parent_run})
+        exit_code = reproduce(root, name, {OUTCOME_VARIABLE: str(path), PARENT_RUN_VARIABLE: record.run_id})
         outcome = read_outcome(path)
     if outcome is not None and outcome.exit_code:
         raise StageFailedError(name, outcome)
     if exit_code:
-        raise StageFailedError(name, Outcome(EXIT_INPUT, _explained(name, why_not_reproduced(Path(root), name))))
+        raise StageFailedError(name, Outcome(EXIT_INPUT, _explained(name, why_not_reproduced(root, name))))
     if outcome is None:
         return Completed(name="Cached", data=UNCHANGED)
-    if not outcome.run_id:
+    if outcome.run_id:
+        record.outputs(root, (name,), outcome.run_id)
+    elif outcome.n_hits == outcome.n_items:
         return Completed(name="Cached", data=RAN)
-    client, _ = connect()
-    for output, md5 in locked_outputs(Path(root), (name,)).items():
-        client.set_tag(outcome.run_id, f"dvc.{output}", md5)
     return RAN
 
 

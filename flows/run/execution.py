@@ -11,8 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-from prefect import flow, tags
+from prefect import tags
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -22,6 +21,7 @@ from flows.project.project import home, store_root
 from flows.project.receipts import receipts_folder, write_receipt
 from flows.project.sections import stage_settings
 from flows.run.failures import clear_failures, record_failures
+from flows.run.flow_record import run_as_flow
 from flows.run.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
 from flows.run.reporting import StageProgress
 from flows.run.stage_record import StageRecord
@@ -49,7 +49,7 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         tags(process_tag()),
         make_engine(engine_config, home() / "cluster", progress.say) as engine,
-        StageRecord(name, root, _stage_params(name, settings)) as record,
+        StageRecord(name, root, _stage_params(name, settings), progress.say) as record,
     ):
         end_workers_on_signals(engine)
         copies = (root / DVC_CACHE, root / stage_named(name).output)
@@ -57,11 +57,8 @@ def execute(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome:
         run = StageRun(root, settings, store, partial(build_items, workshop), progress)
         runner = ThreadPoolTaskRunner(max_workers=engine.n_slots)
         outcome = _run_flow(name, body, run, runner, record)
-        try:
-            record.finish(run, outcome)
-        except MlflowException as error:
-            progress.say(f"the results are complete, but MLflow did not take their record: {error}")
-    return outcome
+        record.finish(run, outcome)
+    return dataclasses.replace(outcome, run_id=record.run_id)
 
 
 def end_workers_on_signals(engine: Engine) -> None:
@@ -86,15 +83,15 @@ def _run_flow(name: str, body: Callable[[StageRun], None], run: StageRun, runner
         clear_failures(run.root, name)
         return None
 
-    error = flow(name=name, task_runner=runner, persist_result=False, validate_parameters=False)(stage_flow)()
+    error = run_as_flow(name, stage_flow, run.progress.say, task_runner=runner)
     n_hits = sum(thing.hit for thing in run.objects)
     if isinstance(error, HeadforgeError):
         raise error
     if isinstance(error, ItemsFailedError):
         settings = stage_settings(name, run.settings.sections, run.settings.methods)
         record_failures(run.root, name, settings, error.failures)
-        return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures), run_id=record.run_id)
-    return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits, record.run_id)
+        return Outcome(EXIT_ITEMS, *_explained(run, name, error.failures))
+    return Outcome(EXIT_DONE, "", tuple(run.rejected), len(run.objects), n_hits)
 
 
 def _explained(run: StageRun, name: str, failures: Sequence[Failure]) -> tuple[str, tuple[Rejection, ...]]:

@@ -36,7 +36,7 @@ class Outcome:
     n_items: int = 0
     n_hits: int = 0
     run_id: str = ""
-    """MLflow's."""
+    """MLflow's; empty if it took no record."""
 
 
 def write_outcome(outcome: Outcome) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flows.project.project import PARENT_RUN_VARIABLE
-from flows.project.provenance import locked_outputs
 from flows.run.outcome import EXIT_DONE, Outcome
 from flows.run.stage_run import StageRun
 from flows.services.records import RunRecord
@@ -17,11 +16,12 @@ from flows.stages import STAGE_NAMES
 class StageRecord(RunRecord):
     """The record of one stage, below that of the `headforge run` it belongs to, if it belongs to one."""
 
-    def __init__(self, stage: str, root: Path, params: Mapping[str, object]) -> None:
-        super().__init__(stage, root, params, os.environ.get(PARENT_RUN_VARIABLE, ""))
+    def __init__(self, stage: str, root: Path, params: Mapping[str, object], say: Callable[[str], None]) -> None:
+        parent = os.environ.get(PARENT_RUN_VARIABLE)
+        is_known = parent == ""  # the `headforge run` has no record and has said so
+        super().__init__(stage, root, params, parent or "", _ignore if is_known else say)
         self.root = root
-        upstream = STAGE_NAMES[: STAGE_NAMES.index(stage)]
-        self.tags({f"dvc.{path}": md5 for path, md5 in locked_outputs(root, upstream).items()})
+        self.outputs(root, STAGE_NAMES[: STAGE_NAMES.index(stage)])
 
     def finish(self, run: StageRun, outcome: Outcome) -> None:
         """Log everything the stage has to show for itself."""
@@ -34,3 +34,6 @@ class StageRecord(RunRecord):
         for name, folder in run.models.items():
             self.register_model(name, folder)
         self.succeed()
+
+
+def _ignore(text: str) -> None: ...

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from flows.services.access import (
     read_token,
     write_token,
 )
+from flows.services.prefect_database import prepared_database
 from flows.services.server_process import (
     ServerError,
     answers,
@@ -160,8 +162,8 @@ def _shared(running: Running) -> Iterator[Access]:
 @contextlib.contextmanager
 def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Access]:
     """A server for this process; beside another private one it has a database that is thrown away."""
-    path = database() if lock is not None else database().with_name(f"second-{os.getpid()}.db")
-    _remove_left_overs(path.parent)
+    path = prepared_database(database()) if lock is not None else database().with_name(f"second-{os.getpid()}.db")
+    _remove_left_overs(database().parent)
     port = free_port()
     access = Access(api_address(port), new_token())
     if lock is not None:
@@ -175,11 +177,13 @@ def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None)
         yield access
     finally:
         stop_server(process)
-        if lock is not None:
-            token_file().unlink(missing_ok=True)
-        else:
+        if lock is None:
             for file in path.parent.glob(f"{path.stem}.*"):
                 file.unlink(missing_ok=True)
+        else:
+            token_file().unlink(missing_ok=True)
+            if path != database():
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _remove_left_overs(folder: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from flows.services.access import API_VARIABLE, KEY_VARIABLE, SERVER_TOKEN_VARIABLE, TOKEN_VARIABLE
 from flows.services.guard import API, Guard, named_hosts, rules_for
+from flows.services.prefect_database import URL_VARIABLE, database_url
 from headforge.errors import HeadforgeError
 
 HOST = "127.0.0.1"
@@ -77,7 +78,7 @@ def start_server(
     named_hosts()  # a wrong one is better refused here than in the server's log
     environment = {name: value for name, value in os.environ.items() if name not in (*FOR_CLIENTS, *ELSEWHERE)}
     environment |= {
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        URL_VARIABLE: database_url(database),
         PORT_VARIABLE: str(port),
         SERVER_TOKEN_VARIABLE: token,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",

@@ -17,6 +17,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.project.project import BusyError, ProjectError, home, machine_lock
 from flows.services.access import API_VARIABLE, Access, AccessError, new_token, write_token
+from flows.services.prefect_database import prepared_database
 from flows.services.processes import end_processes, family, find_process, process_name
 from flows.services.reap import living_runs, pool_exists, reap_runs
 from flows.services.server import (
@@ -159,7 +160,7 @@ def _started(lock: IO[str]) -> tuple[str, Access]:
     port = free_port(PORT)
     access = Access(api_address(port), new_token())
     write_token(token_file(), access.token)
-    process = start_server(database(), port, access.token, NO_PARENT, lock.fileno())
+    process = start_server(prepared_database(database()), port, access.token, NO_PARENT, lock.fileno())
     try:
         wait_until_up(access.url, database().with_suffix(".log"), process)
     except BaseException:

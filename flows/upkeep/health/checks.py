@@ -21,8 +21,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from flows.project.project import MIN_FREE_BYTES, home
+from flows.services.databases import MLFLOW, PREFECT, State, examine, mlflow_path
 from flows.services.dvc_calls import changed_stages
 from flows.services.dvc_guard import START_FILE
+from flows.services.server import database
 from headforge.errors import HeadforgeError
 
 OK, INFO, LIMIT, BAD = "ok", "info", "limit", "bad"
@@ -183,6 +185,30 @@ def free_space(root: Path | None) -> Iterator[Finding]:
         level = OK if free >= MIN_FREE_BYTES else BAD
         fix = "free some space, or set HEADFORGE_HOME to a folder on a larger disk." if level == BAD else ""
         yield Finding(f"disk of the {name}", level, f"{free / 2**30:.1f} GiB free", fix)
+
+
+def recorders() -> Iterator[Finding]:
+    """The databases of MLflow and Prefect. A run goes on without them."""
+    for path, schema in ((mlflow_path(), MLFLOW), (database(), PREFECT)):
+        name = f"{schema.program}'s database"
+        try:
+            condition = examine(path, schema, thorough=True)
+        except HeadforgeError as error:
+            yield Finding(name, LIMIT, error.message, error.help)
+            continue
+        match condition.state:
+            case State.MISSING:
+                yield Finding(name, OK, "the first run makes it")
+            case State.READY:
+                yield Finding(name, OK, f"{path} is sound")
+            case State.OLDER:
+                yield Finding(name, INFO, f"{path}: {condition.found}", "headforge run: the next one migrates it.")
+            case State.BROKEN:
+                fix = "headforge run: the next one puts it aside and makes a new one."
+                yield Finding(name, LIMIT, f"{path} can't be used: {condition.found}", fix)
+            case State.UNUSABLE:
+                fix = f"look at the disk and the rights of {path.parent}; until then runs are not recorded."
+                yield Finding(name, LIMIT, f"{path} can't be used: {condition.found}", fix)
 
 
 def _version(package: str) -> str | None:

@@ -36,6 +36,7 @@ def examine(start: Path, *, schedule: bool) -> Iterator[Finding]:
     quiet_environment()
     yield from checks.project_state(root)
     yield from checks.free_space(root)
+    yield from checks.recorders()  # before a server starts, which puts a broken one aside
     yield from _processor()
     if root is not None:
         yield from _dataset_space(root)

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 from flows.cli import main
 from flows.project.params import change_params
+from flows.services.databases import MLFLOW, mlflow_path, opened, revisions
+from flows.services.server import database
 from flows.upkeep.health import checks, doctor
 from flows.upkeep.health.checks import BAD, INFO, LIMIT, OK, Finding
 
@@ -120,3 +122,35 @@ def test_home_that_can_not_be_written_ends_the_examination(tmp_path: Path, monke
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADFORGE_HOME", str(tmp_path / "file"))
     assert level_of(doctor.examine(tmp_path, schedule=False), "home") == BAD
+
+
+def with_revision(path: Path, revision: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with opened(path, "rwc") as there:
+        there.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num)")
+        there.execute("DELETE FROM alembic_version")
+        there.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+
+
+def test_databases_of_the_recorders(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, known = revisions(MLFLOW)
+    assert level_of(checks.recorders(), "MLflow's database") == OK
+    for revision, level in ((head, OK), (min(known - {head}), INFO), ("of another schema", LIMIT)):
+        with_revision(mlflow_path(), revision)
+        assert level_of(checks.recorders(), "MLflow's database") == level
+    assert level_of(checks.recorders(), "Prefect's database") == OK
+    database().parent.mkdir()
+    database().write_text("no database")
+    assert level_of(checks.recorders(), "Prefect's database") == LIMIT
+    assert database().read_text() == "no database"
+    monkeypatch.setattr("flows.services.databases.opened", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
+    assert level_of(checks.recorders(), "MLflow's database") == LIMIT
+
+
+def test_the_databases_are_looked_at_before_a_server_puts_one_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_revision(mlflow_path(), "of another schema")
+    monkeypatch.setattr(doctor, "_server", lambda **_: iter([Finding("server", OK, "last")]))
+    names = [finding.check for finding in doctor.examine(tmp_path, schedule=False)]
+    assert names.index("MLflow's database") < names.index("server")
