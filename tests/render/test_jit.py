@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,21 @@ def test_an_edit_in_another_module_of_the_package_compiles_again(
     again: Any = jit.kernel()(plus_one)
     assert again(1) == 2
     assert sum(again.stats.cache_hits.values()) == 0
+
+
+@pytest.mark.parametrize("module", ["headforge.render.mesh", "headforge.render.splatting.kernels"])
+def test_the_cache_sees_edits_anywhere_in_the_domain_package(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[Path] = []
+    monkeypatch.setattr(jit, "_sources_digest", lambda folder: watched.append(folder) or "same")
+    (dispatcher,) = {id(d): d for d in kernels_of(module)}.values()
+    dispatcher._cache._index_key((), dispatcher.targetctx.codegen())
+    assert [folder.name for folder in watched] == ["render"]
+
+
+def kernels_of(module: str) -> list[Any]:
+    """Return the first kernel of a module."""
+    found = vars(importlib.import_module(module)).values()
+    return [value for value in found if getattr(value, "__module__", "") == module and hasattr(value, "_cache")][:1]
 
 
 def test_a_full_disk_is_no_error(
