@@ -52,8 +52,7 @@ def solve_gaze(head: HeadModel, params: HeadParams, camera: Camera, pupils: Tens
 
 
 def _on_sphere(camera: Camera, pixel: Tensor, centre: Tensor, radius: float) -> Tensor:
-    """Return the vector [3] from `centre` [3] to the first intersection of the ray through `pixel` [2] with its sphere.
-    """
+    """Return the vector [3] from `centre` [3] to the first hit of the ray through `pixel` [2] on its sphere."""
     homogeneous = torch.cat([pixel.to(centre), centre.new_ones(1)])
     ray = normalize(camera.viewmat[:3, :3].T @ torch.linalg.inv(camera.K) @ homogeneous, dim=0)
     offset = camera.centre - centre

@@ -100,8 +100,7 @@ def observe_views(
 
 
 def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera: Camera) -> Tensor:
-    """Return the visibility [V, 68] bool of landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] in the cameras [V].
-    """
+    """Return the visibility [V, 68] bool of landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] in V cameras."""
     corners = model.faces[model.landmark_faces]
     local_faces = torch.arange(corners.numel()).reshape(-1, 3)
     normals = face_normals(vertices[:, corners.flatten()], local_faces)

@@ -33,7 +33,7 @@ class MattePrior:
     surely_background: np.ndarray
     """bool."""
     head_probability: np.ndarray
-    """Prior to any colour evidence."""
+    """Head probability before colour evidence."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ def _alternate(lab: np.ndarray, prior: MattePrior) -> np.ndarray:
 
 
 def _edge_weights(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return smoothness weights to the right and lower neighbours, small across colour edges (Boykov and Jolly 2001).
-    """
+    """Return smoothness weights to the right and lower neighbours, low across colour edges (Boykov, Jolly 2001)."""
     right = ((lab[:, 1:] - lab[:, :-1]) ** 2).sum(-1)
     below = ((lab[1:] - lab[:-1]) ** 2).sum(-1)
     typical = 2 * np.mean(np.concatenate([right.ravel(), below.ravel()])) + 1e-6
