@@ -18,7 +18,7 @@ MEAN_ERRORS = ("noise_floor_px", "vertex_mm", "focal_pct", "yaw_deg", "pitch_deg
 
 
 def count_views(tracks: Sequence[Track]) -> dict[str, float]:
-    """Return the counts of tracks whose exact values are unknown."""
+    """Return the numbers of accepted and of all views, which need no exact values."""
     return {"n_ok": sum(track.status == "ok" for track in tracks), "n_views": len(tracks)}
 
 

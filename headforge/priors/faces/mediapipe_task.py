@@ -1,4 +1,4 @@
-"""MediaPipe's face landmarker bundle, kept as it is for MediaPipe to read."""
+"""MediaPipe's face landmarker bundle, stored unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headforge.priors.tensor_files import AGAIN, ZIP_MAGIC
 
 TASK_FILE = "face_landmarker.task"
 MODELS = ("face_detector.tflite", "face_landmarks_detector.tflite")
-"""What a bundle of the face landmarker holds at least."""
+"""Required members of a face landmarker bundle."""
 FLATBUFFER_MARK = b"TFL3"
 """Bytes 4 to 7 of every TensorFlow Lite model."""
 HELP = "give face_landmarker.task from MediaPipe's page of models."

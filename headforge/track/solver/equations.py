@@ -45,7 +45,7 @@ class ScreenColumns:
     focal: Tensor
     """[V, 2, L] by the log focal length."""
     head: Tensor
-    """[V, 2, L, 3] by the landmark's position on the unposed head."""
+    """[V, 2, L, 3] by the landmark's position on the fixed head."""
 
 
 def screen_columns(problem: Problem, state: FitState, geometry: Geometry) -> ScreenColumns:

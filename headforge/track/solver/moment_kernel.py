@@ -1,5 +1,4 @@
-"""Single-pass kernel for the normal equations of views of one moment: fast float32 twin of `equations.moment_blocks`.
-"""
+"""Fast float32 twin of `equations.moment_blocks`: one pass over the points for views of one moment."""
 
 from __future__ import annotations
 

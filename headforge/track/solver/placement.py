@@ -95,7 +95,7 @@ def initial_placement(rig: Rig, rotation: Tensor, translation: Tensor) -> tuple[
 
 
 def pose_ties(rig: Rig, placement: Placement) -> Tensor:
-    """Return the derivative [V, 6, 7] of each view's rotation and translation by the placement's unknowns.
+    """Return the derivative [V, 6, 7] of each view's rotation and translation by rotation, position and log unit.
 
     Rotations multiply from the left: the view's in camera axes, the placement's in world axes.
     """
@@ -107,7 +107,7 @@ def pose_ties(rig: Rig, placement: Placement) -> Tensor:
 
 
 def tie_views(system: NormalSystem, ties: Tensor) -> NormalSystem:
-    """Return the normal equations with the views' poses replaced by the placement, which comes first among the shared."""
+    """Return the normal equations with the placement in place of the views' poses, first among the shared unknowns."""
     transposed = ties.transpose(1, 2)
     pose, pose_shared = system.local[:, :N_POSE, :N_POSE], system.cross[:, :N_POSE]
     placed = (transposed @ pose @ ties).sum(0)
