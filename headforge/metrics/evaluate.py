@@ -243,8 +243,7 @@ def avatar_summary(rows: Sequence[Measured], method: str, hair: Mapping[str, str
 def measure_portraits(
     tracked: Path, avatars: Path, faces: FaceEmbedder | None
 ) -> dict[str, dict[str, float | bool | str | None]]:
-    """Return per portrait the distance between the photo and the avatar's frontal picture, and the landmark residual.
-    """
+    """Return per portrait the distance of the photo and the avatar's frontal picture, and the landmark residual."""
     found: dict[str, dict[str, float | bool | str | None]] = {}
     for folder in sorted((tracked / "portraits").glob("*")):
         track, frontal = folder / "track.json", avatars / folder.name / "frontal.png"

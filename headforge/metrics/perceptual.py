@@ -79,8 +79,7 @@ class PerceptualMini:
 
 
 def gabor_bank(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return the filters [2 * N_ORIENTATIONS, 1, K, K] on the CPU: zero-mean even, then odd ones, each of unit length.
-    """
+    """Return the filters [2 * N_ORIENTATIONS, 1, K, K] on the CPU: zero-mean even, then odd ones, of unit length."""
     offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64, device="cpu") - KERNEL_SIZE // 2
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     window = torch.exp(-(x.square() + y.square()) / (2 * WIDTH_PX**2))

@@ -84,7 +84,7 @@ def add_asset(store: Store, kind: Kind, paths: Sequence[Path], options: Options 
     """
     if options.repo is not None and not kind.takes_repo:
         message = f"an asset of the kind {kind.name} can't run code of a checkout."
-        raise InputError(options.repo, message, "leave --repo out.")
+        raise InputError(options.repo, message, "omit --repo.")
     sources = kind.find(paths, options)
     described = {role: _described(path) for role, path in sources.items()}
     sha256 = source_digest({role: entry["sha256"] for role, entry in described.items()})

@@ -23,7 +23,7 @@ def load_head_asset(asset: Asset) -> HeadModel:
     """Load the head model of an asset of the kind "flame" or "ict". Raises DataError for another kind or damage."""
     if asset.kind not in ("flame", "ict"):
         raise DataError(
-            asset.folder, f"an asset of the kind {asset.kind} is no head model.", "name a flame or ict asset."
+            asset.folder, f"an asset of the kind {asset.kind} is not a head model.", "name a flame or ict asset."
         )
     return load_head(asset.folder / HEAD_FILE)
 
@@ -47,8 +47,8 @@ def _find_ict(paths: Sequence[Path], options: Options) -> Sources:
     for name in (NEUTRAL_FILE, INDEX_FILE):
         if not (inside / name).is_file():
             raise InputError(
-                given, f"'{given}' is no folder of ICT-FaceKit: it has no {name}.",
-                f"give the folder {FACES_FOLDER} of its light model, whole.",
+                given, f"'{given}' is not a folder of ICT-FaceKit: it has no {name}.",
+                f"give the complete folder {FACES_FOLDER} of its light model.",
             )  # fmt: skip
     return {path.name: path for path in sorted(inside.iterdir()) if path.suffix in (".obj", ".json")}
 

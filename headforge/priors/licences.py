@@ -132,7 +132,7 @@ def ledger_entry(source: str, text: str = "") -> Carried:
 
 
 def verdict(carried: Sequence[Carried]) -> Verdict:
-    """Return the strictest answer of all sources; "not known" without sources."""
+    """Return the verdict: the strictest answers of all sources; "not known" without sources."""
     unique = {item.source: item for item in carried}
     ordered = tuple(unique[name] for name in sorted(unique))
     return Verdict(

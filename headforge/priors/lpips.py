@@ -75,8 +75,7 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None], persistent=False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the distance [B] of pictures [B, 3, H, W] in [0, 1], rescaled to [-1, 1] for the network; 0 if equal.
-        """
+        """Return the distance [B] of pictures [B, 3, H, W] in [0, 1], rescaled to [-1, 1]; 0 for equal ones."""
         for name, image in (("a", a), ("b", b)):
             if image.ndim != 4 or image.shape[1] != 3 or image.shape != a.shape:
                 raise ShapeError(name, "[B, 3, H, W], both the same", tuple(image.shape))
@@ -158,8 +157,7 @@ def linear_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
 
 
 def _find(paths: Sequence[Path], options: Options) -> Sources:
-    """Return both files by role: the linear layers are the small file with their tensor names, the trunk is the other.
-    """
+    """Return both files by role: the small file with the linear layers' tensor names, and the trunk."""
     if len(paths) != 2:
         raise InputError(
             " ".join(str(path) for path in paths),

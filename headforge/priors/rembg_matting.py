@@ -38,7 +38,7 @@ class RembgMatter:
             try:
                 self._session = rembg.new_session(SESSION, model_path=str(self.path))
             except (RuntimeError, ValueError) as error:
-                raise InputError(self.path, f"{self.path} is no model that rembg can use ({error}).",
+                raise InputError(self.path, f"{self.path} is not a model that rembg can use ({error}).",
                                  "give an ONNX model such as u2net.onnx.") from error  # fmt: skip
         mask = np.asarray(rembg.remove(image, session=self._session, only_mask=True))
         return (mask[..., 0] if mask.ndim == 3 else mask) / 255.0

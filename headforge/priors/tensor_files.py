@@ -34,8 +34,8 @@ class TorchScriptError(InputError):
         given = f" --trust names another file, {trust[:12]}…" if trust else ""
         super().__init__(
             path,
-            f"'{path}' is a TorchScript archive, a program that runs when it is loaded. Its SHA-256: {sha256}.{given}",
-            f"give the plain weights; or, if you trust who made it, the same command with --trust {sha256}",
+            f"'{path}' is a TorchScript archive, a program that runs on loading. Its SHA-256: {sha256}.{given}",
+            f"give the plain weights; or, if you trust the source, repeat the command with --trust {sha256}",
         )
         self.sha256 = sha256
 
@@ -71,17 +71,17 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], shapes: Shapes, wha
     """Return the tensors named in `shapes`. Raises InputError if one is missing, has another shape or is not finite."""
     missing = [name for name in shapes if name not in tensors]
     if missing:
-        found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none at all"
+        found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none"
         raise InputError(
             path,
-            f"'{path}' is no {what}: it lacks {len(missing)} of {len(shapes)} tensors, {_named(missing)}; {found}.",
+            f"'{path}' does not hold the {what}: it lacks {len(missing)} of {len(shapes)} tensors, {_named(missing)}; {found}.",
             f"give the file that holds the {what}.",
         )
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != tuple(shape):
             raise InputError(
                 path,
-                f"'{path}' is no {what}: {name} has the shape {list(tensors[name].shape)}, expected {list(shape)}.",
+                f"'{path}' does not hold the {what}: {name} has the shape {list(tensors[name].shape)}, expected {list(shape)}.",
                 f"give the file that holds the {what}; other versions and sizes of it don't fit.",
             )
         if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
@@ -107,7 +107,7 @@ def _check_archive(path: Path, trust: str) -> None:
     elif not any(name.endswith("/data.pkl") for name in names):
         raise InputError(path, f"'{path}' is an archive of {_named(names)}, not of weights.", "unpack it first.")
     elif trust:
-        raise InputError(path, f"'{path}' is no TorchScript archive.", "leave --trust out: nothing in it is run.")
+        raise InputError(path, f"'{path}' is not a TorchScript archive.", "omit --trust: nothing in it is executed.")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ def _read_torch(path: Path) -> object:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return InputError(path, f"'{path}' is no file of weights, or not whole ({reason}).", AGAIN)
+    return InputError(path, f"'{path}' is not a weight file, or is incomplete ({reason}).", AGAIN)
 
 
 def _plain_tensors(path: Path, content: object) -> dict[str, Tensor]:

@@ -35,8 +35,7 @@ MAX_SPREAD = 0.02
 
 
 BOX_SIDE, BOX_LOWER = 1.02, -0.13
-"""The detector's boxes: side relative to the larger extent of the landmarks, and offset below their centre, in sides.
-"""
+"""The detector's boxes: side relative to the landmarks' larger extent, and offset below their centre, in sides."""
 
 
 @dataclass(frozen=True)

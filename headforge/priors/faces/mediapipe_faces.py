@@ -96,7 +96,7 @@ class MediaPipeFaces:
             try:
                 self._landmarker = tasks.vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
-                raise InputError(self.path, f"{self.path} is no model of MediaPipe's face landmarker ({error}).",
+                raise InputError(self.path, f"{self.path} is not a model of MediaPipe's face landmarker ({error}).",
                                  "give face_landmarker.task.") from error  # fmt: skip
         return self._landmarker
 
