@@ -269,7 +269,7 @@ def measure_portraits(
 def portrait_summary(
     portraits: Mapping[str, Mapping[str, float | bool | str | None]],
 ) -> dict[str, float | int | None]:
-    """Return means over portraits."""
+    """Return the means over portraits."""
     distances = [e["identity_distance"] for e in portraits.values() if isinstance(e["identity_distance"], float)]
     residuals = [e["residual_eyes"] for e in portraits.values() if isinstance(e["residual_eyes"], float)]
     return {

@@ -74,14 +74,16 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], shapes: Shapes, wha
         found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none"
         raise InputError(
             path,
-            f"'{path}' does not hold the {what}: it lacks {len(missing)} of {len(shapes)} tensors, {_named(missing)}; {found}.",
+            f"'{path}' does not hold the {what}: it lacks {len(missing)} of {len(shapes)} tensors, "
+            f"{_named(missing)}; {found}.",
             f"give the file that holds the {what}.",
         )
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != tuple(shape):
             raise InputError(
                 path,
-                f"'{path}' does not hold the {what}: {name} has the shape {list(tensors[name].shape)}, expected {list(shape)}.",
+                f"'{path}' does not hold the {what}: {name} has the shape {list(tensors[name].shape)}, "
+                f"expected {list(shape)}.",
                 f"give the file that holds the {what}; other versions and sizes of it don't fit.",
             )
         if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):

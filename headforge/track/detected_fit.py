@@ -44,7 +44,7 @@ def reduced_if_large(basis: LandmarkBasis) -> LandmarkBasis:
 
 
 def detected_problem(head: HeadModel, points: Tensor, weights: Tensor, settings: FitSettings) -> Problem:
-    """Return the problem of landmarks `points` [V, 68, 2], pixels from the principal point, with confidences [V, 68]."""
+    """Return the problem of landmarks `points` [V, 68, 2] (pixels from the principal point), confidences [V, 68]."""
     basis, outline = outline_of(head)
     if outline is not None:
         outline = Outline(reduced_if_large(outline.basis))

@@ -1,4 +1,4 @@
-"""Every kind of asset: whole files are kept once, anything else is refused with one message and nothing run."""
+"""Every kind of asset: valid files are stored once, others are rejected with one message and nothing is executed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Whole = Callable[[str], list[Path]]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Path]]]:
-    """Whole files by kind: the folder they are in, and what a person would name."""
+    """Valid files by kind: their folder and the paths to add."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in WHOLE}
     return {kind: (folder, WHOLE[kind](folder)) for kind, folder in folders.items()}
 

@@ -1,4 +1,4 @@
-"""Adapters of packages that are not installed here, against doubles that have their interfaces."""
+"""Adapters of packages that are not installed here, against test doubles of their interfaces."""
 
 from __future__ import annotations
 

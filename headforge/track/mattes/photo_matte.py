@@ -28,7 +28,7 @@ CHIN = 8
 
 
 def matte_prior(head: HeadModel, vertices: Tensor, camera: Camera, inside_photo: np.ndarray) -> MattePrior:
-    """Return the prior of a photo's crop from posed `vertices` [V, 3], the unbatched camera and `inside_photo` [H, W]."""
+    """Return the prior of a photo's crop from posed `vertices` [V, 3], unbatched camera and `inside_photo` [H, W]."""
     ids = rasterize(vertices[None], head.faces, Camera.stack([camera])).face_ids[0].numpy()
     is_neck = np.zeros(len(head.faces) + 1, dtype=bool)
     if "neck" in head.regions:
@@ -48,7 +48,7 @@ def matte_prior(head: HeadModel, vertices: Tensor, camera: Camera, inside_photo:
 
 
 def _below_neck(chin: Tensor, vertices: Tensor, camera: Camera) -> np.ndarray:
-    """Return the mask [H, W] bool below the line that cuts the neck, which runs from side to side through its middle."""
+    """Return the mask [H, W] bool below the line that cuts the neck, drawn from side to side through its middle."""
     centre_z = float(vertices[:, 2].mean())
     level = float(chin[1]) - NECK_BELOW_CHIN_M
     ends = torch.tensor([[0.1, level, centre_z], [-0.1, level, centre_z]])

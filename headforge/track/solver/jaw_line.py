@@ -23,7 +23,7 @@ STATIC_FAR_SIDE_WEIGHT = 0.02
 
 
 def contour_embedding(head: HeadModel, yaw_deg: float) -> tuple[Tensor, Tensor]:
-    """Return triangles [68] and barycentrics [68, 3] with the jaw line as seen from azimuth `yaw_deg`."""
+    """Return the triangles [68] and barycentrics [68, 3] with the jaw line as seen from azimuth `yaw_deg`."""
     if len(head.contour_faces) == 0:
         return head.landmark_faces, head.landmark_barycentrics
     row = contour_bin(yaw_deg)

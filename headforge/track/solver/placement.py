@@ -156,7 +156,7 @@ class AdvanceTied:
 
 
 def _moved_face(state: FitState, inner: Tensor, shared: Tensor) -> dict[str, Tensor]:
-    """Return jaw and expression after a step; for views of one moment they are shared unknowns, else per view."""
+    """Return the jaw and expression after a step; for views of one moment they are shared unknowns, else per view."""
     row = len(shared) - 1 - len(state.shape)
     face = shared[None, :row] if row else inner
     return {"jaw": state.jaw + face[:, :3], "expr": state.expr + face[:, 3:]}

@@ -115,7 +115,7 @@ class Geometry:
 
 
 def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tensor, Tensor]:
-    """Return points on the fixed head and the part the jaw carries, both [M, P, 3], and the jaw's R - 1 [M, 3, 3].
+    """Return the points on the fixed head and the part the jaw carries, both [M, P, 3], and the jaw's R - 1 [M, 3, 3].
 
     M is the number of moments: the number of views, or 1 if they share one.
     """

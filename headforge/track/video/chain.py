@@ -76,7 +76,7 @@ def make_chain(times: Tensor, breaks: Tensor, settings: SmoothSettings, n_expr: 
 
 
 def chain_term(chain: Chain, state: FitState) -> ChainTerm:
-    """Return value, gradient and Gauss-Newton Hessian of the smoothness."""
+    """Return the value, gradient and Gauss-Newton Hessian of the smoothness."""
     first, before, after = chain.triples
     weights = 2 / (before + after)
     factors = torch.stack([1 / before, -1 / before - 1 / after, 1 / after], dim=-1)

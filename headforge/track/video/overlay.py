@@ -79,7 +79,7 @@ def facing_yaw_deg(found: FilmFit, row: int) -> float:
 
 
 def contact_strip(pictures: list[np.ndarray]) -> np.ndarray:
-    """Return pictures of one size as a sheet of 4 columns, each at most 256 px wide."""
+    """Arrange pictures of one size in a sheet of 4 columns, each at most 256 px wide."""
     width = min(STRIP_SIDE_PX, pictures[0].shape[1])
     height = round(pictures[0].shape[0] * width / pictures[0].shape[1])
     small = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BOX)) for p in pictures]

@@ -50,7 +50,7 @@ class KnownFit:
 
 
 def ray_points(points: Tensor, camera: Camera) -> Tensor:
-    """Convert pixels [V, L, 2] of cameras [V] to pixels from the principal point, with the first camera's focal length."""
+    """Convert pixels [V, L, 2] of cameras [V] to pixels from the principal point at the first camera's focal length."""
     homogeneous = torch.cat([points.double(), torch.ones_like(points[..., :1]).double()], dim=-1)
     rays = homogeneous @ torch.linalg.inv(camera.K.double()).transpose(1, 2)
     return camera.K[0, 0, 0].double() * rays[..., :2] / rays[..., 2:]

@@ -1,4 +1,4 @@
-"""Checkpoints in the official layout: converted without running anything in them, and refused with a reason."""
+"""Checkpoints in the official layout: conversion without executing their content, rejection with a reason."""
 
 from __future__ import annotations
 
