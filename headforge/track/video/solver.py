@@ -30,7 +30,7 @@ from headforge.track.video.chain import N_TURN, Chain, ChainTerm, chain_term
 
 MAX_RETRIES = 6
 OUTLINE_ITERATIONS = (1, 2, 4)
-"""Iterations before which jaw lines are selected again; after the last the yaws are fixed."""
+"""Iterations before which jaw lines are selected again; after the last the yaws have converged."""
 
 
 def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) -> Fit:
