@@ -1,1 +1,1 @@
-"""Measurements and the protocol behind each."""
+"""Metrics and their measurement protocols."""

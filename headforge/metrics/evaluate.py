@@ -1,4 +1,4 @@
-"""The stage `evaluate`: every number of a run, beside its baselines, each with its protocol."""
+"""The stage `evaluate`: all metrics of a run and its baselines, each with its protocol."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from headforge.types import MethodOutput, Prediction
 
 VERSION = 1
 REGIONS = {"": "none", "foreground_": "truth>0.5"}
-"""Prefix of a metric's name to the mask of its protocol."""
+"""Mask of the protocol by prefix of the metric's name."""
 SHORT_HAIR = ("bald", "short")
-"""Values of the attribute "hair" that `avatar.psnr_db` is a mean over."""
+"""Values of the attribute "hair" over which `avatar.psnr_db` is averaged."""
 IDENTITY_PROTOCOL = Protocol(
     "id_dlib", "dlib", "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30", 512,
     pairs="portrait photo on white, frontal render of its avatar", split="portraits", average="mean over portraits",
@@ -64,15 +64,15 @@ def evaluate(
     methods: Sequence[MethodOutput],
     device: str = "cpu",
 ) -> dict[str, object]:
-    """Measure a run and write `output`/metrics.json and `output`/details; returns what metrics.json holds.
+    """Measure a run, write `output`/metrics.json and `output`/details and return the content of metrics.json.
 
-    `predictions` is a table of pictures of held-out views, drawn by `models` and baselines; `methods` fitted the
+    `predictions` is a table of pictures of held-out views, rendered by `models` and baselines; `methods` fitted the
     avatars. Each folder of a method in `avatars` with a predictions.parquet adds its own, each with a frontal.png is
-    compared with the portrait of its name in `tracked`/portraits. Parts that are missing give null. "avatar" is about
-    avatars fitted and posed with exact parameters, so that it measures the fitting and not the tracker;
-    "avatar_tracked" is the same with tracked ones. `perceptual` is what `config.perceptual` names. Pictures are
-    compared on `device`, where the network behind `perceptual` must be too. Raises DataError if a picture is of a view
-    the dataset doesn't have.
+    compared with the portrait of its name in `tracked`/portraits. Missing parts give null. "avatar" covers avatars
+    fitted and posed with exact parameters, so that it measures the fitting and not the tracker; "avatar_tracked" is the
+    same with tracked ones. `perceptual` is the metric named by `config.perceptual`. Pictures are compared on `device`,
+    where the network behind `perceptual` must be too. Raises DataError if a picture is of a view the dataset doesn't
+    have.
     """
     place = resolve_device(device)
     data = Dataset(dataset)
@@ -114,7 +114,7 @@ def measure_predictions(
     perceptual: PerceptualDistance | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Measured]:
-    """Return PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged down to its size.
+    """Return PSNR, SSIM and L1, whole and foreground, of each picture against the dataset's, averaged to its size.
 
     Computed on `device`, where the network behind `perceptual` must be too.
     """
@@ -177,7 +177,7 @@ def _perceived(
 
 
 def identity_means(rows: Iterable[Measured], method: str, metric: str) -> dict[str, float]:
-    """Return mean over views for each subject."""
+    """Return the mean over views for each subject."""
     values: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.method == method and row.metric == metric:
@@ -186,7 +186,7 @@ def identity_means(rows: Iterable[Measured], method: str, metric: str) -> dict[s
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Return arithmetic mean, None of nothing."""
+    """Return the arithmetic mean; None without values."""
     found = list(values)
     return sum(found) / len(found) if found else None
 
@@ -196,7 +196,7 @@ def _gain(a: float | None, b: float | None) -> float | None:
 
 
 def heldout_summary(rows: Sequence[Measured], method: str, source: str) -> dict[str, float | int | None]:
-    """Return a model's means beside those of its baselines; `source` is "tracked" or "exact" parameters."""
+    """Return the means of a model and of its baselines; `source` is "tracked" or "exact" parameters."""
     reprojection = f"reproject_{source}"
 
     def value(of: str, metric: str) -> float | None:
@@ -223,7 +223,7 @@ def heldout_summary(rows: Sequence[Measured], method: str, source: str) -> dict[
 
 
 def avatar_summary(rows: Sequence[Measured], method: str, hair: Mapping[str, str]) -> dict[str, float | int | None]:
-    """Return fitted avatars on unseen views and expressions; the headline is over bald and short-haired people."""
+    """Return the metrics of fitted avatars on unseen views and expressions; headline: bald and short-haired people."""
     by_subject = identity_means(rows, method, "psnr_db")
     short = [s for s in by_subject if hair[s] in SHORT_HAIR]
     return {
@@ -243,7 +243,7 @@ def avatar_summary(rows: Sequence[Measured], method: str, hair: Mapping[str, str
 def measure_portraits(
     tracked: Path, avatars: Path, faces: FaceEmbedder | None
 ) -> dict[str, dict[str, float | bool | str | None]]:
-    """Return per portrait: the distance between the photo and the avatar's frontal picture, and the landmark residual."""
+    """Return per portrait the distance of the photo and the avatar's frontal picture, and the landmark residual."""
     found: dict[str, dict[str, float | bool | str | None]] = {}
     for folder in sorted((tracked / "portraits").glob("*")):
         track, frontal = folder / "track.json", avatars / folder.name / "frontal.png"
@@ -269,7 +269,7 @@ def measure_portraits(
 def portrait_summary(
     portraits: Mapping[str, Mapping[str, float | bool | str | None]],
 ) -> dict[str, float | int | None]:
-    """Return means over portraits."""
+    """Return the means over portraits."""
     distances = [e["identity_distance"] for e in portraits.values() if isinstance(e["identity_distance"], float)]
     residuals = [e["residual_eyes"] for e in portraits.values() if isinstance(e["residual_eyes"], float)]
     return {
@@ -281,7 +281,7 @@ def portrait_summary(
 
 
 def tracking_summary(tracked: Path) -> dict[str, float | None]:
-    """Return what the tracker wrote of itself."""
+    """Read the tracker's summary."""
     path = tracked / "tracks.json"
     found: dict[str, float | None] = {"rms_px": None}
     return found | (json.loads(path.read_text()) if path.is_file() else {})
@@ -293,7 +293,7 @@ def write_details(
     hair: Mapping[str, str],
     portraits: Mapping[MethodOutput, Mapping[str, Mapping[str, float | bool | str | None]]],
 ) -> None:
-    """rows.parquet (every value), table.json (means per method with n and protocol) and protocols.json."""
+    """Write rows.parquet (all values), table.json (means per method with n and protocol) and protocols.json."""
     folder.mkdir(parents=True, exist_ok=True)
     protocols = {row.protocol.hash: row.protocol.as_json() for row in rows}
     values = {

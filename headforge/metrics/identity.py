@@ -1,4 +1,4 @@
-"""How alike two faces are, by an embedding network given from outside."""
+"""Identity similarity of two faces, by an external embedding network."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Face(Protocol):
 
 
 class FaceEmbedder(Protocol):
-    """Finds faces and embeds them."""
+    """Face detector and embedding network."""
 
     def detect_landmarks(self, image: np.ndarray) -> Sequence[Face]:
-        """Return faces of a [H, W, 3] uint8 picture, the largest first."""
+        """Return the faces of a [H, W, 3] uint8 picture, the largest first."""
         ...
 
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """Return [128] embedding of one of them."""
+        """Return the embedding [128] of one of them."""
         ...
 
 
 @dataclass(frozen=True)
 class IdentityDistance:
-    """The distance between two faces, or why there is none."""
+    """The distance between two faces, or the reason for its absence."""
 
     value: float | None
     """Euclidean distance of the embeddings; None if a face was not found, never 0 for that."""
@@ -41,7 +41,7 @@ class IdentityDistance:
 
 
 def identity_distance(faces: FaceEmbedder, a: np.ndarray, b: np.ndarray) -> IdentityDistance:
-    """Return distance of the largest faces in two [H, W, 3] uint8 pictures."""
+    """Return the distance of the largest faces in two [H, W, 3] uint8 pictures."""
     embeddings = []
     for which, image in (("first", a), ("second", b)):
         found = faces.detect_landmarks(image)

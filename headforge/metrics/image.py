@@ -16,15 +16,13 @@ MAX_PSNR_DB = 100.0
 
 
 def l1(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return mean absolute difference [B] of pictures [B, 3, H, W]; with a mask [B, H, W] in {0, 1}, over its pixels
-    only.
-    """
+    """Return the mean absolute difference [B] of pictures [B, 3, H, W], over a mask [B, H, W] in {0, 1} if given."""
     _check(a, b, mask)
     return _mean((a - b).abs(), mask)
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return peak signal-to-noise ratio [B] in dB, -10 log10 MSE, at most `MAX_PSNR_DB`.
+    """Return the peak signal-to-noise ratio [B] in dB, -10 log10 MSE, at most `MAX_PSNR_DB`.
 
     With a mask the squared error is divided by the mask's pixels x channels, not by the whole picture's.
     """
@@ -34,11 +32,10 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return structural similarity [B] (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, mean over channels and
-    pixels.
+    """Return the structural similarity [B] (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, mean over all values.
 
-    The map covers the pixels whose window lies inside the picture. With a mask its mean is over those of them that
-    the mask covers.
+    The map covers the pixels whose window lies inside the picture; the mean is over channels and pixels, with a mask
+    over its pixels only.
     """
     _check(a, b, mask)
     similarity = ssim_map(a, b)
@@ -49,7 +46,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
-    """Return SSIM per channel and pixel, [B, 3, H - 10, W - 10]."""
+    """Return the SSIM per channel and pixel, [B, 3, H - 10, W - 10]."""
     mean_a, mean_b = _blur(a), _blur(b)
     var_a = _blur(a * a) - mean_a.square()
     var_b = _blur(b * b) - mean_b.square()
@@ -70,7 +67,7 @@ def _blur(image: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return mean [B] over channels and the pixels of the mask; NaN for an empty mask."""
+    """Return the mean [B] over channels and the pixels of the mask; NaN for an empty mask."""
     if mask is None:
         return values.flatten(1).mean(1)
     weights = mask[:, None].to(values)

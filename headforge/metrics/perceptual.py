@@ -1,7 +1,7 @@
-"""How unlike two pictures look: LPIPS where its weights were added, and a small stand-in under a name of its own.
+"""Perceptual distance of two pictures: LPIPS where its weights are available, and a small substitute with its own name.
 
-`perceptual_mini` is no LPIPS and no network: the responses of fixed filters, with nothing learned. It ranks blur, noise
-and other strong changes as one would, and says nothing that is comparable with published LPIPS values.
+`perceptual_mini` is neither LPIPS nor a network: it compares responses of fixed filters. It ranks blur, noise and other
+strong changes plausibly; its values are not comparable with published LPIPS values.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ N_SCALES = 4
 N_ORIENTATIONS = 4
 KERNEL_SIZE = 7
 WAVELENGTH_PX, WIDTH_PX = 4.0, 1.75
-"""Of the Gabor filters, at each scale's own resolution; the width is a standard deviation."""
+"""Of the Gabor filters, at the resolution of each scale; the width is a standard deviation."""
 MIN_SIDE_PX = 2 ** (N_SCALES - 1)
 CONTRAST_FLOOR = 0.05
-"""Responses far below this length count as no structure, so that flat background weighs nothing."""
+"""Responses far below this length count as no structure, so that flat background has no weight."""
 OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 """Luma, red against green, yellow against blue; rows over RGB."""
 
 
 class PerceptualDistance(Interface):
-    """A metric of perceived difference, and what its protocol says of it."""
+    """A metric of perceived difference with the fields of its protocol."""
 
     @property
     def metric(self) -> str:
-        """Its id, such as "lpips_alex"."""
+        """Metric id, such as "lpips_alex"."""
         ...
 
     @property
     def backend(self) -> str:
-        """What computes it."""
+        """Software that computes it."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class PerceptualDistance(Interface):
         ...
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return distance [B] of pictures [B, 3, H, W] in [0, 1]; 0 for equal ones."""
+        """Return the distance [B] of pictures [B, 3, H, W] in [0, 1]; 0 for equal ones."""
         ...
 
 
@@ -60,7 +60,8 @@ class PerceptualMini:
     weights_sha256 = ""
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return distance [B] of pictures [B, 3, H, W] in [0, 1], at least 8 pixels wide and high; 0 for equal ones.
+        """Return the distance [B] of pictures [B, 3, H, W] in [0, 1], at least 8 pixels wide and high; 0 for equal
+        ones.
 
         At each scale (halved by area) a pixel has the energies of Gabor pairs in four directions on the luma, the
         luma's difference from its surround, and two opponent colours; the vector is divided by its length plus
@@ -78,7 +79,7 @@ class PerceptualMini:
 
 
 def gabor_bank(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return [2 * N_ORIENTATIONS, 1, K, K] on the CPU: even filters without mean, then odd ones, each of unit length."""
+    """Return the filters [2 * N_ORIENTATIONS, 1, K, K] on the CPU: zero-mean even, then odd ones, of unit length."""
     offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64, device="cpu") - KERNEL_SIZE // 2
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     window = torch.exp(-(x.square() + y.square()) / (2 * WIDTH_PX**2))
@@ -93,7 +94,7 @@ def gabor_bank(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def _features(image: Tensor) -> Tensor:
-    """Return [B, N_ORIENTATIONS + 3, H, W]."""
+    """Return the normalised features [B, N_ORIENTATIONS + 3, H, W]."""
     colours = torch.einsum("oc,bchw->bohw", torch.tensor(OPPONENT, dtype=image.dtype, device=image.device), image)
     luma, chroma = colours[:, :1], colours[:, 1:]
     rim = KERNEL_SIZE // 2
@@ -106,10 +107,10 @@ def _features(image: Tensor) -> Tensor:
 
 
 def perceptual_protocol(distance: PerceptualDistance, base: Protocol) -> Protocol:
-    """Return `base` with what computed the distance: id, backend and SHA-256 of the weights."""
+    """Return `base` with the id, the backend and the SHA-256 of the weights of the distance."""
     changes = {"metric": distance.metric, "backend": distance.backend, "weights_sha256": distance.weights_sha256}
     return Protocol(**{**base.as_json(), **changes})  # pyright: ignore[reportArgumentType]
 
 
 BUILTIN: Mapping[str, Callable[[], PerceptualDistance]] = {"mini": PerceptualMini}
-"""Distances that need no weights, by the name that settings have for them."""
+"""Distances without weights, by their name in the settings."""

@@ -1,1 +1,1 @@
-"""Outside models, one adapter a file."""
+"""External models, one adapter per file."""

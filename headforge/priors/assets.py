@@ -1,8 +1,8 @@
-"""Weights of other projects, as objects of the store: checked, converted once, found again by the hash of their files.
+"""Weights of other projects as store objects: checked, converted once, looked up by the hash of their files.
 
-An object holds the converted files (safetensors, or the file as it was where its own program reads it) and
-`asset.json`: kind, sources with size and SHA-256, licences, and what the converter found out. params.yaml names an
-asset by the SHA-256 of its source, so a project means the same weights on every machine.
+An object holds the converted files (safetensors, or the original file where its own program reads it) and `asset.json`:
+kind, sources with size and SHA-256, licences, and the converter's facts. params.yaml names an asset by the SHA-256 of
+its source, so that a project uses the same weights on every machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headforge.store.objects.store import Note, Recipe, Store
 ASSET_FILE = "asset.json"
 SCHEMA_VERSION = 1
 STAGE = "asset"
-"""Recipes of assets are called so."""
+"""Stage name in the recipes of assets."""
 
 Sources = Mapping[str, Path]
 """The files of an asset by role, such as {"trunk": …, "linear": …}."""
@@ -29,12 +29,12 @@ Sources = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Options:
-    """What a person may say beside the paths."""
+    """User options besides the paths."""
 
     trust: str = ""
-    """SHA-256 of a TorchScript archive that may be loaded."""
+    """SHA-256 of a trusted TorchScript archive."""
     repo: Path | None = None
-    """A checkout of the official code, for kinds that can run it."""
+    """A checkout of the official code, for kinds that support it."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,19 @@ class Kind:
 
     name: str
     title: str
-    """What it is, in a few words."""
+    """Short description."""
     gives: str
-    """What PATH has to be, for --help."""
+    """Required content of PATH, for --help."""
     licences: tuple[str, ...]
-    """Ids of the ledger."""
+    """Ids of ledger entries."""
     version: int
-    """Of the converter; another one makes the object anew."""
+    """Of the converter; a change rebuilds the object."""
     find: Callable[[Sequence[Path], Options], Sources]
-    """The files among the given paths that count. Raises InputError if one is missing or there is one too many."""
+    """Select the asset's files among the given paths. Raises InputError for missing or extra files."""
     convert: Callable[[Sources, Path, Options], dict[str, Any]]
-    """Checks the files, fills a folder and returns JSON facts. Raises InputError for anything that is wrong."""
+    """Check the files, write a folder and return JSON facts. Raises InputError for invalid files."""
     takes_repo: bool = False
-    """Whether the official code may be given to run in place of ours."""
+    """Whether a checkout of the official code may be run in place of ours."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +68,23 @@ class Asset:
     folder: Path
     """Read-only files."""
     licences: tuple[str, ...]
-    """Ids of the ledger."""
+    """Ids of ledger entries."""
     facts: Mapping[str, Any]
-    """What its converter found out."""
+    """Facts from its converter."""
     sources: Mapping[str, Mapping[str, Any]]
-    """Name, size and SHA-256 of the files it was made from, by role."""
+    """Name, size and SHA-256 of its source files, by role."""
     is_new: bool = False
-    """Whether this call made it."""
+    """Whether this call created it."""
 
 
 def add_asset(store: Store, kind: Kind, paths: Sequence[Path], options: Options = Options()) -> Asset:
-    """Check and convert files into an object of the store; the same files again are found.
+    """Check files and convert them into a store object; the same files again are a cache hit.
 
     Raises InputError if they are not of the kind, and StoreError if the store can't be written.
     """
     if options.repo is not None and not kind.takes_repo:
-        message = f"an asset of the kind {kind.name} runs no code of a checkout."
-        raise InputError(options.repo, message, "leave --repo out.")
+        message = f"an asset of the kind {kind.name} can't run code of a checkout."
+        raise InputError(options.repo, message, "omit --repo.")
     sources = kind.find(paths, options)
     described = {role: _described(path) for role, path in sources.items()}
     sha256 = source_digest({role: entry["sha256"] for role, entry in described.items()})
@@ -100,9 +100,9 @@ def add_asset(store: Store, kind: Kind, paths: Sequence[Path], options: Options 
 
 
 def find_asset(store: Store, kind: Kind, sha256: str, *, rehash: bool = False) -> Asset | None:
-    """Return the asset with this source if it is in the store, whole; None if it has to be added.
+    """Return the asset with this source if the store has it intact, else None.
 
-    Files whose size or time differ from the manifest are hashed first, with `rehash` all of them.
+    Files whose size or time differs from the manifest are hashed first; with `rehash`, all files.
     """
     found = store.get(asset_recipe(kind, sha256), rehash=rehash)
     return None if found is None else read_asset(found.path)
@@ -111,7 +111,7 @@ def find_asset(store: Store, kind: Kind, sha256: str, *, rehash: bool = False) -
 def resolve_asset(store: Store, kinds: Mapping[str, Kind], name: str, assets: Mapping[str, str], wanted: str) -> Asset:
     """Return the asset that params.yaml calls `name`, which must be of the kind `wanted`.
 
-    `assets` is the section of that name. Raises ConfigError, with the command that mends it, if there is no such name,
+    `assets` is the section of that name. Raises ConfigError, with the command that fixes it, if there is no such name,
     if the store does not have the asset, or if it is of another kind.
     """
     add = f"headforge assets add {wanted} PATH --name {name}"
@@ -134,27 +134,25 @@ def resolve_asset(store: Store, kinds: Mapping[str, Kind], name: str, assets: Ma
 
 
 def asset_recipe(kind: Kind, sha256: str) -> Recipe:
-    """Return what decides an asset's object."""
+    """Return the recipe of an asset's object."""
     return Recipe(STAGE, kind.version, {"kind": kind.name}, {"source": sha256}, {})
 
 
 def read_asset(folder: Path, *, is_new: bool = False) -> Asset:
-    """Return the asset in a folder of the store."""
+    """Read the asset in a folder of the store."""
     about = json.loads((folder / ASSET_FILE).read_text())
     licences = tuple(about["licences"])
     return Asset(about["kind"], about["sha256"], folder, licences, about["facts"], about["sources"], is_new)
 
 
 def stored_assets(store: Store) -> list[Asset]:
-    """Return all assets in the store, whether a project names them or not; whether their bytes are right is not looked
-    at.
-    """
+    """Return all assets in the store, named by a project or not; their bytes are not verified."""
     paths = [path for path in store.object_paths() if (path / ASSET_FILE).is_file()]
     return sorted((read_asset(path) for path in paths), key=lambda asset: (asset.kind, asset.sha256))
 
 
 def source_digest(sha256s: Mapping[str, str]) -> str:
-    """Return SHA-256 of the file; of several, that of the lines `role\0sha256\n` sorted by role."""
+    """Return the SHA-256 of the file; of several, that of the lines `role\0sha256\n` sorted by role."""
     if len(sha256s) == 1:
         return next(iter(sha256s.values()))
     lines = (f"{role}\0{sha256s[role]}\n" for role in sorted(sha256s))
@@ -162,7 +160,7 @@ def source_digest(sha256s: Mapping[str, str]) -> str:
 
 
 def one_path(paths: Sequence[Path], what: str) -> Path:
-    """Return the one path. Raises InputError for several, or if nothing is there."""
+    """Return the only path. Raises InputError unless exactly one is given and exists."""
     if len(paths) != 1:
         named = " ".join(str(path) for path in paths)
         raise InputError(named, f"{len(paths)} paths were given for {what}, expected one.", "give one path.")

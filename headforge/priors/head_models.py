@@ -1,4 +1,4 @@
-"""FLAME and ICT-FaceKit as assets: their published files, kept as one head model."""
+"""FLAME and ICT-FaceKit as assets: their published files, stored as one head model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ FACES_FOLDER = "FaceXModel"
 
 
 def load_head_asset(asset: Asset) -> HeadModel:
-    """Return the head model of an asset of the kind "flame" or "ict". Raises DataError if it is another kind or
-    damaged.
-    """
+    """Load the head model of an asset of the kind "flame" or "ict". Raises DataError for another kind or damage."""
     if asset.kind not in ("flame", "ict"):
         raise DataError(
-            asset.folder, f"an asset of the kind {asset.kind} is no head model.", "name a flame or ict asset."
+            asset.folder, f"an asset of the kind {asset.kind} is not a head model.", "name a flame or ict asset."
         )
     return load_head(asset.folder / HEAD_FILE)
 
@@ -43,14 +41,14 @@ def _convert_flame(sources: Sources, folder: Path, options: Options) -> dict[str
 
 
 def _find_ict(paths: Sequence[Path], options: Options) -> Sources:
-    """Return all shapes of the folder: which of them count is the reader's to say."""
+    """Return all shape files of the folder; the reader selects among them."""
     given = one_path(paths, "ICT-FaceKit")
     inside = given / FACES_FOLDER if (given / FACES_FOLDER).is_dir() else given
     for name in (NEUTRAL_FILE, INDEX_FILE):
         if not (inside / name).is_file():
             raise InputError(
-                given, f"'{given}' is no folder of ICT-FaceKit: it has no {name}.",
-                f"give the folder {FACES_FOLDER} of its light model, whole.",
+                given, f"'{given}' is not a folder of ICT-FaceKit: it has no {name}.",
+                f"give the complete folder {FACES_FOLDER} of its light model.",
             )  # fmt: skip
     return {path.name: path for path in sorted(inside.iterdir()) if path.suffix in (".obj", ".json")}
 

@@ -1,4 +1,4 @@
-"""The kinds of assets, by the names that the command line has for them."""
+"""The kinds of assets, by their names on the command line."""
 
 from __future__ import annotations
 

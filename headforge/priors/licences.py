@@ -1,4 +1,4 @@
-"""Under which terms weights and pictures may be used, and what a thing made from several of them may be used for."""
+"""Licence ledger: terms of weights and pictures, and the permitted uses of outputs derived from several of them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 YES, CONDITIONS, NO, UNKNOWN = "yes", "on conditions", "no", "not known"
 _STRICTNESS = (YES, CONDITIONS, UNKNOWN, NO)
-"""Of several answers the last one counts."""
+"""In order of strictness; the strictest of several answers applies."""
 
 
 @dataclass(frozen=True)
 class Licence:
-    """Terms of one source, in short. The publisher's own text decides."""
+    """Summary of the terms of one source. The publisher's own text is binding."""
 
     title: str
     publish: str
-    """Whether what is made with it may be given to others: "yes", "on conditions", "no" or "not known"."""
+    """Whether derived outputs may be published: "yes", "on conditions", "no" or "not known"."""
     sell: str
-    """Whether it may be used for profit; the same answers."""
+    """Whether commercial use is permitted; the same answers."""
     terms: str
-    """The conditions, or the reason of a no."""
+    """The conditions, or the reason for a "no"."""
     url: str
-    """Where the text is."""
+    """Location of the licence text."""
 
 
 RESEARCH = "research only; name the authors, pass the terms on"
@@ -98,10 +98,10 @@ LEDGER: Mapping[str, Licence] = {
         "https://github.com/davisking/dlib-models",
     ),
 }  # fmt: skip
-"""By id; outputs name these ids."""
+"""Ledger by id; outputs refer to these ids."""
 
 KNOWN_SOURCES: Mapping[str, str] = {"headforge-builtin-1": "headforge-builtin"}
-"""Names under which older outputs list what they were made from."""
+"""Source names in older outputs."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ class Carried:
     """One source of an output, with its terms."""
 
     source: str
-    """An id of the ledger, or the name that the output has for it."""
+    """An id of the ledger, or the output's own name for it."""
     licence: Licence
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be done with something made from several sources."""
+    """Permitted uses of an output derived from several sources."""
 
     publish: str
     sell: str
@@ -124,9 +124,7 @@ class Verdict:
 
 
 def ledger_entry(source: str, text: str = "") -> Carried:
-    """Return the terms of a source that an output names; `text` is what the output says of it, for those not in the
-    ledger.
-    """
+    """Return the terms of a source named by an output; `text` is the output's description if not in the ledger."""
     known = KNOWN_SOURCES.get(source, source)
     if known in LEDGER:
         return Carried(known, LEDGER[known])
@@ -134,7 +132,7 @@ def ledger_entry(source: str, text: str = "") -> Carried:
 
 
 def verdict(carried: Sequence[Carried]) -> Verdict:
-    """Return the union: the strictest answer of all sources; without any source nothing is known."""
+    """Return the verdict: the strictest answers of all sources; "not known" without sources."""
     unique = {item.source: item for item in carried}
     ordered = tuple(unique[name] for name in sorted(unique))
     return Verdict(

@@ -1,7 +1,7 @@
 """LPIPS 0.1 (Zhang et al. 2018) over AlexNet or VGG16, from torchvision's trunk and the authors' linear layers.
 
-Both pictures pass through the trunk; the channels of five layers are brought to unit length, their squared differences
-weighted by a learned weight per channel, averaged over the picture and summed over the layers.
+Both pictures pass through the trunk; the channels of five layers are normalised to unit length, their squared
+differences weighted by a learned weight per channel, averaged over the picture and summed over the layers.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from headforge.store.files import sha256_file
 
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-"""Of the input in [-1, 1]: ImageNet's mean and deviation in that range, rounded as the authors did."""
+"""For inputs in [-1, 1]: ImageNet's mean and standard deviation in that range, rounded as by the authors."""
 NORM_EPS = 1e-10
 WEIGHTS_FILE = "weights.safetensors"
 TRUNK, LINEAR = "trunk", "linear"
 FIRST_LINEAR = "lin0.model.1.weight"
 MAX_LINEAR_BYTES = 1 << 20
-"""The published linear layers have 6 to 11 kB."""
+"""The published linear layers are 6 to 11 kB."""
 _HUB_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")
-"""torchvision's files carry the first digits of their SHA-256."""
+"""torchvision's file names contain the first digits of their SHA-256."""
 
 _ALEX: Sequence[tuple[str, tuple[int, ...]]] = (
     ("conv", (3, 64, 11, 4, 2)), ("tap", ()), ("pool", (3, 2)), ("conv", (64, 192, 5, 1, 2)), ("tap", ()),
     ("pool", (3, 2)), ("conv", (192, 384, 3, 1, 1)), ("tap", ()), ("conv", (384, 256, 3, 1, 1)), ("tap", ()),
     ("conv", (256, 256, 3, 1, 1)), ("tap", ()),
 )  # fmt: skip
-"""Layers of the trunk: convolutions (in, out, kernel, stride, padding), a ReLU that is looked at, max pooling."""
+"""Layers of the trunk: convolutions (in, out, kernel, stride, padding), a ReLU whose output is used, max pooling."""
 
 
 def _vgg() -> Sequence[tuple[str, tuple[int, ...]]]:
@@ -58,7 +58,7 @@ TRUNKS: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]] = {"alex": _ALEX, "v
 
 
 class Lpips(nn.Module):
-    """The distance of pictures, with weights in evaluation mode; parameters are named as in the files."""
+    """The LPIPS distance, with weights in evaluation mode; parameters are named as in the files."""
 
     shift: Tensor
     scale: Tensor
@@ -75,7 +75,7 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None], persistent=False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return distance [B] of pictures [B, 3, H, W] in [0, 1], which the network wants in [-1, 1]; 0 for equal ones."""
+        """Return the distance [B] of pictures [B, 3, H, W] in [0, 1], rescaled to [-1, 1]; 0 for equal ones."""
         for name, image in (("a", a), ("b", b)):
             if image.ndim != 4 or image.shape[1] != 3 or image.shape != a.shape:
                 raise ShapeError(name, "[B, 3, H, W], both the same", tuple(image.shape))
@@ -103,7 +103,7 @@ def _layer(kind: str, sizes: tuple[int, ...]) -> nn.Module:
 
 @dataclass(frozen=True)
 class LpipsMetric:
-    """LPIPS with its name for the metric's protocol."""
+    """LPIPS with the fields of its protocol."""
 
     metric: str
     """"lpips_alex" or "lpips_vgg"."""
@@ -114,19 +114,19 @@ class LpipsMetric:
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return distance [B] of pictures [B, 3, H, W] in [0, 1]."""
+        """Return the distance [B] of pictures [B, 3, H, W] in [0, 1]."""
         return self.network(a, b)
 
 
 def load_lpips(asset: Asset, device: torch.device | str = "cpu") -> LpipsMetric:
-    """Return the metric of an asset of the kind "lpips-alex" or "lpips-vgg", on `device`.
+    """Load the metric of an asset of the kind "lpips-alex" or "lpips-vgg" on `device`.
 
     Raises DataError if its files don't fit.
     """
     trunk = asset.kind.removeprefix("lpips-")
     if trunk not in TRUNKS:
         raise DataError(
-            asset.folder, f"an asset of the kind {asset.kind} is no LPIPS.", "name one of lpips-alex, -vgg."
+            asset.folder, f"an asset of the kind {asset.kind} is not LPIPS.", "name one of lpips-alex, -vgg."
         )
     path = asset.folder / WEIGHTS_FILE
     network = Lpips(trunk)
@@ -142,7 +142,7 @@ def load_lpips(asset: Asset, device: torch.device | str = "cpu") -> LpipsMetric:
 
 
 def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
-    """Return shapes of torchvision's `features.N.weight` and `.bias`."""
+    """Return the shapes of torchvision's `features.N.weight` and `.bias`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for index, (kind, sizes) in enumerate(TRUNKS[trunk]):
         if kind == "conv":
@@ -152,12 +152,12 @@ def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
 
 
 def linear_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
-    """Return shapes of the authors' `lin{k}.model.1.weight`."""
+    """Return the shapes of the authors' `lin{k}.model.1.weight`."""
     return {f"lin{k}.model.1.weight": (1, len(w), 1, 1) for k, w in enumerate(Lpips(trunk).weights)}
 
 
 def _find(paths: Sequence[Path], options: Options) -> Sources:
-    """Return the linear layers are the small file with their names, the trunk is the other one."""
+    """Return both files by role: the small file with the linear layers' tensor names, and the trunk."""
     if len(paths) != 2:
         raise InputError(
             " ".join(str(path) for path in paths),

@@ -1,4 +1,4 @@
-"""Mattes by the package rembg with an ONNX model that the user gives.
+"""Mattes by the package rembg with a user-supplied ONNX model.
 
 Licence: package MIT; models have their own (U2-Net: Apache 2.0). Nothing is downloaded: the model is given by path.
 """
@@ -19,7 +19,7 @@ SESSION = "u2net_custom"
 
 
 class RembgMatter:
-    """Cuts out what is in front. MissingExtraError without the package; the model is loaded on first use."""
+    """Foreground matting. Raises MissingExtraError without the package; the model is loaded on first use."""
 
     def __init__(self, path: Path) -> None:
         _rembg()
@@ -32,13 +32,13 @@ class RembgMatter:
         return {"path": self.path, "_session": None}
 
     def matte(self, image: np.ndarray) -> np.ndarray:
-        """Return foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
+        """Return the foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
         rembg = _rembg()
         if self._session is None:
             try:
                 self._session = rembg.new_session(SESSION, model_path=str(self.path))
             except (RuntimeError, ValueError) as error:
-                raise InputError(self.path, f"{self.path} is no model that rembg can use ({error}).",
+                raise InputError(self.path, f"{self.path} is not a model that rembg can use ({error}).",
                                  "give an ONNX model such as u2net.onnx.") from error  # fmt: skip
         mask = np.asarray(rembg.remove(image, session=self._session, only_mask=True))
         return (mask[..., 0] if mask.ndim == 3 else mask) / 255.0

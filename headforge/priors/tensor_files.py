@@ -1,4 +1,4 @@
-"""Tensors from files of other programs: safetensors, and what torch.save wrote, with nothing in them run."""
+"""Tensors from files of other programs: safetensors and torch.save files, read without executing their content."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from headforge.store.files import sha256_file
 ZIP_MAGIC = b"PK\x03\x04"
 AGAIN = "download the file again and compare its size with the publisher's."
 MAX_NAMED = 4
-"""Tensors named in a message."""
+"""Number of tensors named in a message."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each tensor that a file must have, by name."""
 
 
 class TorchScriptError(InputError):
-    """The file is a TorchScript archive, a program, and nobody said that it may run."""
+    """The file is a TorchScript archive, a program, and was not marked as trusted."""
 
     def __init__(self, path: Path, sha256: str, trust: str) -> None:
         given = f" --trust names another file, {trust[:12]}…" if trust else ""
         super().__init__(
             path,
-            f"'{path}' is a TorchScript archive, a program that runs when it is loaded. Its SHA-256: {sha256}.{given}",
-            f"give the plain weights; or, if you trust who made it, the same command with --trust {sha256}",
+            f"'{path}' is a TorchScript archive, a program that runs on loading. Its SHA-256: {sha256}.{given}",
+            f"give the plain weights; or, if you trust the source, repeat the command with --trust {sha256}",
         )
         self.sha256 = sha256
 
 
 class _LeftOut:
-    """Stands for a class that training programs leave in checkpoints beside the weights."""
+    """Placeholder for a class that training programs store in checkpoints beside the weights."""
 
 
 _TRAINING_CLASSES: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
@@ -51,11 +51,10 @@ _TRAINING_CLASSES: list[Callable[..., object] | tuple[Callable[..., object], str
 
 
 def read_tensors(path: Path, trust: str = "") -> dict[str, Tensor]:
-    """Return the tensors in a file, on the CPU, by name; of a training checkpoint those under `state_dict`.
+    """Read the tensors of a file, on the CPU, by name; of a training checkpoint those under `state_dict`.
 
-    `trust`: SHA-256 of a TorchScript archive that may be loaded. Raises TorchScriptError without it,
-    ForbiddenNameError for a checkpoint that names other classes than torch's own, and InputError for whatever else is
-    wrong with the file.
+    `trust`: SHA-256 of a trusted TorchScript archive. Raises TorchScriptError without it, ForbiddenNameError for a
+    checkpoint that names classes other than torch's own, and InputError for any other invalid file.
     """
     head = check_downloaded(path)
     if head.startswith(ZIP_MAGIC):
@@ -72,17 +71,19 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], shapes: Shapes, wha
     """Return the tensors named in `shapes`. Raises InputError if one is missing, has another shape or is not finite."""
     missing = [name for name in shapes if name not in tensors]
     if missing:
-        found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none at all"
+        found = f"it has {len(tensors)} others, such as {_named(list(tensors))}" if tensors else "it has none"
         raise InputError(
             path,
-            f"'{path}' is no {what}: it lacks {len(missing)} of {len(shapes)} tensors, {_named(missing)}; {found}.",
+            f"'{path}' does not hold the {what}: it lacks {len(missing)} of {len(shapes)} tensors, "
+            f"{_named(missing)}; {found}.",
             f"give the file that holds the {what}.",
         )
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != tuple(shape):
             raise InputError(
                 path,
-                f"'{path}' is no {what}: {name} has the shape {list(tensors[name].shape)}, expected {list(shape)}.",
+                f"'{path}' does not hold the {what}: {name} has the shape {list(tensors[name].shape)}, "
+                f"expected {list(shape)}.",
                 f"give the file that holds the {what}; other versions and sizes of it don't fit.",
             )
         if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
@@ -100,7 +101,7 @@ def _check_archive(path: Path, trust: str) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
-        raise InputError(path, f"'{path}' is not whole: its archive has no end.", AGAIN) from error
+        raise InputError(path, f"'{path}' is incomplete: its archive has no end.", AGAIN) from error
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         sha256 = sha256_file(path)
         if trust != sha256:
@@ -108,7 +109,7 @@ def _check_archive(path: Path, trust: str) -> None:
     elif not any(name.endswith("/data.pkl") for name in names):
         raise InputError(path, f"'{path}' is an archive of {_named(names)}, not of weights.", "unpack it first.")
     elif trust:
-        raise InputError(path, f"'{path}' is no TorchScript archive.", "leave --trust out: nothing in it is run.")
+        raise InputError(path, f"'{path}' is not a TorchScript archive.", "omit --trust: nothing in it is executed.")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -121,20 +122,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(_TRAINING_CLASSES), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of deprecated storages, in files of old versions
+            warnings.simplefilter("ignore")  # deprecated storages in files of old versions
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named:
             raise ForbiddenNameError(path, named[1]) from error
         raise _unreadable(path, error) from error
-    except Exception as error:  # torch raises whatever a wrong byte leads to
+    except Exception as error:  # corrupt bytes make torch raise arbitrary exceptions
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return InputError(path, f"'{path}' is no file of weights, or not whole ({reason}).", AGAIN)
+    return InputError(path, f"'{path}' is not a weight file, or is incomplete ({reason}).", AGAIN)
 
 
 def _plain_tensors(path: Path, content: object) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Square head crops of photos and the way back to the photo's pixels."""
+"""Square head crops of photos and the mapping back to photo pixels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import interpolate
 
 EYE_DISTANCE_M = 0.092
-"""Between the outer eye corners of an average adult."""
+"""Distance between the outer eye corners of an average adult."""
 EYE_TO_MOUTH_M = 0.075
-"""From the middle of the outer eye corners to the middle of the mouth corners."""
+"""Distance from the midpoint of the outer eye corners to the midpoint of the mouth corners."""
 CROP_SIDE_M = 0.36
-"""The world length a crop spans in the plane of the head, so that a head fills about two thirds of its height."""
+"""World length that a crop spans in the plane of the head, so that a head fills about two thirds of its height."""
 HEAD_CENTRE_BELOW_EYES_M = 0.02
 PADDING = 255
-"""White, outside the photo."""
+"""White, used outside the photo."""
 OUTER_EYES = (36, 45)
 MOUTH_CORNERS = (48, 54)
 
@@ -38,15 +38,15 @@ class HeadCrop:
         return self.size / self.side
 
     def to_crop(self, points: np.ndarray) -> np.ndarray:
-        """Return photo pixels [N, 2] to crop pixels."""
+        """Map photo pixels [N, 2] to crop pixels."""
         return (points - np.array([self.left, self.top])) * self.scale
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
-        """Crop pixels [N, 2] to photo pixels."""
+        """Map crop pixels [N, 2] to photo pixels."""
         return points / self.scale + np.array([self.left, self.top])
 
     def cut(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the crop [size, size, 3] uint8 and where it lies inside the photo [size, size] bool.
+        """Return the crop [size, size, 3] uint8 and the mask [size, size] bool of its pixels inside the photo.
 
         Resized with an antialiased bicubic filter; white outside the photo.
         """
@@ -66,7 +66,7 @@ class HeadCrop:
 
 
 def outer_eye_distance(points: np.ndarray) -> float:
-    """Return pixels between the outer eye corners of 68 points [68, 2]."""
+    """Return the distance in pixels between the outer eye corners of 68 points [68, 2]."""
     return float(np.linalg.norm(points[OUTER_EYES[0]] - points[OUTER_EYES[1]]))
 
 
@@ -80,6 +80,6 @@ def crop_around_landmarks(points: np.ndarray, size: int, margin: float) -> HeadC
 
 
 def crop_about(centre: np.ndarray, side: float, size: int) -> HeadCrop:
-    """Return the square of about `side` photo pixels about `centre` [2]."""
+    """Return a square crop of about `side` photo pixels centred at `centre` [2]."""
     whole = max(16, round(side))
     return HeadCrop(round(float(centre[0]) - whole / 2), round(float(centre[1]) - whole / 2), whole, size)

@@ -1,7 +1,7 @@
-"""Fitting many views of one subject to landmarks as a detector marks them.
+"""Fit of many views of one subject to detected landmarks.
 
-A detector's jaw line follows the outline of the turned head, and it guesses the points that it can't see: what the
-fitted mesh hides has no say in the end.
+A detector's jaw line follows the outline of the turned head, and hidden points are guesses: landmarks that the fitted
+mesh hides are dropped in the final fit.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from headforge.track.solver.state import FitSettings, FitState
 from headforge.types import Camera, HeadParams
 
 REDUCE_ABOVE = 204
-"""68 landmarks have 204 coordinates: more coefficients than this can't be told apart."""
+"""68 landmarks have 204 coordinates: more coefficients than this are not identifiable."""
 VISIBILITY_SIZE_PX = 128
-"""Side of the depth pictures that tell which points the fitted mesh hides."""
+"""Side of the depth maps used to find the points that the fitted mesh hides."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class DetectedFit:
 
 
 def reduced_if_large(basis: LandmarkBasis) -> LandmarkBasis:
-    """Return the basis in fewer coordinates if it has more coefficients than landmarks can tell apart."""
+    """Return the basis, reduced if it has more coefficients than the landmarks can determine."""
     return basis.reduced() if max(basis.n_shape, basis.n_expr) > REDUCE_ABOVE else basis
 
 
 def detected_problem(head: HeadModel, points: Tensor, weights: Tensor, settings: FitSettings) -> Problem:
-    """Return landmarks `points` [V, 68, 2] in pixels from the principal point with confidences `weights` [V, 68]."""
+    """Return the problem of landmarks `points` [V, 68, 2] (pixels from the principal point), confidences [V, 68]."""
     basis, outline = outline_of(head)
     if outline is not None:
         outline = Outline(reduced_if_large(outline.basis))
@@ -55,7 +55,7 @@ def detected_problem(head: HeadModel, points: Tensor, weights: Tensor, settings:
 def fit_detected(
     head: HeadModel, problem: Problem, start: FitState | None = None, advance: Advance = advance_freely
 ) -> DetectedFit:
-    """Fit a `detected_problem`; then once more without what the fitted mesh hides."""
+    """Fit a `detected_problem`, then refit it without the landmarks that the fitted mesh hides."""
     fit = fit_subject(problem, start, advance)
     yaws = view_yaws_deg(fit.state)
     far = torch.stack([landmark_weights(head, float(yaw)) for yaw in yaws]) / landmark_weights(head, 0.0)
@@ -64,10 +64,9 @@ def fit_detected(
 
 
 def visible_in_fit(head: HeadModel, basis: LandmarkBasis, fit: Fit) -> Tensor:
-    """Return [V, 68] 1 for landmarks that the fitted head shows in a view, 0 for hidden ones; jaw lines always count as
-    shown.
+    """Return the visibility [V, 68] of landmarks on the fitted head: 1 visible, 0 hidden; jaw lines are always 1.
 
-    A jaw line on the outline lies where the surface turns away, which is no place for a test of visibility.
+    A jaw line on the outline lies at the occluding contour, where a visibility test is unreliable.
     """
     state, n_views = fit.state, len(fit.state.rotation)
     vertices = pose_head(head, HeadParams.stack([fitted_params(head, basis, fit, view) for view in range(n_views)]))
@@ -81,7 +80,7 @@ def visible_in_fit(head: HeadModel, basis: LandmarkBasis, fit: Fit) -> Tensor:
 
 
 def _framing_camera(viewmat: Tensor, places: Tensor) -> Camera:
-    """Return cameras at `viewmat` [V, 4, 4] whose small pictures hold all `places` [V, P, 3]."""
+    """Return cameras at `viewmat` [V, 4, 4] whose small images contain all points `places` [V, P, 3]."""
     local = places @ viewmat[:, :3, :3].transpose(1, 2) + viewmat[:, None, :3, 3]
     slope = (local[..., :2].abs() / local[..., 2:].clamp_min(1e-3)).flatten(1).amax(1)
     size = VISIBILITY_SIZE_PX

@@ -1,4 +1,4 @@
-"""Which of the faces in a picture is meant."""
+"""Choice of one face among those detected in a picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def choose_face(found: Sequence[DetectedFace], name: str, face_index: int) -> De
 
 
 def describe_faces(found: Sequence[DetectedFace]) -> str:
-    """Return index, size and place of each face, for a person who has to pick one."""
+    """Return index, size and position of each face, for a message that asks for a choice."""
     parts = []
     for index, face in enumerate(found):
         left, top, right, bottom = face.box

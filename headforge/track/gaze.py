@@ -1,4 +1,4 @@
-"""Where the eyes look, from the pupils in one picture and the fitted head."""
+"""Gaze estimation from the pupils in one picture and the fitted head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headforge.types import Camera, HeadParams
 
 EYES = ("left_eye", "right_eye")
 MAX_GAZE_RAD = math.radians(40)
-"""Eyes turn about 45 degrees at most; a pupil that asks for more was not seen where it is."""
+"""Eyes turn about 45 degrees at most; a pupil that needs more was mislocated."""
 
 
 def pupil_vertices(head: HeadModel) -> tuple[int, int]:
@@ -28,11 +28,12 @@ def pupil_vertices(head: HeadModel) -> tuple[int, int]:
 
 
 def solve_gaze(head: HeadModel, params: HeadParams, camera: Camera, pupils: Tensor) -> Tensor:
-    """Return axis-angles [6] of the left, then the right eye that bring the pupils to `pupils` [2, 2] pixels.
+    """Return the axis-angles [6] of the left, then the right eye that project the pupils to `pupils` [2, 2] pixels.
 
-    `params` and `camera` are unbatched; the eyes in `params` don't count. Each pupil's ray is cut with the sphere that
-    its eye turns it on, or with the sphere's nearest point if it passes by, and the eye turns there without torsion
-    (Listing's law). An eye whose pupil is not finite, or that would turn more than `MAX_GAZE_RAD`, looks straight on.
+    `params` and `camera` are unbatched; the eyes in `params` are ignored. Each pupil's ray is intersected with the
+    sphere on which the eye rotates it (the sphere's nearest point if the ray misses), and the eye rotates there without
+    torsion (Listing's law). An eye whose pupil is not finite, or that would rotate more than `MAX_GAZE_RAD`, looks
+    straight ahead.
     """
     still = HeadParams.stack([params.replace(eyes=torch.zeros_like(params.eyes))])
     vertices = pose_head(head, still)[0]
@@ -51,7 +52,7 @@ def solve_gaze(head: HeadModel, params: HeadParams, camera: Camera, pupils: Tens
 
 
 def _on_sphere(camera: Camera, pixel: Tensor, centre: Tensor, radius: float) -> Tensor:
-    """Return from `centre` [3] to where the ray through `pixel` [2] first meets the sphere about it."""
+    """Return the vector [3] from `centre` [3] to the first hit of the ray through `pixel` [2] on its sphere."""
     homogeneous = torch.cat([pixel.to(centre), centre.new_ones(1)])
     ray = normalize(camera.viewmat[:3, :3].T @ torch.linalg.inv(camera.K) @ homogeneous, dim=0)
     offset = camera.centre - centre
@@ -62,7 +63,7 @@ def _on_sphere(camera: Camera, pixel: Tensor, centre: Tensor, radius: float) -> 
 
 
 def _shortest_turn(start: Tensor, end: Tensor) -> Tensor:
-    """Return axis-angle [3] of the smallest turn from one direction to another; zero if it is too large or not finite."""
+    """Return the axis-angle [3] of the smallest rotation between two directions; zero if too large or not finite."""
     axis = torch.linalg.cross(start, end)
     angle = torch.atan2(axis.norm(), start @ end)
     if not (bool(torch.isfinite(angle)) and float(angle) <= MAX_GAZE_RAD):

@@ -1,4 +1,4 @@
-"""Where landmarks come from: a face detector for photos, the exact geometry plus noise for synthetic views."""
+"""Sources of landmarks: a face detector for photos, exact geometry plus noise for synthetic views."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUTLIER_SHARE_OF_WIDTH = 0.05
 
 
 class DetectedFace(Protocol):
-    """One face as a detector reports it."""
+    """A detected face."""
 
     @property
     def box(self) -> Sequence[float]:
@@ -51,19 +51,19 @@ class FaceDetector(Protocol):
 
 @dataclass(frozen=True)
 class Observations:
-    """Landmarks as seen in V views of one subject."""
+    """Observed landmarks of V views of one subject."""
 
     points: Tensor
     """[V, L, 2] pixels, float64."""
     visible: Tensor
     """[V, L] bool."""
     outliers: Tensor
-    """[V, L] bool: points made gross outliers on purpose; unknown to the fit, for judging it."""
+    """[V, L] bool: simulated gross outliers; used for evaluation only, never by the fit."""
 
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """What the synthetic detector does wrong."""
+    """Error model of the synthetic detector."""
 
     seed: int
     noise: float
@@ -71,7 +71,7 @@ class NoiseSettings:
     missing_share: float
     """Share of the visible points that are missed."""
     outlier_share: float
-    """Share of the visible points that are grossly wrong."""
+    """Share of the visible points that are gross outliers."""
 
 
 def observe_views(
@@ -79,7 +79,7 @@ def observe_views(
 ) -> Observations:
     """Return the landmarks of exact parameters [V] through exact cameras [V], with noise and visibility.
 
-    The errors of a view depend on the seed, the subject and the view only.
+    The errors of a view depend only on the seed, the subject and the view.
     """
     vertices = pose_head(model, params)
     points = landmarks(model, vertices)
@@ -100,7 +100,7 @@ def observe_views(
 
 
 def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera: Camera) -> Tensor:
-    """Return which of the landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] the cameras [V] see: [V, 68] bool."""
+    """Return the visibility [V, 68] bool of landmarks `points` [V, 68, 3] on `vertices` [V, N, 3] in V cameras."""
     corners = model.faces[model.landmark_faces]
     local_faces = torch.arange(corners.numel()).reshape(-1, 3)
     normals = face_normals(vertices[:, corners.flatten()], local_faces)
@@ -108,8 +108,7 @@ def visible_landmarks(model: HeadModel, vertices: Tensor, points: Tensor, camera
 
 
 def detect_views(faces: FaceDetector, pictures: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Return landmarks [V, 68, 2] in pixels, float64, and weights [V, 68] of the largest face in each picture [H, W, 3]
-    uint8.
+    """Return landmarks [V, 68, 2] float64 pixels and weights [V, 68] of the largest face in each [H, W, 3] uint8.
 
     Pictures without a face have weights of 0 and points of 0.
     """

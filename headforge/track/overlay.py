@@ -1,4 +1,4 @@
-"""The fitted mesh and landmarks drawn over a picture."""
+"""Overlay of the fitted mesh and landmarks on a picture."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ SUPERSAMPLING = 2
 def draw_overlay(
     image: np.ndarray, head: HeadModel, vertices: Tensor, camera: Camera, observed: np.ndarray, fitted: np.ndarray
 ) -> np.ndarray:
-    """Return a copy of `image` [H, W, 3] uint8 with the visible mesh edges, observed (red) and fitted (green)
-    landmarks.
+    """Draw visible mesh edges, observed (red) and fitted (green) landmarks on a copy of `image` [H, W, 3] uint8.
 
     `vertices` [N, 3] posed, `camera` unbatched, landmarks [68, 2] in pixels.
     """

@@ -1,4 +1,4 @@
-"""How good tracks are: against the exact values of a synthetic subject, and summed up over subjects."""
+"""Track quality: errors against the exact values of a synthetic subject, and means over subjects."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MEAN_ERRORS = ("noise_floor_px", "vertex_mm", "focal_pct", "yaw_deg", "pitch_deg
 
 
 def count_views(tracks: Sequence[Track]) -> dict[str, float]:
-    """Return what is known of tracks whose exact values nobody has."""
+    """Return the numbers of accepted and of all views, which need no exact values."""
     return {"n_ok": sum(track.status == "ok" for track in tracks), "n_views": len(tracks)}
 
 
 def compare_tracks(
     head: HeadModel, tracks: Sequence[Track], exact_camera: Camera, exact_params: HeadParams
 ) -> dict[str, float]:
-    """Return errors of the accepted tracks of one subject against the exact cameras [V] and parameters [V]."""
+    """Return the errors of one subject's accepted tracks against the exact cameras [V] and parameters [V]."""
     ok = [row for row, track in enumerate(tracks) if track.status == "ok"]
     camera = Camera.stack([tracks[row].camera for row in ok])
     exact = exact_camera[torch.tensor(ok, device=exact_camera.K.device)]
@@ -40,7 +40,7 @@ def compare_tracks(
 
 
 def vertex_error_mm(head: HeadModel, tracked: Sequence[HeadParams], exact: HeadParams, rows: Sequence[int]) -> float:
-    """Return mean distance of the face region's vertices after a similarity alignment, over the given rows of `exact`."""
+    """Return the mean distance of face-region vertices after similarity alignment, over the given rows of `exact`."""
     region = head.regions["face"]
     ours = pose_head(head, HeadParams.stack(tracked))[:, region].double()
     truth = pose_head(head, exact[list(rows)])[:, region].double()
@@ -52,7 +52,7 @@ def vertex_error_mm(head: HeadModel, tracked: Sequence[HeadParams], exact: HeadP
 
 
 def summarize_quality(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return means over subjects; errors only over those with exact values."""
+    """Return the means over subjects; errors only over those with exact values."""
     good = [row for row in rows if row["n_ok"]]
     n_ok = int(sum(row["n_ok"] for row in rows))
     summary: dict[str, float] = {

@@ -1,4 +1,4 @@
-"""One subject of a dataset: its landmarks, the fit that its settings ask for, its tracks."""
+"""Tracking of one dataset subject: landmarks, fit and tracks."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Track
 
 @dataclass(frozen=True)
 class SubjectViews:
-    """What a dataset says about one subject's V views."""
+    """Dataset records of one subject's V views."""
 
     subject_id: str
     views: Sequence[int]
     camera: Camera
     """[V]."""
     params: HeadParams
-    """[V]; of no head model if nobody knows them."""
+    """[V]; of no head model if unknown."""
     timesteps: Sequence[int | None]
     """[V]."""
 
@@ -55,15 +55,15 @@ class SubjectViews:
 
 @dataclass(frozen=True)
 class SubjectLandmarks:
-    """The landmarks of one subject's views and, if they are simulated, which were spoilt on purpose."""
+    """Landmarks of one subject's views and, if simulated, which of them are gross outliers."""
 
     seen: ViewLandmarks
     outliers: Tensor | None
-    """[V, 68] bool; None for detected landmarks. Never for the fit, only for judging it."""
+    """[V, 68] bool; None for detected landmarks. Used for evaluation only, never by the fit."""
 
 
 def read_subjects(shard: Path) -> list[SubjectViews]:
-    """Return cameras and parameters of every subject of a dataset shard, in stored order; pictures are not decoded."""
+    """Read cameras and parameters of every subject of a dataset shard, in stored order; pictures are not decoded."""
     views = read_shard_views(shard)
     return [
         SubjectViews(
@@ -80,9 +80,9 @@ def observe_subject(
     pictures: Iterable[np.ndarray],
     faces: FaceDetector | None,
 ) -> SubjectLandmarks:
-    """Return landmarks found by `faces` in the `pictures`, or simulated from the exact values if `faces` is None.
+    """Return landmarks detected by `faces` in the `pictures`, or simulated from the exact values if `faces` is None.
 
-    Raises ConfigError if they can't be simulated because nobody knows the exact values.
+    Raises ConfigError if they can't be simulated because the exact values are unknown.
     """
     camera = subject.camera
     if faces is not None:
@@ -92,7 +92,7 @@ def observe_subject(
     if not subject.has_params:
         raise ConfigError(
             "track.landmarks", config.landmarks,
-            "landmarks can't be simulated: nobody knows the head parameters of this dataset.",
+            "landmarks can't be simulated: the head parameters of this dataset are unknown.",
             "set track.landmarks to detected.",
         )  # fmt: skip
     noise = NoiseSettings(config.seed, config.landmark_noise, config.missing_share, config.outlier_share)
@@ -104,7 +104,7 @@ def observe_subject(
 
 
 def stage_basis(head: HeadModel) -> LandmarkBasis:
-    """Return the landmark basis of a head model, reduced if it has more coefficients than landmarks can tell apart."""
+    """Return the landmark basis of a head model, reduced if it has more coefficients than landmarks can determine."""
     return reduced_if_large(landmark_basis(head))
 
 
@@ -116,9 +116,9 @@ def track_subject(
     found: SubjectLandmarks,
     pictures: SubjectPictures | None = None,
 ) -> tuple[list[Track], dict[str, float]]:
-    """Return the tracks of one subject from its landmarks, and how they compare with the exact values if there are any.
+    """Return one subject's tracks from its landmarks, and their errors against the exact values, if known.
 
-    `pictures` refine them where `config.photometric` asks for it.
+    `pictures` are used for refinement if `config.photometric` is set.
     """
     seen, simulated = found.seen, found.outliers is not None
     settings = fit_settings(config, subject, found)
@@ -140,7 +140,7 @@ def track_subject(
 
 
 def photometric_settings(config: TrackConfig) -> PhotometricSettings:
-    """Return the refinement's settings for a dataset: heads that stand still in the light."""
+    """Return the refinement's settings for a dataset: the light is fixed to the head's world."""
     return PhotometricSettings(
         n_texture_steps=config.photometric_texture_steps,
         n_joint_steps=config.photometric_joint_steps,
@@ -168,7 +168,7 @@ def fit_settings(config: TrackConfig, subject: SubjectViews, found: SubjectLandm
         one_moment=config.camera == "known" and subject.one_moment,
         coefficient_limit=math.inf if simulated else config.coefficient_limit,
         n_iterations=config.n_iterations,
-        # The head model's misfit to pictures has heavy tails: there the soft kernel stays to the end.
+        # The head model's misfit to pictures has heavy tails: the soft kernel is kept throughout.
         n_annealing=FitSettings.n_annealing if simulated else config.n_iterations,
     )
 
@@ -181,7 +181,7 @@ def eye_distance_px(seen: ViewLandmarks) -> float:
 
 
 def noise_measures(config: TrackConfig, found: SubjectLandmarks, fit: Fit, rows: Sequence[int]) -> dict[str, float]:
-    """Return sums over the simulated landmarks that are no outliers in the fit's views `rows`."""
+    """Return sums over the simulated landmarks that are not outliers in the fit's views `rows`."""
     assert found.outliers is not None
     clean = (found.seen.weights > 0) & ~found.outliers
     square_sum = sum(float(fit.residuals[i][clean[row]].square().sum()) for i, row in enumerate(rows))

@@ -1,4 +1,4 @@
-"""The stage `track` on a dataset: landmarks, one fit per subject, a table of tracks and how good they are."""
+"""The stage `track` on a dataset: landmarks, one fit per subject, a table of tracks and their quality."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def track_shard(
     progress: Progress = SILENT,
     faces: FaceDetector | None = None,
 ) -> dict[str, int]:
-    """Track every subject of the dataset shard `shard` (part.parquet); returns counts of ok and rejected views.
+    """Track every subject of the dataset shard `shard` (part.parquet) and return the counts of ok and rejected views.
 
-    `faces` finds the landmarks if they are to be detected. Writes `output`/part.parquet (one row per view) and
+    `faces` detects the landmarks if the settings ask for detection. Writes `output`/part.parquet (one row per view) and
     `output`/quality.json (one entry per subject). A subject's rows don't depend on the other subjects of the shard.
-    Known cameras are checked against the first subject's landmarks that allow it: DataError if they are in another
-    convention.
+    Known cameras are checked against the first subject whose landmarks allow it. Raises DataError if they are in
+    another convention.
     """
     subjects = read_subjects(shard)
     basis = stage_basis(head)
@@ -65,12 +65,12 @@ def track_shard(
 
 
 def summarize_tracks(config: TrackConfig, parts: Sequence[Path], output: Path) -> dict[str, float]:
-    """Join the folders written by `track_shard` into `output`/shards and `output`/tracks.json; returns the summary.
+    """Join the folders written by `track_shard` into `output`/shards and `output`/tracks.json and return the summary.
 
-    rms_px: root mean square residual per coordinate over the points that are no outliers. noise_floor_px: what it
-    would be for exact least squares, noise * sqrt(1 - unknowns / coordinates), mean over subjects. vertex_mm: mean
-    over subjects of `vertex_error_mm`. focal_pct, yaw_deg, pitch_deg: mean absolute errors of the cameras. What needs
-    exact values or simulated landmarks is left out where there are none.
+    rms_px: root mean square residual per coordinate over the inliers. noise_floor_px: its expected value for exact
+    least squares, noise * sqrt(1 - unknowns / coordinates), mean over subjects. vertex_mm: mean over subjects of
+    `vertex_error_mm`. focal_pct, yaw_deg, pitch_deg: mean absolute errors of the cameras. Measures that need exact
+    values or simulated landmarks are omitted without them.
     """
     (output / "shards").mkdir(parents=True, exist_ok=True)
     quality: dict[str, Mapping[str, float]] = {}

@@ -1,4 +1,4 @@
-"""A face embedder for tests: the brightest corner decides whether there is a face, the mean colour who it is."""
+"""Face embedder stub: the brightest corner determines presence, the mean colour the identity."""
 
 from __future__ import annotations
 

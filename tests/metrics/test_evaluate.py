@@ -24,7 +24,7 @@ from tests.store.rows import sample
 SIZE, SMALL = 48, 24
 HAIR = {"000000": "bald", "000001": "short", "000002": "long"}
 OFFSETS = {"control_tracked": 6, "control_exact": 3, "copy": 40, "reproject_tracked": 20, "reproject_exact": 15}
-"""Gray levels by which each method is off; PSNR = 20 log10(255 / offset)."""
+"""Error of each method in gray levels; PSNR = 20 log10(255 / offset)."""
 
 
 def smooth_sample(subject: int, view: int) -> Sample:

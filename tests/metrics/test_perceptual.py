@@ -1,4 +1,4 @@
-"""`perceptual_mini`: its formula written out again, and that it ranks changes as one would."""
+"""`perceptual_mini`: a second implementation of its formula, and plausible ranking of changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole file of each kind of asset in its official layout, and what a person may give in its place."""
+"""A valid file of each kind of asset in its official layout, and invalid replacements."""
 
 from __future__ import annotations
 
@@ -102,16 +102,16 @@ WHOLE: Mapping[str, Callable[[Path], list[Path]]] = {
     "lpips-alex": lpips_alex,
     "mediapipe": mediapipe,
 }
-"""Writes the files of a kind into a folder and returns what a person would name."""
+"""Writes the files of a kind into a folder and returns the paths to add."""
 
 
 def spoilt_file(paths: list[Path]) -> Path:
-    """The file that the tests put something else in place of."""
+    """The file that the tests replace."""
     return paths[0] / "generic_neutral_mesh.obj" if paths[0].is_dir() else paths[0]
 
 
 def spoil(path: Path, how: str, victim: Path) -> str:
-    """Put something else in a file's place; returns what the message has to say of it."""
+    """Replace a file and return the expected part of the message."""
     data = path.read_bytes()
     torch_files = (".ckpt", ".pth", ".pkl")
     if how == "LFS pointer":

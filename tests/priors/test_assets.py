@@ -1,4 +1,4 @@
-"""Every kind of asset: whole files are kept once, anything else is refused with one message and nothing run."""
+"""Every kind of asset: valid files are stored once, others are rejected with one message and nothing is executed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Whole = Callable[[str], list[Path]]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Path]]]:
-    """Whole files by kind: the folder they are in, and what a person would name."""
+    """Valid files by kind: their folder and the paths to add."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in WHOLE}
     return {kind: (folder, WHOLE[kind](folder)) for kind, folder in folders.items()}
 
@@ -126,7 +126,7 @@ def test_the_code_of_a_checkout_is_part_of_the_asset(tmp_path: Path, store: Stor
     names = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
     assert names == {*MARKS, "torch_utils/ops/bias_act.cu"}
     (repo / MARKS[0]).unlink()
-    with pytest.raises(InputError, match="is no checkout"):
+    with pytest.raises(InputError, match="is not a checkout"):
         add_asset(store, KINDS["spherehead"], paths, Options(repo=repo))
 
 
@@ -165,7 +165,7 @@ def test_the_digest_of_several_files_does_not_depend_on_their_order() -> None:
 
 
 def test_a_checkout_is_only_for_kinds_that_run_one(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(InputError, match="runs no code"):
+    with pytest.raises(InputError, match="can't run code"):
         add_asset(store, KINDS["mediapipe"], WHOLE["mediapipe"](tmp_path), Options(repo=tmp_path))
 
 

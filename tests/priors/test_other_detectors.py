@@ -1,4 +1,4 @@
-"""Adapters of packages that are not installed here, against doubles that have their interfaces."""
+"""Adapters of packages that are not installed here, against test doubles of their interfaces."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_mediapipe_looks_again_around_a_box(mediapipe: SimpleNamespace, model: P
 
 def test_a_file_that_mediapipe_does_not_take_is_refused(mediapipe: SimpleNamespace, model: Path) -> None:
     model.write_bytes(b"broken")
-    with pytest.raises(InputError, match="no model of MediaPipe"):
+    with pytest.raises(InputError, match="not a model of MediaPipe"):
         MediaPipeFaces(model).detect_landmarks(IMAGE)
     with pytest.raises(InputError, match="does not exist"):
         MediaPipeFaces(model.with_name("none"))

@@ -1,4 +1,4 @@
-"""Landmarks of a head that moves smoothly before a camera that stands still, with known answers."""
+"""Synthetic landmarks of a smoothly moving head in front of a fixed camera, with ground truth."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Film:
         return self.state.rotation
 
     def exact_state(self) -> FitState:
-        """What the points were made from."""
+        """Ground truth of the points."""
         return self.state
 
     def landmarks(self) -> FilmLandmarks:
-        """As a detector reports them."""
+        """Landmarks in a detector's form."""
         points = self.points.numpy() + SIZE / 2
         boxes = np.concatenate([points.min(1), points.max(1)], axis=1)
         return FilmLandmarks(points, boxes, (DETECTED,) * len(points), SIZE, SIZE)

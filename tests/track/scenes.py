@@ -1,4 +1,4 @@
-"""Synthetic landmark scenes with known answers."""
+"""Synthetic landmark scenes with ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaze from pupils: the eyes' turns come back, whatever the camera; bad pupils leave the eyes straight."""
+"""Gaze from pupils: eye rotations are recovered for any camera; invalid pupils leave the eyes straight ahead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headforge.types import Camera, HeadParams
 
 
 def looking(gaze: tuple[float, float, float, float]) -> HeadParams:
-    """Someone with a turned head and eyes turned by (left x, left y, right x, right y)."""
+    """A rotated head with eyes rotated by (left x, left y, right x, right y)."""
     head = builtin_head()
     generator = torch.Generator().manual_seed(2)
     left_x, left_y, right_x, right_y = gaze

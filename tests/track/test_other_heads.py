@@ -1,4 +1,4 @@
-"""Head models read from other programs' files are drawn and fitted like the builtin one."""
+"""Imported head models are rendered and fitted like the builtin one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage on a small shard: tables, quality, independence of batch mates, rejected views."""
+"""The stage on a small shard: tables, quality, independence of other subjects, rejected views."""
 
 from __future__ import annotations
 

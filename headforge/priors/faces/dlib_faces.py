@@ -27,15 +27,15 @@ EMBEDDING_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 N_UPSAMPLE = 1
 """Doublings of the picture before detection: finds faces down to about 40 pixels."""
 MAX_DETECTION_SIDE_PX = 1024
-"""Longer pictures are averaged down for detection; landmarks are found at full size."""
+"""Larger pictures are averaged down for detection; landmarks are located at full size."""
 NUDGES = ((0.0, 0.0), (0.08, 0.0), (-0.08, 0.0), (0.0, 0.08), (0.0, -0.08))
-"""Shifts of a box, in its widths, from which a face is looked for without the detector."""
+"""Shifts of a box, in box widths, at which the landmark model runs without the detector."""
 MAX_SPREAD = 0.02
-"""Landmarks found from nudged boxes agree within this share of the box on a face, and lie anywhere without one."""
+"""On a face, landmarks from shifted boxes agree within this share of the box; without one they scatter."""
 
 
 BOX_SIDE, BOX_LOWER = 1.02, -0.13
-"""The detector's boxes: side by the larger extent of the landmarks, and how far below their middle, in sides."""
+"""The detector's boxes: side relative to the landmarks' larger extent, and offset below their centre, in sides."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ class DlibFace:
     landmarks: np.ndarray
     """[68, 2] float64, iBUG order."""
     score: float
-    """Detector's margin; above 0."""
+    """The detector's margin; above 0."""
 
 
 class DlibFaces:
     """Detector and embedder. Raises MissingExtraError without the extra `photos`.
 
-    dlib and its weights are loaded on first use, so that a value can be sent to another process.
+    dlib and its weights are loaded on first use, so that instances can be sent to other processes.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        """`folder` holds the two weight files, such as an asset of the kind "dlib"; by default the package's."""
+        """Use the two weight files in `folder`, such as an asset of the kind "dlib"; by default the package's."""
         _dlib()
         self._landmarks = _weights(LANDMARKS_FILE, folder)
         self._embedding = _weights(EMBEDDING_FILE, folder)
@@ -80,10 +80,10 @@ class DlibFaces:
         return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
 
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> DlibFace | None:
-        """Return the face in a box (left, top, right, bottom in pixels) where the detector found one a moment ago.
+        """Return the face in a box (left, top, right, bottom in pixels) around a recent detection, or None.
 
-        The landmark model always answers: a face is there if its answers from nudged boxes agree; their mean is taken.
-        The face's box is the given one, moved and scaled as its landmarks ask for.
+        The landmark model always returns points: a face is present if those from shifted boxes agree; their mean is
+        used. The face's box is the given one, moved and scaled to fit its landmarks.
         """
         dlib = _dlib()
         image = np.ascontiguousarray(image)
@@ -101,9 +101,9 @@ class DlibFaces:
         return DlibFace(_box_about(mean), mean, 1 - spread / MAX_SPREAD)
 
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """Return [128] float32 identity embedding of the face with these [68, 2] landmarks.
+        """Return the identity embedding [128] float32 of the face with these landmarks [68, 2].
 
-        The same person lies within a Euclidean distance of about 0.6.
+        Embeddings of one person lie within a Euclidean distance of about 0.6.
         """
         dlib = _dlib()
         corners = np.concatenate([landmarks.min(0), landmarks.max(0)]).round().astype(int)
@@ -118,7 +118,7 @@ class DlibFaces:
         return {path.name: sha256_file(path) for path in (self._landmarks, self._embedding)}
 
     def broken_files(self) -> dict[str, str]:
-        """Return what dlib says of the weight files that it can't read, by file name."""
+        """Return dlib's error for each unreadable weight file, by file name."""
         found = {}
         for path, load in ((self._landmarks, _landmark_model), (self._embedding, _embedding_model)):
             try:
@@ -129,7 +129,7 @@ class DlibFaces:
 
 
 def _box_about(landmarks: np.ndarray) -> tuple[float, float, float, float]:
-    """Return the box that the detector would report for a face with these landmarks [68, 2], about."""
+    """Return approximately the box that the detector would report for a face with these landmarks [68, 2]."""
     low, high = landmarks.min(0), landmarks.max(0)
     side = BOX_SIDE * float((high - low).max())
     centre = (low + high) / 2 + np.array([0.0, BOX_LOWER]) * side
@@ -138,7 +138,7 @@ def _box_about(landmarks: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _averaged(image: np.ndarray, step: int) -> np.ndarray:
-    """Return mean over blocks of `step` x `step` pixels; a rest at the right and bottom is left out."""
+    """Return the mean over blocks of `step` x `step` pixels; a remainder at the right and bottom is dropped."""
     if step == 1:
         return image
     height, width = (n // step for n in image.shape[:2])
@@ -156,7 +156,7 @@ def _dlib() -> ModuleType:
 
 
 def _weights(name: str, folder: Path | None) -> Path:
-    """Return a weight file's path; the package itself is never imported, as it needs the vanished pkg_resources."""
+    """Return a weight file's path; the package is never imported, as it needs the removed pkg_resources."""
     if folder is not None:
         return folder / name
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)

@@ -1,4 +1,4 @@
-"""dlib's models from files of the user's, where the package `face_recognition_models` is not wanted."""
+"""dlib's models from user-supplied files, in place of the package `face_recognition_models`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The landmark network of the package face-alignment (FAN) by a weight file that the user gives.
+"""The landmark network of the package face-alignment (FAN) with a user-supplied weight file.
 
 Licence: package BSD 3-clause; the weights were trained on 300-W-LP, whose terms exclude commercial use. Nothing is
 downloaded: the file (2DFAN4) is given by path and read as tensors only. Boxes come from another detector.
@@ -22,19 +22,19 @@ EXTRA, PACKAGE = "face-alignment", "face-alignment"
 PURPOSE = "finding landmarks with face-alignment"
 N_MODULES = 4
 REFERENCE_SCALE = 195.0
-"""Side of the box, in pixels, that the network was trained with."""
+"""Side of the box, in pixels, used in the network's training."""
 CENTRE_ABOVE = 0.12
-"""How far above the box's middle the network's crop is centred, in box heights."""
+"""Offset of the network's crop centre above the box's centre, in box heights."""
 MIN_SCORE = 0.2
 """Mean height of the 68 heat maps' peaks below which a box holds no face."""
 
 
 WEIGHT_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError, LookupError, ValueError)
-"""What torch raises over files that hold no such weights."""
+"""Exceptions that torch raises for files without such weights."""
 
 
 class Face(Protocol):
-    """A face of the detector that gives the boxes."""
+    """A face of the detector that supplies the boxes."""
 
     @property
     def box(self) -> Sequence[float]:
@@ -43,7 +43,7 @@ class Face(Protocol):
 
 
 class Boxes(Protocol):
-    """Finds the boxes of faces."""
+    """Detector of face boxes."""
 
     def detect_landmarks(self, image: np.ndarray) -> Sequence[Face]:
         """Return all faces of an RGB image [H, W, 3] uint8, the largest first."""
@@ -62,7 +62,7 @@ class FanFace:
 
 
 class FaceAlignmentFaces:
-    """Landmarks by the weight file `path` in the boxes of `boxes`. The network is loaded on first use."""
+    """Landmark model from the weight file `path`, in the boxes of `boxes`. The network is loaded on first use."""
 
     def __init__(self, path: Path, boxes: Boxes) -> None:
         _package()
@@ -82,7 +82,7 @@ class FaceAlignmentFaces:
 
     @torch.no_grad()
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> FanFace | None:
-        """Return the face in a box; None if the network is not sure of it. Its box is given back as the landmarks' own."""
+        """Return the face in a box, with the box of its landmarks; None if the network's score is too low."""
         utils = _package().utils
         left, top, right, bottom = box
         centre = np.array([(left + right) / 2, (top + bottom) / 2 - CENTRE_ABOVE * (bottom - top)])
@@ -102,7 +102,7 @@ class FaceAlignmentFaces:
         if self._network is None:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of another pickle protocol: what counts is what comes out
+                    warnings.simplefilter("ignore")  # of another pickle protocol; the content is checked afterwards
                     weights = torch.load(self.path, map_location="cpu", weights_only=True)
                 network = _package().models.FAN(N_MODULES)
                 network.load_state_dict(weights)

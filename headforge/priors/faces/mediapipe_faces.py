@@ -1,7 +1,7 @@
-"""MediaPipe Tasks' face landmarker by a model file that the user gives, as a detector of the 68 iBUG landmarks.
+"""MediaPipe Tasks' face landmarker with a user-supplied model file, as a detector of the 68 iBUG landmarks.
 
 Licence: package and model Apache 2.0. Nothing is downloaded: `face_landmarker.task` is given by path. Its mesh has 478
-points; those of `IBUG_POINTS` lie where iBUG's do, the jaw line on the mesh's rim, not on the outline of a turned head.
+points; those of `IBUG_POINTS` match iBUG's; the jaw line lies on the mesh's rim, not on the outline of a turned head.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PURPOSE = "finding faces with MediaPipe"
 MAX_FACES = 8
 MIN_CONFIDENCE = 0.5
 LOOK_AROUND = 0.6
-"""Margin around a box within which a face is looked for again, in box sides."""
+"""Margin around a box for the next search, in box sides."""
 IBUG_POINTS = (
     127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
     70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
@@ -45,9 +45,9 @@ class MediaPipeFace:
 
 
 class MediaPipeFaces:
-    """Detector of the model file `path`. MissingExtraError without the package, InputError for another file.
+    """Detector with the model file `path`. Raises MissingExtraError without the package, InputError for another file.
 
-    The model is loaded on first use, so that a value can be sent to another process.
+    The model is loaded on first use, so that instances can be sent to other processes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,14 +67,14 @@ class MediaPipeFaces:
         size = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
         faces = []
         for points in self._loaded().detect(picture).face_landmarks:
-            # Shares of the size, from edge to edge: pixel centres come out at +0.5.
+            # Shares of the size, from edge to edge, so pixel centres lie at +0.5.
             mesh = np.array([(point.x, point.y) for point in points], dtype=np.float64) * size
             (left, top), (right, bottom) = mesh.min(0).tolist(), mesh.max(0).tolist()
             faces.append(MediaPipeFace((left, top, right, bottom), mesh[list(IBUG_POINTS)], 1.0))
         return sorted(faces, key=lambda f: (-(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.box))
 
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> MediaPipeFace | None:
-        """Return the largest face in the surroundings of a box, where it fills more of the picture; None without one."""
+        """Return the largest face in a crop around a box, where it fills more of the picture; None without one."""
         left, top, right, bottom = box
         margin = LOOK_AROUND * max(right - left, bottom - top)
         x0, y0 = max(0, int(left - margin)), max(0, int(top - margin))
@@ -96,7 +96,7 @@ class MediaPipeFaces:
             try:
                 self._landmarker = tasks.vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
-                raise InputError(self.path, f"{self.path} is no model of MediaPipe's face landmarker ({error}).",
+                raise InputError(self.path, f"{self.path} is not a model of MediaPipe's face landmarker ({error}).",
                                  "give face_landmarker.task.") from error  # fmt: skip
         return self._landmarker
 

@@ -1,4 +1,4 @@
-"""MediaPipe's face landmarker bundle, kept as it is for MediaPipe to read."""
+"""MediaPipe's face landmarker bundle, stored unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headforge.priors.tensor_files import AGAIN, ZIP_MAGIC
 
 TASK_FILE = "face_landmarker.task"
 MODELS = ("face_detector.tflite", "face_landmarks_detector.tflite")
-"""What a bundle of the face landmarker holds at least."""
+"""Required members of a face landmarker bundle."""
 FLATBUFFER_MARK = b"TFL3"
 """Bytes 4 to 7 of every TensorFlow Lite model."""
 HELP = "give face_landmarker.task from MediaPipe's page of models."
@@ -28,23 +28,23 @@ def _find(paths: Sequence[Path], options: Options) -> Sources:
 def _convert(sources: Sources, folder: Path, options: Options) -> dict[str, Any]:
     path = sources["task"]
     if not check_downloaded(path).startswith(ZIP_MAGIC):
-        raise InputError(path, f"'{path}' is no MediaPipe bundle: it is no archive.", HELP)
+        raise InputError(path, f"'{path}' is not a MediaPipe bundle: it is not an archive.", HELP)
     try:
         with zipfile.ZipFile(path) as bundle:
             names, damaged = bundle.namelist(), bundle.testzip()
             models = [name for name in names if name.endswith(".tflite")]
             marks = {name: _mark(bundle, name) for name in models}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(path, f"'{path}' is not whole ({error}).", AGAIN) from error
+        raise InputError(path, f"'{path}' is incomplete ({error}).", AGAIN) from error
     if damaged is not None:
         raise InputError(path, f"'{path}' is damaged: {damaged} in it has another checksum.", AGAIN)
     missing = [name for name in MODELS if name not in names]
     if missing:
         found = f"it lacks {', '.join(missing)} and holds {', '.join(names[:4])}"
-        raise InputError(path, f"'{path}' is no bundle of the face landmarker: {found}.", HELP)
+        raise InputError(path, f"'{path}' is not a bundle of the face landmarker: {found}.", HELP)
     for name, mark in marks.items():
         if mark != FLATBUFFER_MARK:
-            raise InputError(path, f"{name} in '{path}' is no TensorFlow Lite model.", HELP)
+            raise InputError(path, f"{name} in '{path}' is not a TensorFlow Lite model.", HELP)
     shutil.copyfile(path, folder / TASK_FILE)
     return {"models": sorted(models)}
 

@@ -1,1 +1,1 @@
-"""SphereHead and PanoHead: generators of heads, after the published architectures, that load the official weights."""
+"""SphereHead and PanoHead: head generators with the published architectures that load the official weights."""

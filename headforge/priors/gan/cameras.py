@@ -1,4 +1,4 @@
-"""Cameras of the generators: their space, their labels, and the same camera in metres."""
+"""Cameras of the generators: their space, their labels, and conversion to metres."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from headforge.types import Camera
 FOCAL = 4.2647
 """Focal length of every training camera, in picture widths."""
 UNIT_M = 0.417
-"""Metres in a unit of the generators' space.
+"""Metres per unit of the generators' space.
 
-Their pictures were cut so that 3DDFA_V2's head model, which is in real size, has a fixed scale: 240 mm over the square
-of 512 pixels, of which the training picture shows 1.1. It shows 2.7 / 4.2647 units at the origin's distance.
+Their pictures were cropped so that 3DDFA_V2's head model, which is at real size, has a fixed scale: 240 mm over a
+square of 512 pixels. The training picture shows 1.1 times that, which is 2.7 / 4.2647 units at the origin's distance.
 """
 
 
@@ -26,7 +26,8 @@ def gan_camera(
     """Return a training camera in the generator's units: on the sphere about the origin, looking at `pivot`.
 
     yaw_deg is the true azimuth (positive towards the subject's left), pitch_deg the true elevation. In EG3D's
-    `LookAtPoseSampler` that is h = pi / 2 + yaw and v = pi / 2 * (1 - sin(pitch)): its v is no elevation. On the CPU.
+    `LookAtPoseSampler` these are h = pi / 2 + yaw and v = pi / 2 * (1 - sin(pitch)): its v is not an elevation. On the
+    CPU.
     """
     yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
     direction = [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
@@ -43,5 +44,5 @@ def in_metres(camera: Camera, unit_m: float = UNIT_M) -> Camera:
 
 
 def frontal_label(radius: float, pivot: tuple[float, float, float]) -> Tensor:
-    """Return [1, 25] label, on the CPU, of the camera in front of the face: what the mapping is conditioned on."""
+    """Return the label [1, 25], on the CPU, of the camera in front of the face, which conditions the mapping."""
     return camera_to_eg3d(gan_camera(0.0, 0.0, 1, radius, pivot))[None]

@@ -1,7 +1,7 @@
-"""The official code of SphereHead or PanoHead in place of ours, from a checkout that the user names.
+"""Adapter for the official code of SphereHead or PanoHead from a user-supplied checkout.
 
-This is the only place where code from outside runs, and only if somebody asks for it by giving the path: for those who
-want the official numbers bit for bit. The weights come from the converted asset, so that no pickle is loaded.
+This is the only place where external code runs, and only if the user gives its path, to reproduce the official numbers
+bit for bit. The weights come from the converted asset, so that no pickle is loaded.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ HELP = "give the folder of a clone of the official repository (lhyfst/SphereHead
 
 
 class OfficialGan:
-    """What `HeadGan` does, done by the official `TriPlaneGenerator` of a checkout.
+    """The interface of `HeadGan`, implemented by the official `TriPlaneGenerator` of a checkout.
 
-    Raises InputError if `checkout` is none or its generator has other weights, MissingExtraError if its code imports a
-    package that is not installed. One checkout per process: their packages share their names.
+    Raises InputError if `checkout` is not a checkout or its generator has other weights, MissingExtraError if its code
+    imports a package that is not installed. One checkout per process: the packages of both have the same names.
     """
 
     def __init__(self, checkout: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -55,15 +55,15 @@ class OfficialGan:
         return self
 
     def styles(self, z: Tensor, label: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Return as `HeadGan.styles`."""
+        """Compute styles, as `HeadGan.styles`."""
         return self.module.mapping(z, label, truncation_psi=psi, truncation_cutoff=cutoff)
 
     def planes(self, ws: Tensor, half: bool = True) -> Tensor:
-        """Return what the official backbone computes of styles ws [B, n_ws, w_dim], to be given back to `render`."""
+        """Return the official backbone's output for styles ws [B, n_ws, w_dim], to be passed to `render`."""
         return self.module.backbone.synthesis(ws, noise_mode="const", force_fp32=not half)
 
     def background(self, ws: Tensor) -> Tensor | None:
-        """Return none: the official code computes it with each view."""
+        """Return None: the official code computes the background with each view."""
         return None
 
     def render(
@@ -75,7 +75,7 @@ class OfficialGan:
         background: Tensor | None = None,
         half: bool = True,
     ) -> GanViews:
-        """Return as `HeadGan.render`, one view after the other."""
+        """Render views one by one, as `HeadGan.render`."""
         views = [self._view(planes, ws, camera[i], jitter, half) for i, jitter in enumerate(jitters)]
         has_parsing = views[0].parsing is not None
         names = ("image", "raw", "ray_depth", "z_depth", "mask", *(["parsing"] if has_parsing else []))
@@ -97,11 +97,11 @@ class OfficialGan:
 
 
 def official_class(checkout: Path) -> Any:
-    """Return the class `TriPlaneGenerator` of a checkout; importing it runs the checkout's code."""
+    """Import the class `TriPlaneGenerator` of a checkout; this runs the checkout's code."""
     folder = checkout.resolve()
     for mark in MARKS:
         if not (folder / mark).is_file():
-            raise InputError(checkout, f"{checkout} is no checkout of the official code: it has no {mark}.", HELP)
+            raise InputError(checkout, f"{checkout} is not a checkout of the official code: it has no {mark}.", HELP)
     for name in PACKAGES:
         loaded = getattr(sys.modules.get(name), "__file__", None)
         if loaded is not None and folder not in Path(loaded).resolve().parents:
@@ -118,7 +118,7 @@ def official_class(checkout: Path) -> Any:
 
 @contextlib.contextmanager
 def _drawn(jitter: Jitter) -> Iterator[None]:
-    """Inside, the official renderer's two draws of random numbers give those of `jitter`."""
+    """Replace the official renderer's two random draws by `jitter` within the context."""
     rand, rand_like = torch.rand, torch.rand_like
 
     def given(values: Tensor, shape: Sequence[int]) -> Tensor:

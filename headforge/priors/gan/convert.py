@@ -1,7 +1,7 @@
-"""Official checkpoints of SphereHead and PanoHead, read without running anything in them.
+"""Official checkpoints of SphereHead and PanoHead, read without executing their content.
 
 A checkpoint is a pickle of {G, D, G_ema, ...}: objects of `torch_utils.persistence`, which carry the source text of
-their classes. Only the names, shapes and numbers of `G_ema` are taken, and the arguments that it was made with.
+their classes. Only the names, shapes and values of `G_ema` and its constructor arguments are read.
 """
 
 from __future__ import annotations
@@ -22,29 +22,28 @@ from headforge.priors.gan.settings import HELP, KINDS, read_settings
 GENERATOR = "G_ema"
 CLASS_NAME = "TriPlaneGenerator"
 POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
-"""Its constructor's first arguments."""
+"""Positional arguments of its constructor."""
 PERSISTENT = {("torch_utils.persistence", "_reconstruct_persistent_obj"): as_persistent}
 DICTS = {("dnnlib.util", "EasyDict"): as_dict}
 PREFIXES = ("torch.nn.modules.", "training.", "torch_utils.", "dnnlib.")
-"""Classes of which only the attributes are looked at."""
+"""Classes of which only the attributes are read."""
 MAX_NAMED = 5
 
 
 def convert_gan(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights by their official names, and facts for JSON, of a checkpoint of the `kind` "spherehead" or
-    "panohead".
+    """Return weights by official name and JSON facts of a checkpoint of the `kind` "spherehead" or "panohead".
 
     The facts are `kind`, `class_name`, `init_kwargs`, `rendering_kwargs` and `neural_rendering_resolution`. Raises
-    InputError for a file that is no such checkpoint, and for weights that are missing, too many or of another shape.
+    InputError for a file that is not such a checkpoint, and for weights that are missing, unknown or of another shape.
     """
     if kind not in KINDS:
-        raise ValueError(f"{kind} is none of {KINDS}")
+        raise ValueError(f"{kind} is not one of {KINDS}")
     content = read_pickle(path, {**PERSISTENT, **DICTS}, prefixes=PREFIXES)
     generator = content.get(GENERATOR) if isinstance(content, dict) else None
     if not isinstance(generator, Holder) or generator.class_name.rpartition(".")[2] != CLASS_NAME:
         found = f"the keys {', '.join(map(str, content))}" if isinstance(content, dict) else type(content).__name__
         found = f"{GENERATOR} is a {generator.class_name}" if isinstance(generator, Holder) else f"it has {found}"
-        raise InputError(path, f"{path} is no checkpoint of {kind}: {found}, not a {CLASS_NAME} {GENERATOR}.", HELP)
+        raise InputError(path, f"{path} is not a checkpoint of {kind}: {found}, not a {CLASS_NAME} {GENERATOR}.", HELP)
     tensors = {name: tensor.contiguous() for name, tensor in _tensors(generator)}
     facts = _facts(generator, kind)
     check_weights(tensors, facts, str(path))
@@ -52,7 +51,7 @@ def convert_gan(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def load_gan(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], source: str = "the generator") -> HeadGan:
-    """Return the generator with these weights, on the CPU, for inference. Raises InputError if they don't fit."""
+    """Build the generator with these weights, on the CPU, for inference. Raises InputError if they don't fit."""
     check_weights(tensors, facts, source)
     with torch.device("meta"):
         model = HeadGan(read_settings(str(facts.get("kind")), facts, source))
@@ -61,7 +60,7 @@ def load_gan(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], source: st
 
 
 def check_weights(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], source: str) -> None:
-    """Raises InputError unless names and shapes are those that the facts ask for, and the filters the usual ones."""
+    """Raise InputError unless names and shapes match the facts and the filters are the usual ones."""
     kind = str(facts.get("kind"))
     other = "spherehead" if "ConvA.0.weight" in tensors else "panohead"
     if kind != other:
@@ -91,7 +90,7 @@ def _named(names: list[str]) -> str:
 
 
 def _tensors(module: Holder, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers of a module and of those inside, float32, as `state_dict` names them."""
+    """Yield parameters and buffers of a module and its submodules, float32, with their `state_dict` names."""
     state = module.state if isinstance(module.state, dict) else {}
     for group in ("_parameters", "_buffers"):
         for name, value in _entries(state.get(group)):
@@ -121,7 +120,7 @@ def _facts(generator: Holder, kind: str) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
-    """Return what JSON can say; None for anything else."""
+    """Return a value that JSON can represent; None for anything else."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""People and pictures by number out of a loaded generator, in the dataset's conventions."""
+"""People and pictures by seed and number from a loaded generator, in the dataset's conventions."""
 
 from __future__ import annotations
 
@@ -21,44 +21,43 @@ from headforge.store.images import area_resize
 from headforge.types import Camera
 
 PSI_CUTOFF = 14
-"""Styles from this one on are not truncated, as in the official scripts."""
+"""Index from which styles are not truncated, as in the official scripts."""
 
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """How a generator is used."""
+    """Sampling settings of a generator."""
 
     psi: float = 0.7
-    """Truncation: 0 is the average person, 1 all of the variety and its failures."""
+    """Truncation: 0 is the average person, 1 the full variety with its failures."""
     unit_m: float = UNIT_M
-    """Metres in a unit of the generator's space."""
+    """Metres per unit of the generator's space."""
     batch: int = 1
     """Views at a time. On the CPU 1, so that no picture depends on its neighbours."""
     half: bool = False
-    """Half precision where training used it; on a graphics card only."""
+    """Half precision in the layers trained with it; on a GPU only."""
 
 
 class GanPeople:
     """A generator as a source of people: a person is a function of (seed, subject), a picture also of the view."""
 
     def __init__(self, model: HeadGan | OfficialGan, settings: DrawSettings, device: str = "cpu") -> None:
-        """`device` is what `resolve_device` takes; the model is moved there."""
+        """Move `model` to `device`, which is an argument of `resolve_device`."""
         self.settings, self.device = settings, resolve_device(device)
         self.model = model.to(self.device)
 
     def latent(self, seed: int, subject: int) -> np.ndarray:
-        """Return [z_dim] float32, standard normal."""
+        """Return a latent code [z_dim] float32, standard normal."""
         rng = np.random.default_rng(item_seed(seed, "latent", subject))
         return rng.standard_normal(self.model.settings.z_dim, dtype=np.float32)
 
     def draw(
         self, seed: int, subject: int, angles_deg: Mapping[int, tuple[float, float]], size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Camera]]:
-        """Yield pictures of `size` x `size` pixels from azimuth and elevation by view: one backbone pass for all of
-        them.
+        """Yield pictures of `size` x `size` pixels by view's azimuth and elevation; one backbone pass for all views.
 
-        Each is [S, S, 3] uint8 with the background that the generator made, its mask [S, S] uint8 and its unbatched
-        camera in metres. Raises ConfigError if the generator's pictures are smaller.
+        Each is [S, S, 3] uint8 with the generated background, its mask [S, S] uint8 and its unbatched camera in metres.
+        Raises ConfigError if the generator's resolution is lower.
         """
         shape = self.model.settings
         if size > shape.image_size:
@@ -77,7 +76,7 @@ class GanPeople:
                 yield image, mask, in_metres(camera, self.settings.unit_m)
 
     def styles(self, seed: int, subject: int) -> Tensor:
-        """Return [1, n_ws, w_dim] of a person, conditioned on the camera in front of the face."""
+        """Return the styles [1, n_ws, w_dim] of a person, conditioned on the camera in front of the face."""
         shape = self.model.settings
         z = torch.from_numpy(self.latent(seed, subject))[None].to(self.device)
         label = frontal_label(shape.camera_radius, shape.camera_pivot).to(self.device)
@@ -104,7 +103,7 @@ class GanPeople:
 
 
 def quantised(image: Tensor, mask: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return picture [3, S, S] in [-1, 1] and mask [1, R, R] as uint8 of `size` x `size`.
+    """Convert a picture [3, S, S] in [-1, 1] and a mask [1, R, R] to uint8 of `size` x `size`.
 
     The mask is interpolated to the picture's size first; both are averaged down.
     """

@@ -1,4 +1,4 @@
-"""SphereHead and PanoHead as assets: their official checkpoints, and if asked for the official code to run."""
+"""SphereHead and PanoHead as assets: their official checkpoints and, optionally, the official code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CODE_SUFFIXES = (".py", ".cpp", ".cu", ".cuh", ".h")
 
 
 def _find(paths: Sequence[Path], options: Options) -> Sources:
-    """Return the checkpoint, and the code files of the checkout: they are part of what the asset is."""
+    """Return the checkpoint and the code files of the checkout, which are part of the asset's identity."""
     found = {CHECKPOINT: one_path(paths, "a generator")}
     if options.repo is None:
         return found
     for mark in MARKS:
         if not (options.repo / mark).is_file():
-            message = f"'{options.repo}' is no checkout of the official code: it has no {mark}."
+            message = f"'{options.repo}' is not a checkout of the official code: it has no {mark}."
             raise InputError(options.repo, message, HELP)
     code = [path for package in PACKAGES for path in sorted((options.repo / package).rglob("*"))]
     wanted = [path for path in code if path.suffix in CODE_SUFFIXES and path.is_file() and not path.is_symlink()]

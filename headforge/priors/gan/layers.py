@@ -1,7 +1,7 @@
 """Layers of StyleGAN2 (Karras et al. 2020) in plain torch, with the official names of weights.
 
-Weights are stored as the optimiser saw them and multiplied when they are used ("equalised learning rate", Karras et
-al. 2018). Every resampling uses the filter [1, 3, 3, 1], the only one that the published generators have.
+Weights are stored as in the optimiser and scaled on use ("equalised learning rate", Karras et al. 2018). Every
+resampling uses the filter [1, 3, 3, 1], the only one that the published generators have.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch.nn import functional
 
 LEAK = 0.2
 ACTIVATION_GAIN = math.sqrt(2)
-"""Keeps the variance of what a leaky ReLU lets through."""
+"""Preserves the variance through a leaky ReLU."""
 DEMODULATION_EPSILON = 1e-8
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def smoothing_filter(device: torch.device | None = None) -> Tensor:
-    """Return [4, 4] outer product of `TAPS` that sums to 1: the buffer `resample_filter` of official weights.
+    """Return the outer product [4, 4] of `TAPS`, with sum 1: the buffer `resample_filter` of official weights.
 
-    On torch's default device, as the parameters of new modules, if none is given.
+    Without a device, on torch's default device, as the parameters of new modules.
     """
     taps = torch.tensor(TAPS, device=device)
     return torch.outer(taps, taps) / taps.sum() ** 2
@@ -64,17 +64,17 @@ class PointConvolution(nn.Module):
         self.weight_gain = 1 / math.sqrt(n_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [B, n_in, H, W] to [B, n_out, H, W]."""
+        """Map [B, n_in, H, W] to [B, n_out, H, W]."""
         return functional.conv2d(x, self.weight * self.weight_gain)
 
 
 def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False) -> Tensor:
-    """Return convolve x [B, I, H, W] by weight [O, I, k, k], whose input channels are scaled by style [B, I].
+    """Convolve x [B, I, H, W] by weight [O, I, k, k], whose input channels are scaled by style [B, I].
 
-    `demodulate` scales each output channel's weights to unit length; `up` doubles the resolution. One picture's weights
-    are scaled themselves; for several, what goes in and comes out is, so that all share one convolution.
+    `demodulate` scales each output channel's weights to unit length; `up` doubles the resolution. For one picture the
+    weights are scaled; for several, the input and output are, so that all share one convolution.
     """
-    if demodulate and x.dtype == torch.float16:  # else sums of squares overflow; demodulation undoes both factors
+    if demodulate and x.dtype == torch.float16:  # otherwise sums of squares overflow; demodulation cancels both factors
         fan_in = weight[0].numel()
         weight = weight / (weight.abs().amax((1, 2, 3), keepdim=True) * math.sqrt(fan_in))
         style = style / style.abs().amax(1, keepdim=True)
@@ -92,7 +92,7 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = 
 
 
 def convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
-    """Return x [B, I, H, W] by weight [O, I, k, k] to the same size, or with `up` and k = 3 to twice the size,
+    """Convolve x [B, I, H, W] by weight [O, I, k, k] at the same size, or with `up` and k = 3 to twice the size,
     smoothed.
     """
     if not up:
@@ -101,16 +101,16 @@ def convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
 
 
 def smooth(x: Tensor) -> Tensor:
-    """Return [B, C, 2H + 1, 2W + 1], every second value of which was inserted, to [B, C, 2H, 2W], at the old magnitude."""
+    """Smooth zero-inserted [B, C, 2H + 1, 2W + 1] to [B, C, 2H, 2W], preserving the magnitude."""
     n = x.shape[1]
     kernel = (4 * smoothing_filter(x.device)).to(x.dtype).expand(n, 1, -1, -1)
     return functional.conv2d(x, kernel, padding=1, groups=n)
 
 
 def activate(x: Tensor, bias: Tensor, clamp: float | None) -> Tensor:
-    """Return bias [C] added to x [B, C, H, W], leaky ReLU, gain, and values held within `clamp`.
+    """Add bias [C] to x [B, C, H, W]; apply leaky ReLU, gain and the limit `clamp`.
 
-    Works in place where no gradient is recorded: new memory takes ten times as long as the arithmetic.
+    In place where no gradient is recorded: allocation takes ten times as long as the arithmetic.
     """
     bias = bias[:, None, None].to(x.dtype)
     if torch.is_grad_enabled():
@@ -121,7 +121,7 @@ def activate(x: Tensor, bias: Tensor, clamp: float | None) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Return [B, C, H, W] to [B, C, 2H, 2W] by the filter, with zeros around the picture.
+    """Upsample [B, C, H, W] to [B, C, 2H, 2W] by the filter, with zero padding.
 
     Inserting zeros and filtering with [1, 3, 3, 1] is linear interpolation.
     """

@@ -1,7 +1,7 @@
-"""SphereHead and PanoHead: latent code to planes, planes and camera to a view.
+"""SphereHead and PanoHead: latent code to planes, planes and camera to views.
 
-Sources: Li et al. 2024 (SphereHead), An et al. 2023 (PanoHead), both upon EG3D (Chan et al. 2022). Modules and weights
-have the official names, so that a state dict fits as it is.
+Sources: Li et al. 2024 (SphereHead), An et al. 2023 (PanoHead), both based on EG3D (Chan et al. 2022). Modules and
+weights have the official names, so that an official state dict loads unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ N_HIDDEN = 64
 N_SPHERE_CHANNELS, N_CHAIN_CHANNELS = 512, 256
 N_PARSING_CLASSES = 20
 MASK_MARGIN = 0.001
-"""The mask is stretched by this at both ends, so that it can be exactly 0 and 1."""
+"""The mask's range is extended by this at both ends, so that it reaches exactly 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class GanViews:
     mask: Tensor
     """[V, 1, R, R] opacity, in about [0, 1]."""
     parsing: Tensor | None = None
-    """[V, 20, R, R] shares of the classes that SphereHead tells apart, if it was trained to."""
+    """[V, 20, R, R] shares of SphereHead's parsing classes, if it was trained with them."""
 
 
 class Decoder(nn.Module):
-    """From a point's features to its colour features and raw density."""
+    """Map a point's features to colour features and raw density."""
 
     def __init__(self, lr_multiplier: float, activation: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return [M, 32] to features [M, 32] and raw density [M]."""
+        """Map [M, 32] to features [M, 32] and raw density [M]."""
         out = self.net(features)
         density, color = out[:, 0], out[:, 1:]
         if self.activation == "sigmoid":
@@ -91,7 +91,7 @@ class HeadGan(nn.Module):
         self.decoder = Decoder(settings.decoder_lr_multiplier, settings.decoder_activation)
         self.torgb = ToRgb(N_FEATURES, 3, settings.w_dim) if settings.has_rgb_layer else None
         self.bcg_synthesis = _background(settings, shape.input_resolution) if settings.has_background else None
-        # Moves a camera label as training did; it is kept so that the official weights fit, and not used.
+        # Moves a camera label in training; kept so that the official weights load, and not used.
         self.t_mapping = Mapping(
             settings.z_dim, settings.c_dim, 3, 1, settings.n_mapping_layers, lr_multiplier=1.0, last_is_linear=True
         )
@@ -99,14 +99,14 @@ class HeadGan(nn.Module):
             self.toparsing = ToRgb(N_FEATURES, N_PARSING_CLASSES, settings.w_dim)
 
     def styles(self, z: Tensor, label: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Return z [B, z_dim] and the label [B, 25] that it is conditioned on to styles [B, n_ws, w_dim]."""
+        """Map z [B, z_dim] and the conditioning label [B, 25] to styles [B, n_ws, w_dim]."""
         return self.backbone.mapping(z, label * self.settings.label_scale, psi, cutoff)
 
     def planes(self, ws: Tensor, half: bool = True) -> Tensor:
-        """Return what the styles ws [B, n_ws, w_dim] of subjects look like from everywhere.
+        """Return the view-independent planes of subjects with styles ws [B, n_ws, w_dim].
 
-        SphereHead: [B, 2, 3, 32, S, S]; PanoHead: [B, 3, 32, D, S, S]. `half`: the layers that were trained in half
-        precision use it on a graphics card.
+        SphereHead: [B, 2, 3, 32, S, S]; PanoHead: [B, 3, 32, D, S, S]. `half`: the layers trained in half precision use
+        it on a GPU.
         """
         found = self.backbone.synthesis(ws, half=half)
         size, depth = found.shape[-2:], self.settings.plane_depth
@@ -116,9 +116,7 @@ class HeadGan(nn.Module):
         return found.reshape(len(found), 3, N_FEATURES, depth, *size)
 
     def background(self, ws: Tensor) -> Tensor | None:
-        """Return [1, 32, H, W] features behind the head with the styles ws [1, n_ws, w_dim]; None without such a
-        branch.
-        """
+        """Return background features [1, 32, H, W] of the styles ws [1, n_ws, w_dim]; None without such a branch."""
         if self.bcg_synthesis is None:
             return None
         n = self.bcg_synthesis.n_ws
@@ -134,10 +132,10 @@ class HeadGan(nn.Module):
         background: Tensor | None = None,
         half: bool = True,
     ) -> GanViews:
-        """Return v views of one subject from its planes [1, ...] and styles ws [1, n_ws, w_dim].
+        """Render V views of one subject from its planes [1, ...] and styles ws [1, n_ws, w_dim].
 
-        `camera` [V] is in the generator's units, of any square size; it is rendered at its size, which the jitters have
-        too (`settings.render_size` is what the generator was trained with). `background`: see there.
+        `camera` [V] is in the generator's units, of any square size; the rendering has its size, as do the jitters
+        (`settings.render_size` in the generator's training). `background`: the result of that method.
         """
         size = camera.width
         if camera.height != size or len(jitters) != len(camera.K):
@@ -155,7 +153,7 @@ class HeadGan(nn.Module):
         return self._finish(features, depth, opacity, stretch, ws, background, half)
 
     def trace(self, planes: Tensor, origin: Tensor, directions: Tensor, jitter: Jitter) -> Seen:
-        """Return what rays from `origin` [3] along `directions` [R, 3] see of one subject's planes [1, ...]."""
+        """Render rays from `origin` [3] along `directions` [R, 3] through one subject's planes [1, ...]."""
         sample = sample_spheres if self.settings.kind == "spherehead" else sample_grids
         rays = self.settings.rays
 

@@ -1,4 +1,4 @@
-"""Where a point of space finds its features: SphereHead's two spherical tri-planes, PanoHead's tri-grid.
+"""Feature lookup at 3-D points: SphereHead's two spherical tri-planes, PanoHead's tri-grid.
 
 Points are in the generator's units, inside a cube of side `box_warp` about the origin. Sources: Li et al. 2024
 (SphereHead), sections 3.2 and 3.3; An et al. 2023 (PanoHead), section 3.3.
@@ -15,25 +15,25 @@ from torch.nn import functional
 N_FEATURES = 32
 SEAM_EPSILON = 1e-8
 SPHERE_PLANES = ((0, 1), (0, 2), (1, 2))
-"""Which of the coordinates (polar angle, azimuth, radius) run along the width and the height of each plane."""
+"""Indices of the coordinates (polar angle, azimuth, radius) along the width and the height of each plane."""
 GRID_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-"""Which of x, y, z run along the width, the height and the depth of each grid."""
+"""Indices of x, y, z along the width, the height and the depth of each grid."""
 
 
 def first_frame(points: Tensor) -> Tensor:
-    """Return [..., 3] turned by 90 degrees about y: the first sphere's axis and seam."""
+    """Rotate points [..., 3] by 90 degrees about y: the first sphere's axis and seam."""
     x, y, z = points.unbind(-1)
     return torch.stack([z, y, -x], dim=-1)
 
 
 def second_frame(points: Tensor) -> Tensor:
-    """Return [..., 3] turned by -90 degrees about z, then by -90 degrees about y: the other sphere's axis and seam."""
+    """Rotate points [..., 3] by -90 degrees about z, then -90 degrees about y: the second sphere's axis and seam."""
     x, y, z = points.unbind(-1)
     return torch.stack([-z, -x, y], dim=-1)
 
 
 def sphere_coordinates(points: Tensor) -> Tensor:
-    """Return [..., 3] polar angle from +z, azimuth and radius of points in the cube [-1, 1]^3, each scaled to [-1, 1]."""
+    """Return polar angle from +z, azimuth and radius [..., 3] of points in the cube [-1, 1]^3, scaled to [-1, 1]."""
     x, y, z = points.unbind(-1)
     polar = 2 * torch.atan2(torch.hypot(x, y), z) / math.pi - 1
     azimuth = torch.atan2(y, x) / math.pi
@@ -42,7 +42,7 @@ def sphere_coordinates(points: Tensor) -> Tensor:
 
 
 def seam_weights(coordinates: Tensor) -> Tensor:
-    """Return [...] how far `sphere_coordinates` lie from the poles and from the seam: 0 on them, 1 opposite."""
+    """Return the distance [...] of `sphere_coordinates` from the poles and the seam: 0 on them, 1 opposite."""
     polar, azimuth = coordinates[..., 0], coordinates[..., 1]
     return (1 + torch.cos(math.pi * polar)) * (1 + torch.cos(math.pi * azimuth)) / 4
 
@@ -50,7 +50,7 @@ def seam_weights(coordinates: Tensor) -> Tensor:
 def sample_spheres(planes: Tensor, points: Tensor, box_warp: float) -> Tensor:
     """Return features [B, M, C] of points [B, M, 3] from planes [B, 2, 3, C, H, W]: the mean over three planes.
 
-    The two spheres are weighed by their distance from their own poles and seams.
+    The two spheres are weighted by the distance from their own poles and seams.
     """
     scaled = points * (2 / box_warp)
     total, weight = torch.zeros_like(points[..., :1]), torch.full_like(points[..., :1], SEAM_EPSILON)
@@ -76,5 +76,5 @@ def sample_grids(grids: Tensor, points: Tensor, box_warp: float) -> Tensor:
 
 
 def _sample_plane(plane: Tensor, positions: Tensor) -> Tensor:
-    """Return plane [B, C, H, W] at positions [B, M, 2] in [-1, 1], zeros outside: [B, M, C]."""
+    """Sample a plane [B, C, H, W] at positions [B, M, 2] in [-1, 1], zeros outside: [B, M, C]."""
     return functional.grid_sample(plane, positions[:, None], align_corners=False)[:, :, 0].transpose(1, 2)

@@ -1,6 +1,6 @@
 """Volume rendering along rays: stratified samples, importance samples, mid-point compositing.
 
-Source: EG3D (Chan et al. 2022), as PanoHead and SphereHead use it. All random numbers come in from outside.
+Source: EG3D (Chan et al. 2022), as PanoHead and SphereHead use it. All random numbers are arguments.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from headforge.geometry.seeding import item_seed
 from headforge.types import Camera
 
 CROP = 0.1
-"""Nothing is seen nearer than this to the cube's sides at +-x and +-z: the official renderer's `triplane_crop`."""
+"""Margin at the cube's sides +-x and +-z that is cropped: the official renderer's `triplane_crop`."""
 EMPTY = -1e3
-"""Raw density of what is cropped."""
+"""Raw density of the cropped region."""
 PROBABILITY_FLOOR = 0.01
 PROBABILITY_EPSILON = 1e-5
 TRANSMITTANCE_EPSILON = 1e-10
 CHUNK = 4096
-"""Rays at a time."""
+"""Rays per chunk."""
 
 Field = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Features [M, C] and raw density [M] of points [M, 3]."""
@@ -32,7 +32,7 @@ Field = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class RaySettings:
-    """How far along a ray is looked, and how often."""
+    """Depth range and sample counts along a ray."""
 
     near: float
     far: float
@@ -59,12 +59,12 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the rays of one view saw."""
+    """Rendering result of the rays of one view."""
 
     features: Tensor
     """[R, C] composited, premultiplied by opacity."""
     depth: Tensor
-    """[R] along the ray of unit length, in the generator's units."""
+    """[R] along the unit-length ray, in the generator's units."""
     opacity: Tensor
     """[R]."""
 
@@ -78,7 +78,7 @@ def draw_jitter(seed: int, subject: int, view: int, n_rays: int, settings: RaySe
 
 
 def camera_rays(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Return origin [3], unit directions [H * W, 3] row by row, and the ratio [H * W] of ray depth to z-depth.
+    """Return the origin [3], unit directions [H * W, 3] in row order, and the ratio [H * W] of ray depth to z-depth.
 
     `camera` is unbatched, in the generator's units; rays go through pixel centres.
     """
@@ -93,9 +93,9 @@ def camera_rays(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def render_rays(field: Field, origin: Tensor, directions: Tensor, jitter: Jitter, settings: RaySettings) -> Seen:
-    """Return what rays from `origin` [3] along `directions` [R, 3] see of a field.
+    """Render rays from `origin` [3] along `directions` [R, 3] through a field.
 
-    Depths are held between the first and the last sample of the view: a ray that meets nothing has the last one's.
+    Depths are clamped to the view's first and last sample: a ray that hits nothing has the last one's.
     """
     parts = [
         _render(field, origin, directions[first : first + CHUNK], Jitter(*(
@@ -112,7 +112,7 @@ def render_rays(field: Field, origin: Tensor, directions: Tensor, jitter: Jitter
 def _render(
     field: Field, origin: Tensor, directions: Tensor, jitter: Jitter, settings: RaySettings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return features, depth and opacity of some rays, and their first and last sample's depth."""
+    """Return the features, depth and opacity of some rays, and the depths of their first and last samples."""
     depths = stratified_depths(jitter.coarse, settings)
     features, densities = _look(field, origin, directions, depths, settings)
     if settings.n_fine:
@@ -138,14 +138,14 @@ def _look(
 
 
 def stratified_depths(uniforms: Tensor, settings: RaySettings) -> Tensor:
-    """Return [R, N] depths, one a step from near to a step beyond far, each moved forward by its share of a step."""
+    """Return depths [R, N], one per step from near to one beyond far, each shifted by its fraction of a step."""
     n = uniforms.shape[-1]
     steps = torch.linspace(settings.near, settings.far, n, device=uniforms.device)
     return steps + uniforms * ((settings.far - settings.near) / (n - 1))
 
 
 def mid_weights(densities: Tensor, depths: Tensor) -> Tensor:
-    """Return [R, N - 1] share of each interval in what a ray sees, from raw densities and depths [R, N]."""
+    """Return the compositing weight [R, N - 1] of each interval, from raw densities and depths [R, N]."""
     middle = functional.softplus((densities[..., 1:] + densities[..., :-1]) / 2 - 1)
     alpha = 1 - torch.exp(-middle * depths.diff(dim=-1))
     passed = torch.cat([torch.ones_like(alpha[..., :1]), 1 - alpha + TRANSMITTANCE_EPSILON], dim=-1)
@@ -155,9 +155,7 @@ def mid_weights(densities: Tensor, depths: Tensor) -> Tensor:
 def composite(
     features: Tensor, densities: Tensor, depths: Tensor, is_over_white: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features [R, C], depth [R] (NaN where nothing is met) and opacity [R] of samples [R, N, C], [R, N], [R,
-    N].
-    """
+    """Composite samples [R, N, C], [R, N], [R, N] to features [R, C], depth [R] (NaN without a hit) and opacity [R]."""
     weights = mid_weights(densities, depths)
     middle = (features[:, 1:] + features[:, :-1]) / 2
     opacity = weights.sum(-1)
@@ -167,7 +165,7 @@ def composite(
 
 
 def importance_depths(depths: Tensor, weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Return [R, K] depths drawn where weights [R, N - 1] between depths [R, N] are large, by uniforms [R, K].
+    """Sample depths [R, K] from weights [R, N - 1] between depths [R, N], by uniforms [R, K].
 
     The weights are widened and averaged over neighbours. As in the official code the last interval is never drawn.
     """

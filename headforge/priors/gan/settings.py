@@ -1,4 +1,4 @@
-"""What a converted generator is made of: read from the facts that `headforge.priors.gan.convert` wrote."""
+"""Settings of a converted generator, read from the facts that `headforge.priors.gan.convert` wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headforge.priors.gan.superresolution import SHAPES
 KINDS = ("spherehead", "panohead")
 DECODER_ACTIVATIONS = ("none", "sigmoid", "lrelu")
 MAPPING_LAYERS = 8
-"""Where the arguments name none."""
+"""Default where the arguments name none."""
 CHANNEL_BASE, CHANNEL_MAX = 32768, 512
 N_HALF_RESOLUTIONS = 4
 BLOCK_CLAMP = 256.0
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class GanSettings:
-    """The shape of a generator and how it renders."""
+    """Architecture and rendering settings of a generator."""
 
     kind: str
     """One of `KINDS`."""
@@ -52,18 +52,19 @@ class GanSettings:
     has_background: bool
     has_parsing: bool
     label_scale: float
-    """What camera labels are multiplied by before the mapping; 0 if it ignores them."""
+    """Factor on camera labels before the mapping; 0 if it ignores them."""
     rays: RaySettings
     render_size: int
     """Width and height of the volume rendering in pixels."""
     camera_radius: float
     """Distance of the training's cameras from the origin, in the generator's units."""
     camera_pivot: tuple[float, float, float]
-    """What they look at."""
+    """Point that they look at."""
 
 
 def read_settings(kind: str, facts: Mapping[str, Any], source: str = "the generator") -> GanSettings:
-    """Return settings from `facts`: `init_kwargs`, `rendering_kwargs` and `neural_rendering_resolution` as in the file.
+    """Read the settings from `facts`: `init_kwargs`, `rendering_kwargs` and `neural_rendering_resolution` as in the
+    file.
 
     Raises InputError if something is missing, of another type, or not supported.
     """
@@ -122,7 +123,7 @@ def _ray_settings(rendering: _Arguments) -> RaySettings:
 
 
 class _Arguments:
-    """Keyword arguments out of a file, checked as they are asked for."""
+    """Keyword arguments from a file, checked on access."""
 
     def __init__(self, source: str, name: str, values: Any) -> None:
         self.source, self.name = source, name

@@ -23,7 +23,7 @@ MAPPING_LR_MULTIPLIER = 0.01
 
 @dataclass(frozen=True)
 class SynthesisSettings:
-    """What a synthesis network is made of."""
+    """Architecture of a synthesis network."""
 
     w_dim: int
     resolution: int
@@ -33,15 +33,15 @@ class SynthesisSettings:
     channel_base: int
     """A layer at resolution r has channel_base / r channels,"""
     channel_max: int
-    """and at most so many."""
+    """and at most this many."""
     n_half_resolutions: int = 0
-    """So many of the highest resolutions are computed in half precision on a graphics card."""
+    """Number of highest resolutions computed in half precision on a GPU."""
     clamp: float | None = None
-    """Largest absolute value that leaves a convolution."""
+    """Largest absolute value of a convolution's output."""
 
 
 class Mapping(nn.Module):
-    """From a latent code and a camera label to a style."""
+    """Map a latent code and a camera label to styles."""
 
     w_avg: Tensor
 
@@ -65,9 +65,7 @@ class Mapping(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, label: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Return z [B, z_dim] and label [B, c_dim] to styles [B, n_ws, w_dim], the first `cutoff` of them truncated by
-        psi.
-        """
+        """Map z [B, z_dim] and label [B, c_dim] to styles [B, n_ws, w_dim], the first `cutoff` truncated by psi."""
         x = torch.cat([_unit_power(z.float()), _unit_power(self.embed(label.float()))], dim=1)
         for i in range(self.n_layers):
             x = self.get_submodule(f"fc{i}")(x)
@@ -96,7 +94,7 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor, w: Tensor, noise: bool) -> Tensor:
-        """Return x [B, n_in, H, W] with the style w [B, w_dim]; `noise` adds the layer's own constant one."""
+        """Apply the layer to x [B, n_in, H, W] with the style w [B, w_dim]; `noise` adds the layer's constant noise."""
         x = modulated_conv(x, self.weight, self.affine(w), up=self.up)
         if noise:
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
@@ -115,7 +113,7 @@ class ToRgb(nn.Module):
         self.weight_gain = 1 / math.sqrt(n_in)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return x [B, n_in, H, W] with the style w [B, w_dim] to [B, n_out, H, W] float32."""
+        """Map x [B, n_in, H, W] with the style w [B, w_dim] to [B, n_out, H, W] float32."""
         x = modulated_conv(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
         x = x + self.bias[:, None, None].to(x.dtype)
         x = x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
@@ -123,7 +121,7 @@ class ToRgb(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """The layers of one resolution: one or two convolutions and what they add to the picture."""
+    """The layers of one resolution: one or two convolutions and their contribution to the picture."""
 
     resample_filter: Tensor
 
@@ -138,7 +136,7 @@ class SynthesisBlock(nn.Module):
         clamp: float | None = None,
         up: bool = True,
     ) -> None:
-        """`n_in` 0: the first block, which starts from a constant. `up`: at twice the resolution of its input."""
+        """Create the block. `n_in` 0: the first one, which starts from a constant. `up`: doubles the resolution."""
         super().__init__()
         self.half_on_cuda, self.up = half, up
         self.register_buffer("resample_filter", smoothing_filter())
@@ -153,7 +151,7 @@ class SynthesisBlock(nn.Module):
     def forward(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: bool, half: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Return features x and picture so far, and the block's styles ws [B, n_convs + 1, w_dim]."""
+        """Apply the block's styles ws [B, n_convs + 1, w_dim] to the features x and the picture so far; return both."""
         styles = iter(ws.unbind(1))
         dtype = torch.float16 if half and self.half_on_cuda and ws.is_cuda else torch.float32
         if x is None:
@@ -168,7 +166,7 @@ class SynthesisBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """From styles to a picture, resolution by resolution."""
+    """Map styles to a picture, resolution by resolution."""
 
     def __init__(self, settings: SynthesisSettings) -> None:
         super().__init__()
@@ -188,7 +186,7 @@ class Synthesis(nn.Module):
             n_in = n_out
 
     def forward(self, ws: Tensor, noise: bool = True, half: bool = True) -> Tensor:
-        """Return ws [B, n_ws, w_dim] to [B, n_channels, resolution, resolution]."""
+        """Map ws [B, n_ws, w_dim] to [B, n_channels, resolution, resolution]."""
         x, image, first = None, None, 0
         for resolution in self.resolutions:
             block = cast(SynthesisBlock, self.get_submodule(f"b{resolution}"))

@@ -1,4 +1,5 @@
-"""From a rendered feature image to the final picture: two StyleGAN2 blocks (EG3D, Chan et al. 2022, section 4.3)."""
+"""Super-resolution of a rendered feature image to the final picture: two StyleGAN2 blocks (EG3D, Chan et al. 2022,
+section 4.3)."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from headforge.priors.gan.layers import smoothing_filter
 from headforge.priors.gan.stylegan import SynthesisBlock
 
 HALF_CLAMP = 256.0
-"""Largest absolute value where half precision was used in training, also when it is not used now."""
+"""Largest absolute value in layers trained in half precision, also when it is not in use."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What distinguishes the official modules."""
+    """Differences between the official modules."""
 
     input_resolution: int
     resolution: int
@@ -38,7 +39,7 @@ SHAPES: Mapping[str, Shape] = {
 
 
 class Superresolution(nn.Module):
-    """Raises the resolution of a picture with the help of features."""
+    """Super-resolution module for a picture with its features."""
 
     resample_filter: Tensor
 
@@ -54,7 +55,7 @@ class Superresolution(nn.Module):
             self.register_buffer("resample_filter", smoothing_filter())
 
     def forward(self, image: Tensor, features: Tensor, ws: Tensor, noise: bool, half: bool = True) -> Tensor:
-        """Return image [B, 3, R, R], features [B, n_in, R, R] and styles ws [B, n_ws, w_dim] to the picture."""
+        """Map image [B, 3, R, R], features [B, n_in, R, R] and styles ws [B, n_ws, w_dim] to the final picture."""
         size = self.shape.input_resolution
         if features.shape[-1] != size:
             features, image = (

@@ -1,1 +1,1 @@
-"""Stable Diffusion and AnimateDiff weights, read into diffusers modules."""
+"""Stable Diffusion and AnimateDiff weights, loaded into diffusers modules."""

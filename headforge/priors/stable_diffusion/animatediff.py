@@ -23,29 +23,29 @@ _RENAMED = {
     ".temporal_transformer": "", ".attention_blocks.0": ".attn1", ".attention_blocks.1": ".attn2",
     ".norms.0": ".norm1", ".norms.1": ".norm2", ".ff_norm": ".norm3",
 }  # fmt: skip
-"""Parts of the checkpoint's names, and diffusers' names for them."""
+"""Parts of the checkpoint's tensor names and their diffusers names."""
 _CODES = ".pos_encoder.pe"
 HELP = "give mm_sd_v15_v2.ckpt, or the folder of a motion adapter for SD 1.5."
 
 
 def load_motion_adapter(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
-    """Return diffusers' MotionAdapter of an asset of the kind "animatediff", on `device`.
+    """Load diffusers' MotionAdapter of an asset of the kind "animatediff" on `device`.
 
-    Raises DataError, MissingExtraError.
+    Raises DataError for damaged files, MissingExtraError without the extra `diffusion`.
     """
     if asset.kind != "animatediff":
-        raise DataError(asset.folder, f"an asset of the kind {asset.kind} is no motion adapter.", HELP)
+        raise DataError(asset.folder, f"an asset of the kind {asset.kind} is not a motion adapter.", HELP)
     return load_module(MOTION, asset.folder, device)
 
 
 def from_checkpoint(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return configuration and weights of the authors' checkpoint; widths and length are read from the shapes."""
+    """Return the configuration and weights of the authors' checkpoint; widths and length are read from the shapes."""
     own = {name.removeprefix("module."): tensor for name, tensor in tensors.items() if MARK in name}
     first = [f"down_blocks.{level}.motion_modules.0.temporal_transformer.proj_in.weight" for level in range(N_LEVELS)]
     codes = [tensor for name, tensor in own.items() if name.endswith(_CODES)]
     if not codes or any(name not in own for name in first):
         found = f"{len(own)} tensors of motion modules" if own else "no motion modules"
-        raise InputError(source, f"'{source}' is no {WHAT}: it has {found}.", HELP)
+        raise InputError(source, f"'{source}' is not a {WHAT}: it has {found}.", HELP)
     has_middle = any(name.startswith("mid_block.") for name in own)
     config = {
         "block_out_channels": [own[name].shape[0] for name in first], "motion_layers_per_block": N_LAYERS,

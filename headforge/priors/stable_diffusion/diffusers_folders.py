@@ -1,4 +1,4 @@
-"""Parts of diffusers folders: finding their files, checking them, writing them again as safetensors and JSON."""
+"""Parts of diffusers folders: locate files, check them, write them as safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from headforge.store.files import write_json
 WEIGHT_NAMES = (WEIGHTS_FILE, "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.safetensors")
 """In the order of preference."""
 COMPUTED = ("pos_embed.pe",)
-"""Ends of names that a file may lack, because the module computes them."""
+"""Suffixes of tensor names that a file may lack, because the module computes them."""
 MAX_NAMED = 4
 
 
 def part_sources(folder: Path, part: str) -> dict[str, Path]:
-    """Return configuration and weights of one part of a diffusers folder ("" for a folder that is one part), by role."""
+    """Return configuration and weight files of one part of a diffusers folder ("" for the folder itself), by role."""
     inside = folder / part if part else folder
     prefix = f"{part}/" if part else ""
     config = inside / CONFIG_FILE
     if not config.is_file():
         raise InputError(
             folder,
-            f"'{folder}' is no diffusers folder: it has no {prefix}{CONFIG_FILE}.",
+            f"'{folder}' is not a diffusers folder: it has no {prefix}{CONFIG_FILE}.",
             "give the folder that holds it, or the single file of weights.",
         )
     weights = next((inside / name for name in WEIGHT_NAMES if (inside / name).is_file()), None)
@@ -38,13 +38,13 @@ def part_sources(folder: Path, part: str) -> dict[str, Path]:
         raise InputError(
             folder,
             f"'{folder}' has no weights in '{inside}': none of {', '.join(WEIGHT_NAMES)}.",
-            "download that folder whole.",
+            "download the complete folder.",
         )
     return {prefix + CONFIG_FILE: config, prefix + "weights": weights}
 
 
 def read_config(path: Path, class_name: str) -> dict[str, Any]:
-    """Return a part's configuration. Raises InputError if it is no JSON or for another class."""
+    """Read a part's configuration. Raises InputError if it is not JSON or for another class."""
     check_downloaded(path)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -59,13 +59,13 @@ def read_config(path: Path, class_name: str) -> dict[str, Any]:
 def write_part(
     folder: Path, class_name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, what: str
 ) -> None:
-    """Check every tensor against the module that the configuration makes, and write both into `folder`."""
+    """Check every tensor against the configured module, and write configuration and tensors into `folder`."""
     shapes = state_shapes(class_name, config, source)
     unknown = [name for name in tensors if name not in shapes]
     if unknown:
         named = ", ".join(unknown[:MAX_NAMED])
         raise InputError(
-            source, f"'{source}' is no {what}: it has {len(unknown)} unknown tensors, such as {named}.",
+            source, f"'{source}' does not hold the {what}: it has {len(unknown)} unknown tensors, such as {named}.",
             "give the official file; variants with other parts don't fit.",
         )  # fmt: skip
     needed = {name: s for name, s in shapes.items() if name in tensors or not name.endswith(COMPUTED)}

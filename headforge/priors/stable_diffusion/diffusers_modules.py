@@ -1,6 +1,6 @@
-"""Modules of the package diffusers, built from local configurations and weights; the one file here that imports it.
+"""Modules of the package diffusers, built from local configurations and weights; the only file that imports it.
 
-Nothing is fetched: neither configurations nor weights are looked for anywhere but in the folder that is named.
+Nothing is downloaded: configurations and weights are read only from the named folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DESCRIPTIVE = ("_class_name", "_diffusers_version", "_name_or_path", "_commit_h
 
 
 def build_module(class_name: str, config: Mapping[str, Any], source: Path) -> nn.Module:
-    """Return a module of one of the three classes with random weights.
+    """Build a module of one of the three classes with random weights.
 
     Raises MissingExtraError without the extra `diffusion`, and InputError if the class does not take the configuration;
     `source` is the file that the message names.
@@ -39,21 +39,21 @@ def build_module(class_name: str, config: Mapping[str, Any], source: Path) -> nn
     settings = {name: value for name, value in config.items() if name not in _DESCRIPTIVE}
     try:
         return classes[class_name](**settings)
-    except Exception as error:  # what its constructors raise depends on which setting is wrong
+    except Exception as error:  # the exception depends on the invalid setting
         raise InputError(
             source, f"{class_name} can't be built from '{source}' ({error}).", "give the folder as it was published."
         ) from error
 
 
 def state_shapes(class_name: str, config: Mapping[str, Any], source: Path) -> dict[str, tuple[int, ...]]:
-    """Return shape of each tensor of a module, by name; takes no memory. Raises what `build_module` raises."""
+    """Return the shape of each tensor of a module, by name, without allocating it. Raises as `build_module`."""
     with torch.device("meta"):
         module = build_module(class_name, config, source)
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def load_module(class_name: str, folder: Path, device: torch.device | str = "cpu") -> nn.Module:
-    """Return the module in a folder of an asset, in evaluation mode on `device`, in the weights' own precision.
+    """Load the module in a folder of an asset, in evaluation mode on `device`, in the weights' own precision.
 
     Raises DataError if a file is missing or does not fit, MissingExtraError without the extra `diffusion`.
     """
@@ -68,7 +68,7 @@ def load_module(class_name: str, folder: Path, device: torch.device | str = "cpu
 
 
 def ddim_scheduler(folder: Path) -> Any:
-    """Return diffusers' DDIMScheduler with the noise schedule of an asset; nothing but its JSON is read."""
+    """Load diffusers' DDIMScheduler with the noise schedule of an asset; only its JSON is read."""
     try:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     except ImportError as error:
@@ -77,6 +77,6 @@ def ddim_scheduler(folder: Path) -> Any:
 
 
 def _with_position_codes(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return adds sinusoids that a motion module computes and some files leave out."""
+    """Return the tensors with the sinusoids that a motion module computes and some files omit."""
     codes = {name: tensor for name, tensor in module.state_dict().items() if name.endswith("pos_embed.pe")}
     return {**codes, **tensors}

@@ -1,6 +1,6 @@
-"""Names of Stable Diffusion's tensors: CompVis's single files to diffusers' modules.
+"""Tensor names of Stable Diffusion: mapping from CompVis's single files to diffusers' modules.
 
-Pure tables over four levels of two layers each, the last level without attention, as in every file of SD 1.x.
+Tables over four levels of two layers each, the last level without attention, as in all files of SD 1.x.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VAE_RESNET = {
 }  # fmt: skip
 _VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""How diffusers itself called the parts of a VAE's attention when the official folders were written."""
+"""diffusers' former names of the parts of a VAE's attention, as used in the official folders."""
 
 _UNET_ENDS = {
     "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
@@ -34,7 +34,7 @@ _VAE_ENDS = {
 
 
 def unet_prefixes() -> dict[str, str]:
-    """Return prefixes of the U-Net's tensors, without `UNET_PREFIX`: single file to diffusers."""
+    """Return the prefixes of the U-Net's tensors, without `UNET_PREFIX`: single file to diffusers."""
     names = dict(_UNET_ENDS)
     for level in range(N_LEVELS):
         has_attention = level < N_LEVELS - 1
@@ -62,7 +62,7 @@ def unet_prefixes() -> dict[str, str]:
 
 
 def vae_prefixes() -> dict[str, str]:
-    """Return prefixes of the auto-encoder's tensors, without `VAE_PREFIX`: single file to diffusers."""
+    """Return the prefixes of the auto-encoder's tensors, without `VAE_PREFIX`: single file to diffusers."""
     names = dict(_VAE_ENDS)
     for half, n_layers in (("encoder", N_LAYERS), ("decoder", N_LAYERS + 1)):
         for index, name in ((0, "block_1"), (1, "block_2")):

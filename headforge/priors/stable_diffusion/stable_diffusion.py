@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 and its auto-encoder: diffusers folders or the original single file, to a diffusers folder."""
+"""Stable Diffusion 1.5 and its auto-encoder, converted from diffusers folders or the original single file."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from headforge.store.files import write_json
 FILE = "file"
 UNET_FOLDER, VAE_FOLDER, TEXT_FOLDER, SCHEDULER_FOLDER = "unet", "vae", "text_encoder", "scheduler"
 SCALING = 0.18215
-"""What SD 1.x multiplies latents by."""
+"""Factor on latents in SD 1.x."""
 SCHEDULE: Mapping[str, Any] = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "set_alpha_to_one": False, "steps_offset": 1, "clip_sample": False, "prediction_type": "epsilon",
 }  # fmt: skip
-"""Of SD 1.x; single files carry it as code only."""
+"""Of SD 1.x; single files do not contain it."""
 OTHER_FAMILIES = {
     "conditioner.": "Stable Diffusion XL",
     "cond_stage_model.model.": "Stable Diffusion 2",
@@ -59,12 +59,12 @@ class StableDiffusion:
 
 
 def load_stable_diffusion(asset: Asset, device: torch.device | str = "cpu") -> StableDiffusion:
-    """Return the modules of an asset of the kind "sd15", on `device`.
+    """Load the modules of an asset of the kind "sd15" on `device`.
 
-    Raises DataError if files are damaged, MissingExtraError.
+    Raises DataError for damaged files, MissingExtraError without the extra `diffusion`.
     """
     if asset.kind != "sd15":
-        raise DataError(asset.folder, f"an asset of the kind {asset.kind} is no Stable Diffusion.", HELP)
+        raise DataError(asset.folder, f"an asset of the kind {asset.kind} is not Stable Diffusion.", HELP)
     return StableDiffusion(
         load_module(UNET, asset.folder / UNET_FOLDER, device),
         load_module(VAE, asset.folder / VAE_FOLDER, device),
@@ -73,17 +73,17 @@ def load_stable_diffusion(asset: Asset, device: torch.device | str = "cpu") -> S
 
 
 def load_vae(asset: Asset, device: torch.device | str = "cpu") -> nn.Module:
-    """Return diffusers' AutoencoderKL of an asset of the kind "vae" or "sd15", on `device`.
+    """Load diffusers' AutoencoderKL of an asset of the kind "vae" or "sd15" on `device`.
 
-    Raises what `load_stable_diffusion` does.
+    Raises as `load_stable_diffusion`.
     """
     if asset.kind not in ("vae", "sd15"):
-        raise DataError(asset.folder, f"an asset of the kind {asset.kind} is no auto-encoder.", "name a vae asset.")
+        raise DataError(asset.folder, f"an asset of the kind {asset.kind} is not an auto-encoder.", "name a vae asset.")
     return load_module(VAE, asset.folder / VAE_FOLDER, device)
 
 
 def unet_from_ldm(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return configuration and weights of the U-Net in a single file; its widths are read from the shapes."""
+    """Return the configuration and weights of the U-Net in a single file; its widths are read from the shapes."""
     own = _under(tensors, UNET_PREFIX)
     for start, family in OTHER_FAMILIES.items():
         if any(name.startswith(start) for name in tensors):
@@ -188,7 +188,7 @@ def _new_attention_name(name: str) -> str:
 
 
 def _linear_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the single file writes the attention's projections as 1 x 1 convolutions."""
+    """Return the tensors with attention projections as linear layers; single files store them as 1 x 1 convolutions."""
     made = dict(tensors)
     for name, tensor in tensors.items():
         if ".attentions." in name and tensor.ndim == 4:
@@ -203,7 +203,7 @@ def _check_family(config: Mapping[str, Any], source: Path) -> None:
         raise InputError(source, f"'{source}' configures Stable Diffusion 2, not 1.5.", HELP)
     if config.get("in_channels") != 4:
         found = config.get("in_channels")
-        raise InputError(source, f"'{source}' takes {found} channels, not 4: it is no text-to-image model.", HELP)
+        raise InputError(source, f"'{source}' takes {found} channels, not 4: it is not a text-to-image model.", HELP)
 
 
 def _read_schedule(path: Path) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _read_schedule(path: Path) -> dict[str, Any]:
 
 
 def json_class(path: Path) -> str:
-    """Return the class that a configuration names; "" if it is no JSON object or names none."""
+    """Return the class that a configuration names; "" if it is not a JSON object or names none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -226,7 +226,7 @@ def _write_schedule(folder: Path, schedule: Mapping[str, Any]) -> None:
 
 
 def _write_text_encoder(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Kept for those who condition on text; names are transformers' own in both layouts."""
+    """Write the text encoder, for text conditioning; tensor names are those of transformers in both layouts."""
     (folder / TEXT_FOLDER).mkdir(parents=True, exist_ok=True)
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
     save_tensors(folder / TEXT_FOLDER / "model.safetensors", kept)
@@ -237,13 +237,13 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return tensors without a known place keep their name, so that the check of shapes lists them."""
+    """Rename the tensors; those without a known prefix keep their name, so that the shape check lists them."""
     return {renamed(name, prefixes) or name: tensor for name, tensor in tensors.items()}
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str, source: Path) -> tuple[int, ...]:
     if name not in tensors or tensors[name].ndim < 2:
-        raise InputError(source, f"'{source}' is no file of Stable Diffusion 1.5: it has no tensor {name}.", HELP)
+        raise InputError(source, f"'{source}' is not a file of Stable Diffusion 1.5: it has no tensor {name}.", HELP)
     return tuple(tensors[name].shape)
 
 

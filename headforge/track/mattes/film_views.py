@@ -1,4 +1,4 @@
-"""A tracked film as the views that exports take: its frames, mattes grown from the fitted head, and its tracks."""
+"""A tracked film as the views that exports take: frames, mattes from the fitted head, and tracks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PICTURES = ("image", "mask")
 
 
 class _SpooledView(dict[str, object]):
-    """A row whose pictures stay in files: a film's frames don't fit into memory."""
+    """A row whose pictures are read from files on access: a film's frames don't fit into memory."""
 
     def __init__(self, values: StoredView, files: dict[str, Path]) -> None:
         super().__init__(values)
@@ -39,7 +39,7 @@ class _SpooledView(dict[str, object]):
 
 @dataclass(frozen=True)
 class FilmSource:
-    """A film and what is known of it."""
+    """A film and its tracks."""
 
     film: VideoFile
     tracks: Sequence[Track]
@@ -48,10 +48,10 @@ class FilmSource:
 
 
 def spool_film(source: FilmSource, head: HeadModel, folder: Path, progress: Progress = SILENT) -> list[StoredView]:
-    """Return the accepted frames as rows, their pictures as PNG files in `folder`, which must outlive the rows.
+    """Write the accepted frames as PNG files in `folder` and return their rows; `folder` must outlive the rows.
 
-    A row's `view` and `timestep` are the frame's number; its mask is the matte of the fitted head with its hair.
-    Raises InputError if the film is not the one that was tracked: of another size, or shorter.
+    A row's `view` and `timestep` are the frame's number; its mask is the matte of the fitted head with its hair. Raises
+    InputError if the film is not the one that was tracked: of another size, or shorter.
     """
     progress.start(len(source.tracks), "frame")
     rows: list[StoredView] = []
@@ -83,7 +83,7 @@ def _frames(source: FilmSource) -> Iterator[tuple[Track, np.ndarray]]:
 
 
 def frame_mask(head: HeadModel, track: Track, frame: np.ndarray) -> np.ndarray:
-    """Return [H, W] uint8 coverage of the tracked head and its hair in the frame [H, W, 3] uint8."""
+    """Return the coverage [H, W] uint8 of the tracked head and its hair in the frame [H, W, 3] uint8."""
     params = HeadParams.stack([track.params])
     posed = pose_head(head, params)[0]
     zero = torch.zeros(1, 3)
@@ -94,7 +94,7 @@ def frame_mask(head: HeadModel, track: Track, frame: np.ndarray) -> np.ndarray:
 
 
 def _camera_before(camera: Camera, upright: Tensor, posed: Tensor) -> Camera:
-    """Return the camera that sees `upright` [N, 3] as `camera` sees `posed`, which is the same mesh elsewhere."""
+    """Return the camera that sees `upright` [N, 3] as `camera` sees `posed`, the same mesh in another pose."""
     _, rotation, translation = similarity_alignment(upright.double(), posed.double())
     moved = torch.eye(4, dtype=torch.float64)
     moved[:3, :3], moved[:3, 3] = rotation, translation

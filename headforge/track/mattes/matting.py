@@ -1,8 +1,8 @@
 """A head's matte from the fitted mesh and colour statistics; no network.
 
-The projected mesh says what is surely head and where hair can be. Two Gaussian mixtures over colour and position
-describe head and background; their posterior is smoothed along the picture's edges by a random-walker-like linear
-system, and mixtures and matte are estimated in turn.
+The projected mesh marks definite head pixels and the region where hair is possible. Two Gaussian mixtures over colour
+and position model head and background; their posterior is smoothed along image edges by a random-walker-like linear
+system, and mixtures and matte are estimated alternately.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ MIXTURE_STRIDE = 5
 N_HEAD_COLOURS = 6
 N_BACKGROUND_COLOURS = 8
 POSITION_SCALE = 40.0
-"""The image side in units of Lab lightness: how much position counts beside colour."""
+"""The image side in units of Lab lightness: the weight of position relative to colour."""
 EDGE_STRENGTH = 60.0
-"""How strongly equal neighbours share their alpha, against a data weight of 1."""
+"""Smoothness weight between neighbours of equal colour, relative to a data weight of 1."""
 
 
 @dataclass(frozen=True)
 class MattePrior:
-    """What the fitted mesh knows, all [H, W]."""
+    """Prior from the fitted mesh, all [H, W]."""
 
     surely_head: np.ndarray
     """bool."""
     surely_background: np.ndarray
     """bool."""
     head_probability: np.ndarray
-    """Before looking at colours."""
+    """Head probability before colour evidence."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Mixture:
     """[K, D, D]."""
 
     def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Return [N] of points [N, D]."""
+        """Return the log density [N] at points [N, D]."""
         return np.logaddexp.reduce(self.log_parts(points), axis=1)
 
     def log_parts(self, points: np.ndarray) -> np.ndarray:
-        """Log of weight times density of each component, [N, K]."""
+        """Return the log of weight times density of each component, [N, K]."""
         parts = []
         for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
             lower = np.linalg.cholesky(covariance)
@@ -63,7 +63,7 @@ class Mixture:
 
 
 def fit_mixture(points: np.ndarray, weights: np.ndarray, n_components: int, n_iterations: int = 8) -> Mixture:
-    """Return expectation maximisation on weighted points [N, D]; deterministic farthest-point start."""
+    """Fit a mixture to weighted points [N, D] by expectation maximisation; deterministic farthest-point start."""
     n_dims = points.shape[1]
     chosen = [int(np.argmax(weights * -np.linalg.norm(points - np.average(points, axis=0, weights=weights), axis=1)))]
     distance = np.full(len(points), np.inf)
@@ -86,7 +86,7 @@ def fit_mixture(points: np.ndarray, weights: np.ndarray, n_components: int, n_it
 
 
 def matte(image: np.ndarray, prior: MattePrior) -> np.ndarray:
-    """Return foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
+    """Return the foreground coverage [H, W] float in [0, 1] of an RGB image [H, W, 3] uint8."""
     height, width = image.shape[:2]
     step = max(1, round(max(height, width) / 256))
     small = image[: height // step * step, : width // step * step]
@@ -133,7 +133,7 @@ def _alternate(lab: np.ndarray, prior: MattePrior) -> np.ndarray:
 
 
 def _edge_weights(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights to the right and lower neighbour, small across colour edges (Boykov and Jolly 2001)."""
+    """Return smoothness weights to the right and lower neighbours, low across colour edges (Boykov, Jolly 2001)."""
     right = ((lab[:, 1:] - lab[:, :-1]) ** 2).sum(-1)
     below = ((lab[1:] - lab[:-1]) ** 2).sum(-1)
     typical = 2 * np.mean(np.concatenate([right.ravel(), below.ravel()])) + 1e-6
@@ -143,7 +143,7 @@ def _edge_weights(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _smooth_along_edges(
     target: np.ndarray, certainty: np.ndarray, weights: tuple[np.ndarray, np.ndarray], start: np.ndarray
 ) -> np.ndarray:
-    """Return minimise certainty (a - target)^2 + sum over neighbours w (a - a')^2 by conjugate gradients."""
+    """Minimise certainty (a - target)^2 + sum over neighbours w (a - a')^2 by conjugate gradients."""
     right, below = weights
 
     def apply(a: np.ndarray) -> np.ndarray:
@@ -180,7 +180,7 @@ def _smooth_along_edges(
 
 
 def _main_component(alpha: np.ndarray) -> np.ndarray:
-    """Keep the largest connected part and fill the holes that are wholly inside it."""
+    """Keep the largest connected component and fill its interior holes."""
     labels = np.zeros(alpha.shape, dtype=np.int32)
     if ndimage.label(alpha > 0.5, output=labels) == 0:
         return alpha
@@ -191,7 +191,7 @@ def _main_component(alpha: np.ndarray) -> np.ndarray:
 
 
 def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float = 1e-4) -> np.ndarray:
-    """Return local linear fit of `values` [H, W] to the colours of `guide` [H, W, 3] (He et al. 2010)."""
+    """Return the local linear fit of `values` [H, W] to the colours of `guide` [H, W, 3] (He et al. 2010)."""
 
     def mean(a: np.ndarray) -> np.ndarray:
         return ndimage.uniform_filter(a, size=2 * radius + 1, axes=(0, 1))

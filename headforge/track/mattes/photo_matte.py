@@ -1,4 +1,4 @@
-"""What a fitted head says about where the head is in a photo: the prior for matting."""
+"""Matting prior of a photo from the fitted head."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ from headforge.types import Camera
 HEAD_HEIGHT_M = 0.235
 """Chin to crown of an average adult; scales the hair band."""
 SURE_INSIDE = 0.05
-"""How far inside the projected head a pixel surely is head, in head heights."""
+"""Distance inside the projected head beyond which a pixel is definitely head, in head heights."""
 HAIR_WIDTH = 0.16
-"""How fast the chance of hair falls outside the projected head, in head heights."""
+"""Length over which the probability of hair decays outside the projected head, in head heights."""
 HAIR_LIMIT = 0.5
-"""No hair is looked for farther out than this, in head heights."""
+"""Largest distance of hair from the projected head, in head heights."""
 NECK_BELOW_CHIN_M = 0.05
-"""Of the neck this much is kept: below it clothes begin."""
+"""Length of neck that is kept; below it clothes begin."""
 NECK_PROBABILITY = 0.7
 CHIN = 8
 
 
 def matte_prior(head: HeadModel, vertices: Tensor, camera: Camera, inside_photo: np.ndarray) -> MattePrior:
-    """Return the prior of a photo's crop from the posed `vertices` [V, 3], the fitted camera (unbatched) and [H, W]
-    bool.
-    """
+    """Return the prior of a photo's crop from posed `vertices` [V, 3], unbatched camera and `inside_photo` [H, W]."""
     ids = rasterize(vertices[None], head.faces, Camera.stack([camera])).face_ids[0].numpy()
     is_neck = np.zeros(len(head.faces) + 1, dtype=bool)
     if "neck" in head.regions:
@@ -50,7 +48,7 @@ def matte_prior(head: HeadModel, vertices: Tensor, camera: Camera, inside_photo:
 
 
 def _below_neck(chin: Tensor, vertices: Tensor, camera: Camera) -> np.ndarray:
-    """Return [H, W] bool: under the line where the neck is cut, drawn from side to side through the middle of the neck."""
+    """Return the mask [H, W] bool below the line that cuts the neck, drawn from side to side through its middle."""
     centre_z = float(vertices[:, 2].mean())
     level = float(chin[1]) - NECK_BELOW_CHIN_M
     ends = torch.tensor([[0.1, level, centre_z], [-0.1, level, centre_z]])

@@ -1,8 +1,8 @@
-"""Crops of photos as other programs' generators expect them: FFHQ's (StyleGAN, PanoHead, SphereHead) and EG3D's.
+"""Aligned crops of photos in other projects' conventions: FFHQ (StyleGAN, PanoHead, SphereHead) and EG3D.
 
 Sources: the FFHQ data set's alignment (Karras et al. 2019), from 68 landmarks; EG3D's preparation of photos (Chan et
 al. 2022), which takes the similarity of Deep3DFaceRecon (Deng et al. 2019) from 5 points. Both are similarities: a crop
-is an upright square of the picture, turned, scaled and moved.
+is a rotated, scaled and translated square of the photo.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headforge.types import Camera
 EYE_TO_EYE_SIDE, EYE_TO_MOUTH_SIDE = 2.0, 1.8
 """Half the quad's side in multiples of the two distances; the larger one counts."""
 CENTRE_BELOW_EYES = 0.1
-"""In multiples of the way from the eyes to the mouth."""
+"""In multiples of the vector from the eyes to the mouth."""
 DEEP3D_SCALE = 300.0
 """Pixels per unit of the 5-point template after scaling."""
 EG3D_SIDE_PX = 700
@@ -29,7 +29,7 @@ WHITE = (255, 255, 255)
 
 @dataclass(frozen=True)
 class AlignedCrop:
-    """A turned square of a photo: crop pixel (u, v) lies at corner + u * right + v * down in the photo."""
+    """A rotated square of a photo: crop pixel (u, v) lies at corner + u * right + v * down in the photo."""
 
     corner: np.ndarray
     """[2] the crop's top left corner in photo pixels (centres at +0.5)."""
@@ -40,7 +40,7 @@ class AlignedCrop:
 
     @property
     def down(self) -> np.ndarray:
-        """[2] photo pixels per crop pixel along v: `right` turned by a quarter."""
+        """[2] photo pixels per crop pixel along v: `right` rotated by 90 degrees."""
         return np.array([-self.right[1], self.right[0]])
 
     @property
@@ -50,17 +50,17 @@ class AlignedCrop:
         return self.to_photo(ends.astype(np.float64))
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
-        """Crop pixels [N, 2] to photo pixels."""
+        """Map crop pixels [N, 2] to photo pixels."""
         return self.corner + points @ np.stack([self.right, self.down])
 
     def to_crop(self, points: np.ndarray) -> np.ndarray:
-        """Return photo pixels [N, 2] to crop pixels."""
+        """Map photo pixels [N, 2] to crop pixels."""
         return (points - self.corner) @ np.linalg.inv(np.stack([self.right, self.down]))
 
     def cut(self, photo: np.ndarray) -> np.ndarray:
         """Return the crop [size, size, 3] uint8 of `photo` [H, W, 3] uint8, white outside it.
 
-        A crop that shrinks the photo is drawn at a multiple of its size and averaged down.
+        A crop smaller than its photo area is sampled at a multiple of its size and averaged down.
         """
         finer = max(1, int(np.ceil(np.linalg.norm(self.right))))
         fine = self.size * finer
@@ -70,12 +70,12 @@ class AlignedCrop:
         return np.asarray(image if finer == 1 else image.reduce(finer))
 
     def _affine(self, finer: int) -> tuple[float, ...]:
-        """Return pillow's six numbers; it adds the half pixel of the output and takes off that of the input itself."""
+        """Return Pillow's six affine coefficients; Pillow applies the half-pixel offsets of output and input itself."""
         right, down = self.right / finer, self.down / finer
         return (right[0], down[0], self.corner[0], right[1], down[1], self.corner[1])
 
     def camera(self, camera: Camera) -> Camera:
-        """Return the photo's `camera` (unbatched) as the crop's: the same rays, other pixels."""
+        """Return the photo's `camera` (unbatched) in crop pixels: the same rays, other intrinsics."""
         scale = 1 / float(np.linalg.norm(self.right))
         cosine, sine = scale * self.right
         turn = torch.eye(4)
@@ -101,10 +101,10 @@ def ffhq_crop(points: np.ndarray, size: int) -> AlignedCrop:
 
 
 def eg3d_crop(points: np.ndarray, template: np.ndarray, size: int) -> AlignedCrop:
-    """Return EG3D's crop from 5 points [5, 2] (eyes, tip of the nose, corners of the mouth; those on the left first).
+    """Return EG3D's crop from 5 points [5, 2] (eyes, tip of the nose, corners of the mouth; the left side first).
 
     `template` [5, 3] are the same points on Deep3DFaceRecon's mean face, y up, in its units; its licence is that of the
-    face model, so whoever has the model gives it. A least-squares affine fit gives scale and place of the template's
+    face model, so the caller supplies it. A least-squares affine fit gives the scale and the position of the template's
     origin; the crop is upright, `EG3D_SIDE_PX` / `DEEP3D_SCALE` units wide and centred there.
     """
     _check(points, 5)
@@ -120,7 +120,7 @@ def eg3d_crop(points: np.ndarray, template: np.ndarray, size: int) -> AlignedCro
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """Return eyes, tip of the nose and corners of the mouth [5, 2] of 68 landmarks, those on the picture's left first.
+    """Return eyes, nose tip and mouth corners [5, 2] of 68 landmarks, the picture's left side first.
 
     An eye is the mean of its corners, as in Deep3DFaceRecon.
     """

@@ -1,4 +1,4 @@
-"""Fitting the head model to the 68 landmarks of one photo's crop, with a jaw line that follows the outline."""
+"""Fit of the head model to the 68 landmarks of a photo crop, with a jaw line that follows the outline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_CONTOUR_ROUNDS = 4
 
 @dataclass(frozen=True)
 class PhotoFit:
-    """A fit of one picture with the landmark points it ended with."""
+    """A fit of one picture with the final landmark points."""
 
     fit: Fit
     basis: LandmarkBasis
@@ -34,7 +34,7 @@ class PhotoFit:
 
 
 def fit_photo_landmarks(head: HeadModel, points: np.ndarray, size: int, settings: FitSettings) -> PhotoFit:
-    """Fit one square picture of `size` pixels from its landmarks [68, 2]; the yaw bin and the fit alternate."""
+    """Fit one square picture of `size` pixels to its landmarks [68, 2], alternating between yaw bin and fit."""
     observed = torch.from_numpy(points)[None] - size / 2
     yaw, state, found = 0.0, None, None
     for _ in range(N_CONTOUR_ROUNDS):
@@ -51,7 +51,7 @@ def fit_photo_landmarks(head: HeadModel, points: np.ndarray, size: int, settings
 
 
 def fit_yaw_deg(fit: Fit) -> float:
-    """Return azimuth of the first view's camera about the head's origin."""
+    """Return the azimuth of the first view's camera about the head's origin, in degrees."""
     rotation, translation = fit.state.rotation[0], fit.state.translation[0]
     centre = -(rotation.T @ translation)
     return math.degrees(math.atan2(float(centre[0]), float(centre[2])))

@@ -1,4 +1,4 @@
-"""Tracking one photo: face, square head crop, fit, matte, and pictures to judge them by."""
+"""Tracking of one photo: face, square head crop, fit, matte and diagnostic pictures."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from headforge.track.solver.state import FitSettings
 from headforge.types import Camera, HeadParams, Track
 
 MIN_EYE_DISTANCE_PX = 16.0
-"""A face with closer outer eye corners has no detail to fit."""
+"""A face with a smaller outer-eye distance has too little detail to fit."""
 MAX_YAW_DEG = 75.0
 MAX_ROLL_DEG = 75.0
 
 
 @dataclass(frozen=True)
 class PhotoTrack:
-    """Everything found in one photo; pixels are those of the crop unless said otherwise."""
+    """The track of one photo; pixels are those of the crop unless stated otherwise."""
 
     track: Track
     crop: HeadCrop
     face: DetectedFace
-    """As detected, in the photo's pixels."""
+    """The detected face, in photo pixels."""
     observed: np.ndarray
     """[68, 2]."""
     fitted: np.ndarray
@@ -53,13 +53,13 @@ class PhotoTrack:
 
 @dataclass(frozen=True)
 class TrackedPhoto:
-    """A tracked photo and the pictures of it that later stages and people look at; pixels are those of the crop."""
+    """A tracked photo and its output pictures; pixels are those of the crop."""
 
     found: PhotoTrack
     image: np.ndarray
-    """[S, S, 3] uint8: the square head crop as the photo shows it, white outside the photo."""
+    """[S, S, 3] uint8: the square head crop, white outside the photo."""
     mask: np.ndarray
-    """[S, S] uint8: how much of each pixel is head or hair, 255 all of it."""
+    """[S, S] uint8: coverage of head and hair, 255 for full coverage."""
     photo: np.ndarray
     """[S, S, 3] uint8: the person over white."""
     overlay: np.ndarray
@@ -67,7 +67,7 @@ class TrackedPhoto:
 
     @property
     def name(self) -> str:
-        """What the photo is called in messages and files."""
+        """Name of the photo in messages and files."""
         return self.found.track.subject_id
 
     @property
@@ -99,11 +99,11 @@ def track_photo(
     output: Path,
     face_index: int = LARGEST_FACE,
 ) -> Track:
-    """Fit the head model to a photo [H, W, 3] uint8 and write what later stages need into `output`.
+    """Fit the head model to a photo [H, W, 3] uint8 and write the inputs of later stages into `output`.
 
     `face_index` picks a face in the detector's order; the largest by default. Writes original_crop.png, mask.png,
-    photo.png (on white), overlay.png and track.json. Raises Rejected for a photo without a usable face; then nothing
-    is written.
+    photo.png (on white), overlay.png and track.json. Raises Rejected for a photo without a usable face; then nothing is
+    written.
     """
     tracked = fit_and_matte(config, photo, name, head, faces, face_index)
     tracked.save(output)
@@ -118,7 +118,7 @@ def fit_and_matte(
     faces: FaceDetector,
     face_index: int = LARGEST_FACE,
 ) -> TrackedPhoto:
-    """Return what `track_photo` writes, as values. Raises Rejected for a photo without a usable face."""
+    """Return the results that `track_photo` writes. Raises Rejected for a photo without a usable face."""
     found = fit_photo(config, photo, name, head, faces, face_index)
     image, inside = found.crop.cut(photo)
     alpha = matte(image, matte_prior(head, found.vertices, found.track.camera, inside))
@@ -131,7 +131,7 @@ def fit_and_matte(
 def fit_photo(
     config: TrackConfig, photo: np.ndarray, name: str, head: HeadModel, faces: FaceDetector, face_index: int
 ) -> PhotoTrack:
-    """Return the fit of one face; raises Rejected if there is none or if it makes no sense."""
+    """Return the fit of one face. Raises Rejected without a face and for an implausible fit."""
     face = choose_face(faces.detect_landmarks(photo), name, face_index)
     points = np.asarray(face.landmarks, dtype=np.float64)
     n_bad = int((~np.isfinite(points).all(-1)).sum())
@@ -152,7 +152,7 @@ def fit_photo(
 
 
 def photo_settings(config: TrackConfig, eye_distance_px: float) -> FitSettings:
-    """Return solver settings for one crop: assumed field of view, limits on coefficients, robust to single bad points."""
+    """Return solver settings for one crop: assumed field of view, coefficient limits, robust to single outliers."""
     return FitSettings(
         sigma_px=config.photo_landmark_noise * eye_distance_px,
         focal_px=focal_px_from_fov(config.photo_fov_deg, config.photo_size),
@@ -162,7 +162,7 @@ def photo_settings(config: TrackConfig, eye_distance_px: float) -> FitSettings:
         jaw_sigma_rad=(config.jaw_sigma_rad, config.jaw_sigma_rad / 5, config.jaw_sigma_rad / 5),
         coefficient_limit=config.coefficient_limit,
         n_iterations=config.n_iterations,
-        # The head model's misfit has heavy tails: the soft kernel stays to the end.
+        # The head model's misfit has heavy tails: the soft kernel is kept throughout.
         n_annealing=config.n_iterations,
     )
 

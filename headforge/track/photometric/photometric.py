@@ -1,12 +1,12 @@
-"""Refinement of one subject's tracks by what its pictures look like: texture, light, shading, silhouette.
+"""Photometric refinement of one subject's tracks: texture, light, shading, silhouette.
 
-The head, posed and seen as the landmarks' fit says, is drawn with a texture of its own under one spherical-harmonic
-light; texture, light, identity, expression, pose and focal length then follow the gradient of the difference to the
+The head, posed by the landmark fit, is rendered with its own texture under one spherical-harmonic light; texture,
+light, identity, expression, pose and focal length are then optimised by gradient descent on the difference to the
 pictures. Objective, weights and learning rates are those of VHAP (ShenhanQian/VHAP, `vhap/config/base.py` and
-`vhap/model/tracker.py`): its stages of landmarks are done by the solver, its stages of texture and of everything are
-here with numbers of steps for a CPU, its last stage (an offset for each vertex) is not, because head parameters have no
-room for it. Coverage is not differentiable here, so the silhouette enters as a distance: the mesh must lie inside the
-foreground. Where the foreground ends is not asked of the mesh: hair reaches farther than the head.
+`vhap/model/tracker.py`): the solver covers its landmark stages; its texture and joint stages are here with step counts
+for a CPU; its last stage (per-vertex offsets) is omitted, because head parameters cannot represent it. Coverage is not
+differentiable here, so the silhouette enters as a distance: the mesh must lie inside the foreground. The mesh need not
+reach the foreground's boundary: hair extends beyond the head.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from headforge.store.images import area_resize
 from headforge.types import Camera, HeadParams
 
 DRAWN_REGIONS = ("face", "lips", "nose", "left_ear", "right_ear", "neck")
-"""What is compared with the pictures: hair covers the scalp, eyes and mouth move by themselves."""
+"""Regions compared with the pictures: hair covers the scalp; eyes and mouth move independently."""
 HIDDEN_REGIONS = ("scalp", "left_eyeball", "right_eyeball", "teeth")
 FULL_COVERAGE = 250
-"""Mask above which a pixel shows nothing but the foreground."""
+"""Mask value above which a pixel is pure foreground."""
 MIN_COSINE = 0.2
-"""Surfaces seen at a flatter angle are left out: a pixel there shows many texels."""
+"""Surfaces at more grazing angles are excluded: a pixel there covers many texels."""
 AMBIENT = math.sqrt(4 * math.pi)
 FINAL_LR_SHARE = 0.1
 
@@ -52,7 +52,7 @@ class PhotometricSettings:
     n_joint_steps: int = 120
     """Steps for everything together; VHAP takes 500, then 50 a frame and 30 epochs over all frames."""
     views_per_step: int = 4
-    """Pictures drawn at each step."""
+    """Pictures rendered at each step."""
     render_size: int = 128
     """Pictures are averaged down to this height for the comparison."""
     texture_size: int = 128
@@ -62,10 +62,10 @@ class PhotometricSettings:
     lr_expr: float = 5e-2
     """Learning rate of the expression."""
     lr_translation: float = 1e-3
-    """Learning rate of the head's place, metres."""
+    """Learning rate of the head's translation, metres."""
     lr_geometry_scale: float = 0.3
-    """Factor on the learning rates of all but texture and light, whose start is the landmarks' fit; VHAP takes 0.1
-    once the first frame is found, with far more steps."""
+    """Factor on the learning rates of all but texture and light, which start at the landmark fit; VHAP uses 0.1 after
+    the first frame, with far more steps."""
     photo: float = 30.0
     """Weight of the mean absolute difference of colours."""
     landmark: float = 10.0
@@ -82,14 +82,14 @@ class PhotometricSettings:
     jaw_prior: float = 0.3
     """Weight of the mean squared jaw angle, radians."""
     is_focal_known: bool = False
-    """Whether to leave the focal length alone."""
+    """Whether to keep the focal length fixed."""
     is_camera_known: bool = False
-    """Whether to leave the cameras alone."""
+    """Whether to keep the cameras fixed."""
     is_light_in_world: bool = True
-    """Whether the light stands still beside the head (a rig, a synthetic head), not beside the camera (a head that
-    moves before one camera)."""
+    """Whether the light is fixed to the head's world (a rig, a synthetic head), not to the camera (a head that moves in
+    front of one camera)."""
     seed: int = 0
-    """Seed of which pictures a step draws."""
+    """Seed of the choice of pictures per step."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ class Pictures:
     masks: np.ndarray
     """[V, H, W] uint8, foreground coverage."""
     landmarks: Tensor
-    """[V, 68, 2] pixels; what is not seen may be NaN."""
+    """[V, 68, 2] pixels; NaN allowed for unseen points."""
     weights: Tensor
-    """[V, 68] confidences, 0 where nothing is seen."""
+    """[V, 68] confidences, 0 for unseen points."""
 
 
 @dataclass(frozen=True)
 class Refined:
-    """What the refinement found."""
+    """Result of the refinement."""
 
     params: HeadParams
     """[V]."""
@@ -119,7 +119,7 @@ class Refined:
     light: Tensor
     """[9, 3] for `render.shading.sh_irradiance`."""
     photo_before: float
-    """Mean absolute difference of colours before geometry moved, when texture and light fitted: colours in [0, 1]."""
+    """Mean absolute colour difference after fitting texture and light, before refining geometry; colours in [0, 1]."""
     photo_after: float
     """The same at the end."""
 
@@ -129,10 +129,10 @@ def refine_subject(
 ) -> Refined:
     """Refine head parameters [V] and cameras [V] of one subject, which share identity and focal length.
 
-    Poses are kept in the cameras, as landmark tracking leaves them. Views whose shape differs get the mean; views that
-    all have one expression and one jaw keep one. The same values for the same inputs on one machine. Computed where
-    `params` are; the head, cameras and landmarks must be there, pictures are moved there. Raises ShapeError if the
-    counts of views differ.
+    Poses stay in the cameras, as in landmark tracking. Differing shapes are replaced by their mean; views that share
+    one expression and jaw keep sharing them. Deterministic on one machine. Computed on the device of `params`; the
+    head, cameras and landmarks must be on it, pictures are moved to it. Raises ShapeError if the counts of views
+    differ.
     """
     if len(pictures.images) != len(params.expr) or len(camera.K) != len(params.expr):
         raise ShapeError("pictures.images", f"[{len(params.expr)}, H, W, 3]", pictures.images.shape)
@@ -146,7 +146,7 @@ def refine_subject(
 
 
 class _Scene:
-    """The unknowns and how the pictures follow from them."""
+    """The unknowns and the rendering model."""
 
     def __init__(
         self, head: HeadModel, params: HeadParams, camera: Camera, pictures: Pictures, settings: PhotometricSettings
@@ -182,11 +182,11 @@ class _Scene:
         self._log_zoom = torch.zeros(1, device=device, requires_grad=True)
 
     def surface_groups(self) -> list[dict]:
-        """Return texture and light."""
+        """Return the parameter groups of texture and light."""
         return [{"params": [self.texture, self.light], "lr": self._settings.lr_base}]
 
     def geometry_groups(self) -> list[dict]:
-        """Return identity, expression, jaw, pose and focal length."""
+        """Return the parameter groups of identity, expression, jaw, pose and focal length."""
         s = self._settings
         base, places = [self._shape, self._jaw], []
         if not s.is_camera_known:
@@ -199,7 +199,7 @@ class _Scene:
         ]
 
     def params(self, views: Sequence[int]) -> HeadParams:
-        """Return head parameters of some views."""
+        """Return the head parameters of some views."""
         rows = list(views)
         shape = self._shape.expand(len(rows), -1)
         moving = {"expr": self._expr, "jaw": self._jaw}
@@ -207,14 +207,15 @@ class _Scene:
         return self._start[torch.tensor(rows, device=self._device)].replace(shape=shape, **values)
 
     def found(self, width: int, height: int) -> tuple[HeadParams, Camera]:
-        """Return head parameters and cameras of all views, for pictures of the given size, without gradients."""
+        """Return the head parameters and cameras of all views, for pictures of the given size, without gradients."""
         views = range(self.n_views)
         params, camera = self.params(views), self.camera(views).resized(width, height)
         values = {name: value.detach().clone() for name, value in params.tensors().items()}
         return params.replace(**values), Camera(camera.K.detach(), camera.viewmat.detach(), width, height)
 
     def camera(self, views: Sequence[int]) -> Camera:
-        """Return cameras of some views: the head turns about the world's origin, which lies in its middle, and shifts."""
+        """Return the cameras of some views: the head rotates about the world's origin, which is its centre, and
+        translates."""
         rows = list(views)
         turn = axis_angle_to_matrix(self._turn[rows])
         given = self._camera.viewmat[rows]
@@ -227,7 +228,7 @@ class _Scene:
 
     @torch.no_grad()
     def paint(self) -> None:
-        """Start the texture with the mean colour that the pictures show at each texel."""
+        """Initialise the texture with the mean colour of the pictures at each texel."""
         size = self._settings.texture_size
         total, weight = (torch.zeros(size * size, *c, device=self._device) for c in ((3,), ()))
         for view in range(self.n_views):
@@ -242,7 +243,7 @@ class _Scene:
         self.texture.copy_(painted.reshape(size, size, 3))
 
     def descend(self, groups: list[dict], n_steps: int) -> None:
-        """Adam with a learning rate that falls to a tenth."""
+        """Run Adam with a learning rate that decays to a tenth."""
         if not n_steps:
             return
         optimizer = torch.optim.Adam(groups)
@@ -275,7 +276,7 @@ class _Scene:
 
     @torch.no_grad()
     def photo_error(self) -> float:
-        """Return mean absolute difference of colours over all views."""
+        """Return the mean absolute difference of colours over all views."""
         views = list(range(self.n_views))
         return float(self._photo_loss(*self._pose(views), views))
 
@@ -288,7 +289,7 @@ class _Scene:
         return (drawn - seen).abs().mean()
 
     def _surface(self, vertices: Tensor, camera: Camera, views: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return texture coordinates [N, 2], unit normals [N, 3] and pictures' colours [N, 3] of the pixels compared."""
+        """Return texture coordinates [N, 2], unit normals [N, 3] and picture colours [N, 3] of the compared pixels."""
         head = self._head
         fragments = rasterize(vertices, head.faces, camera)
         is_used = fragments.mask & self._inside[views] & self._is_drawn[fragments.face_ids.clamp_min(0)]
@@ -308,9 +309,7 @@ class _Scene:
         return uv[kept], normals[kept], colours[kept]
 
     def _outside(self, vertices: Tensor, camera: Camera, views: list[int]) -> Tensor:
-        """Return mean distance of the projected vertices from the foreground, pixels; the picture's rim stands for
-        beyond.
-        """
+        """Return the mean distance in pixels of the projected vertices from the foreground, clamped to the picture."""
         pixels, _ = project(camera, vertices)
         grid = 2 * pixels / pixels.new_tensor([camera.width, camera.height]) - 1
         distance = grid_sample(
@@ -320,18 +319,18 @@ class _Scene:
 
 
 def drawn_faces(head: HeadModel) -> Tensor:
-    """Return [F] bool: the triangles that are compared with the pictures."""
+    """Return the mask [F] bool of the triangles that are compared with the pictures."""
     drawn = head.vertex_mask(*DRAWN_REGIONS) & ~head.vertex_mask(*HIDDEN_REGIONS)
     return drawn[head.faces].all(-1)
 
 
 def _distance_px(outside: np.ndarray) -> np.ndarray:
-    """Return distance of each pixel [H, W] from the nearest that is not `outside`, 0 for those."""
+    """Return the distance [H, W] of each pixel from the nearest pixel that is not `outside`, 0 for those."""
     return np.asarray(distance_transform_edt(outside))
 
 
 def _shared(values: Tensor) -> Tensor:
-    """Return [1, N] if all rows of [V, N] are equal."""
+    """Return the common row [1, N] if all rows of [V, N] are equal, else `values` unchanged."""
     return values[:1] if bool((values == values[:1]).all()) else values
 
 

@@ -1,4 +1,4 @@
-"""Tracks of one subject refined by its pictures (`photometric`), view by view as far as the landmarks allow."""
+"""Photometric refinement of one subject's tracks, accepted per view within the landmark residual limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headforge.types import Camera, HeadParams, Track
 
 MIN_VIEWS = 2
 OUTLIER_RESIDUALS = 4.0
-"""Landmarks farther off than so many residuals of their view's landmark fit are not counted."""
+"""Landmarks with errors beyond this multiple of their view's fit residual are excluded."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,10 @@ def refine_tracks(
     settings: PhotometricSettings,
     max_residual_px: float,
 ) -> list[Track]:
-    """Return the tracks with refined cameras and parameters; rejected ones, and all of fewer than two views, as they
-    were.
+    """Return the tracks with refined cameras and parameters; rejected tracks and single views are unchanged.
 
-    `residual_px` becomes that of the refined track over the landmarks that its landmark fit explains; a view whose
-    residual then passes `max_residual_px` keeps its landmark fit, with the identity that the others have left.
+    `residual_px` becomes that of the refined track over the inliers of its landmark fit; a view whose residual then
+    exceeds `max_residual_px` keeps its landmark fit, with the identity that the others have left.
     """
     ok = [row for row, track in enumerate(tracks) if track.status == "ok"]
     if len(ok) < MIN_VIEWS:
@@ -65,6 +64,6 @@ def refine_tracks(
 
 
 def _offsets(head: HeadModel, params: HeadParams, camera: Camera, points: Tensor) -> Tensor:
-    """Return [V, 68, 2] pixels from the observed landmarks to the head's; infinite where none was observed."""
+    """Return the offsets [V, 68, 2] in pixels from observed to fitted landmarks; infinite where none was observed."""
     projected, _ = project(camera, landmarks(head, pose_head(head, params)))
     return torch.nan_to_num(projected.to(points.dtype) - points, nan=torch.inf)

@@ -1,7 +1,7 @@
-"""Landmarks as explicit linear maps of the coefficients, so that fitting never touches the whole mesh.
+"""Landmarks as explicit linear maps of the coefficients, so that fitting never evaluates the whole mesh.
 
-With the head held still (rotation, neck, eyes and translation zero) linear blend skinning leaves only the jaw, and
-landmark i is, exactly as `pose_head` and `landmarks` compute it,
+With the head fixed (rotation, neck, eyes and translation zero) only the jaw remains in linear blend skinning, and
+landmark i is, exactly as in `pose_head` and `landmarks`,
 
     X_i = A_i c + P_i f + (R - I) (B_i c + Q_i f),
 
@@ -40,16 +40,16 @@ class LandmarkBasis:
 
     @property
     def n_shape(self) -> int:
-        """Shape coefficients that are solved for."""
+        """Number of shape coefficients solved for."""
         return self.shape_map.shape[1]
 
     @property
     def n_expr(self) -> int:
-        """Expression coefficients per view that are solved for."""
+        """Number of expression coefficients per view solved for."""
         return self.expr_map.shape[1]
 
     def in_order(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return a and B as [3, L, n_expr + n_shape], without their constants, the expression before the shape."""
+        """Return A and B as [3, L, n_expr + n_shape], without their constants, expression before shape."""
         split = 1 + self.n_shape
         plain, carried = (
             torch.cat([maps[..., split:], maps[..., 1:split]], dim=-1).transpose(0, 1).to(dtype).contiguous()
@@ -73,10 +73,10 @@ class LandmarkBasis:
         )
 
     def reduced(self, tolerance: float = 1e-6) -> LandmarkBasis:
-        """Return the same basis in the coordinates that move the points at all.
+        """Return the same basis restricted to coefficient directions that move the points.
 
-        The prior is isotropic, so a singular vector without effect on any point stays zero at the optimum: dropping
-        it doesn't change the optimum. FLAME's 300 + 100 become at most 204 + 204, and the columns become orthogonal.
+        The prior is isotropic, so a singular vector without effect on any point stays zero at the optimum: dropping it
+        doesn't change the optimum. FLAME's 300 + 100 become at most 204 + 204, and the columns become orthogonal.
         """
         n_shape, n_full = self.n_shape, self.plain.shape[-1]
         shape_rotation = _row_space(self, slice(1, 1 + n_shape), tolerance)

@@ -18,9 +18,10 @@ from headforge.track.solver.state import FitState
 
 @dataclass(frozen=True)
 class NormalSystem:
-    """Normal equations in blocks: per view n unknowns (turn, move, jaw, expression), shared m = 1 + S (focal, shape).
+    """Normal equations in blocks: n unknowns per view (rotation, translation, jaw, expression), m = 1 + S shared.
 
-    For views of one moment n = 6 and the jaw and the expression come first among the shared ones.
+    The shared unknowns are log focal length and shape. For views of one moment n = 6, and jaw and expression come first
+    among the shared unknowns.
     """
 
     local: Tensor
@@ -37,14 +38,14 @@ class NormalSystem:
 
 @dataclass(frozen=True)
 class ScreenColumns:
-    """Derivatives of the residuals by what every landmark shares; V views, L points, in the Jacobian's dtype."""
+    """Derivatives of the residuals by pose, focal length and position; V views, L points, in the Jacobian's dtype."""
 
     pose: Tensor
-    """[V, 2, L, 6] by the view's turn (a left-multiplied rotation vector in camera axes) and move."""
+    """[V, 2, L, 6] by the view's rotation (a left-multiplied rotation vector in camera axes) and translation."""
     focal: Tensor
     """[V, 2, L] by the log focal length."""
     head: Tensor
-    """[V, 2, L, 3] by the landmark's place on the still head."""
+    """[V, 2, L, 3] by the landmark's position on the fixed head."""
 
 
 def screen_columns(problem: Problem, state: FitState, geometry: Geometry) -> ScreenColumns:
@@ -64,7 +65,7 @@ def screen_columns(problem: Problem, state: FitState, geometry: Geometry) -> Scr
 
 
 def jacobian(problem: Problem, state: FitState, geometry: Geometry) -> Tensor:
-    """Return derivative [V, 2, L, 6 + 3 + E + 1 + S] of the residuals: turn, move, jaw, expression, log focal, shape."""
+    """Return the Jacobian [V, 2, L, 6 + 3 + E + 1 + S]: rotation, translation, jaw, expression, log focal, shape."""
     basis, dtype = problem.basis, problem.settings.jacobian_dtype
     n_shape, n_views = basis.n_shape, len(state.rotation)
     columns = screen_columns(problem, state, geometry)
@@ -88,7 +89,8 @@ def jacobian(problem: Problem, state: FitState, geometry: Geometry) -> Tensor:
 
 
 def jaw_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry) -> Tensor:
-    """Return derivative [M, P, 3, 3] of the points by the jaw: d(R - 1) on the carried part, and the pose feature's."""
+    """Return the derivative [M, P, 3, 3] of the points by the jaw: d(R - 1) on the carried part plus the pose
+    feature's."""
     rotation = geometry.jaw_change + torch.eye(3, dtype=state.jaw.dtype, device=state.jaw.device)
     right = right_jacobian(state.jaw)
     change = rotation[:, None] @ skew(right.transpose(1, 2))
@@ -100,7 +102,7 @@ def jaw_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry) ->
 
 
 def right_jacobian(axis_angle: Tensor) -> Tensor:
-    """Return j [*, 3, 3] with R(w + d) = R(w) (1 + skew(J d)) to first order; exact at zero."""
+    """Return J [*, 3, 3] with R(w + d) = R(w) (1 + skew(J d)) to first order; exact at zero."""
     square = axis_angle.square().sum(-1)[..., None, None]
     small = square < 1e-6
     safe = torch.where(small, torch.ones_like(square), square)
@@ -114,7 +116,7 @@ def right_jacobian(axis_angle: Tensor) -> Tensor:
 def normal_equations(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, kernel: Kernel
 ) -> NormalSystem:
-    """Return j^T W J and J^T W r with the priors, in blocks."""
+    """Return J^T W J and J^T W r with the priors, in blocks."""
     scaled = residuals / problem.settings.sigma_px
     weight = problem.weights * kernel.weight(scaled.square().sum(-1))
     is_fused = problem.settings.jacobian_dtype == torch.float32 and residuals.is_cpu
@@ -126,7 +128,7 @@ def normal_equations(
 def column_blocks(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, weight: Tensor
 ) -> NormalSystem:
-    """Return the data's blocks from the whole Jacobian; `weight` [V, L] multiplies squared residuals in sigmas."""
+    """Return the data term's blocks from the full Jacobian; `weight` [V, L] multiplies squared residuals in sigmas."""
     dtype, n_local = problem.settings.jacobian_dtype, problem.n_local
     root = (weight.sqrt() / problem.settings.sigma_px).to(dtype)[:, None]
     columns = jacobian(problem, state, geometry).mul_(root[..., None]).flatten(1, 2)
@@ -146,9 +148,9 @@ def column_blocks(
 def moment_blocks(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, weight: Tensor
 ) -> NormalSystem:
-    """Return the same blocks for views of one moment, without writing the Jacobian out.
+    """Return the same blocks for views of one moment, without forming the Jacobian.
 
-    All views see one set of 3-D points X(c): with D = dX/dc, every block is D times something of 3 columns a point,
+    All views see one set of 3-D points X(c): with D = dX/dc, every block is D times a factor of 3 columns per point,
     summed over the views first.
     """
     basis, dtype, rows = problem.basis, problem.settings.jacobian_dtype, problem.rows
@@ -170,7 +172,7 @@ def moment_blocks(
 def fused_moment_blocks(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, weight: Tensor
 ) -> NormalSystem:
-    """Return `moment_blocks` in one pass over the points, in float32 on the CPU; raises DeviceError elsewhere."""
+    """Return `moment_blocks` in one pass over the points, in float32 on the CPU. Raises DeviceError elsewhere."""
     derivative = moment_derivative(problem.basis, state, geometry, torch.float32)
     scale = weight / problem.settings.sigma_px**2
     sums = moment_sums(problem, state, residuals, geometry, scale, derivative)
@@ -178,7 +180,8 @@ def fused_moment_blocks(
 
 
 def _moment_system(basis: LandmarkBasis, products: Tensor, mixed: Tensor, inner: Tensor) -> NormalSystem:
-    """Return blocks from the products of turn, move, focal length and residual, alone and with the head's derivatives."""
+    """Return the blocks from products of pose, focal length and residual columns, alone and with the head's
+    derivatives."""
     row = N_JAW + basis.n_expr
     shared = inner.new_zeros(len(inner) + 1, len(inner) + 1)
     kept = [i for i in range(len(shared)) if i != row]
@@ -197,12 +200,12 @@ def _moment_system(basis: LandmarkBasis, products: Tensor, mixed: Tensor, inner:
 
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
-    """Return [V, I, J, L] products of [V, 2, I, L] and [V, 2, J, L], summed over the two coordinates of the picture."""
+    """Return the products [V, I, J, L] of [V, 2, I, L] and [V, 2, J, L], summed over the two image coordinates."""
     return a[:, 0, :, None] * b[:, 0, None] + a[:, 1, :, None] * b[:, 1, None]
 
 
 def _times_points(values: Tensor, derivative: Tensor, rows: Tensor | None) -> Tensor:
-    """Return [V, I, C] of values [V, I, 3, L] and derivatives [3, P, C], each view's points taken from its `rows`."""
+    """Return the contraction [V, I, C] of values [V, I, 3, L] and derivatives [3, P, C] at each view's `rows`."""
     if rows is None:
         return values.flatten(2) @ derivative.flatten(0, 1)
     features = values[..., N_JAW_LINE:].flatten(2) @ derivative[:, :N_FEATURES].flatten(0, 1)
@@ -211,7 +214,7 @@ def _times_points(values: Tensor, derivative: Tensor, rows: Tensor | None) -> Te
 
 
 def _sum_over_views(values: Tensor, n_points: int, rows: Tensor | None) -> Tensor:
-    """Return [3, 3, P] of values [V, 3, 3, L], added up over the views that see each of the P points."""
+    """Return values [V, 3, 3, L] summed to [3, 3, P] over the views that see each of the P points."""
     if rows is None:
         return values.sum(0)
     total = values.new_zeros(3, 3, n_points)
@@ -221,7 +224,7 @@ def _sum_over_views(values: Tensor, n_points: int, rows: Tensor | None) -> Tenso
 
 
 def moment_derivative(basis: LandmarkBasis, state: FitState, geometry: Geometry, dtype: torch.dtype) -> Tensor:
-    """Return derivative [3, P, 3 + E + S] of the points of a single moment by jaw, expression, shape."""
+    """Return the derivative [3, P, 3 + E + S] of the points of a single moment by jaw, expression, shape."""
     if dtype == torch.float32:
         plain, carried = basis.in_order_float32
     else:
@@ -262,16 +265,14 @@ def _with_priors(problem: Problem, state: FitState, system: NormalSystem) -> Nor
 
 
 def solve_step(system: NormalSystem, damping: float) -> tuple[Tensor, Tensor] | None:
-    """Return damped step (local [V, n], shared [m]) by the Schur complement of the views; None if not positive
-    definite.
-    """
+    """Return the damped step (local [V, n], shared [m]) by Schur complement; None if not positive definite."""
     local = system.local + damping * torch.diag_embed(system.local.diagonal(dim1=-2, dim2=-1))
     factor, info = torch.linalg.cholesky_ex(local)
     if int(info.abs().sum()) != 0:
         return None
     right = torch.cat([system.cross, system.local_gradient[..., None]], dim=-1)
     solved = torch.cholesky_solve(right, factor)
-    # One product over all views and rows: the sum over views is inside it.
+    # One product over all views and rows; it includes the sum over views.
     reduction = system.cross.flatten(0, 1).T @ solved.flatten(0, 1)
     schur = system.shared + damping * torch.diag(system.shared.diagonal()) - reduction[:, :-1]
     factor, info = torch.linalg.cholesky_ex((schur + schur.T) / 2)

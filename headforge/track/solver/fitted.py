@@ -1,4 +1,4 @@
-"""A fit's views in the terms of the rest: cameras and head parameters, float32."""
+"""Conversion of a fit's views to cameras and head parameters, float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A closed-form start for the fit: every view's camera under weak perspective, robust to outliers."""
+"""Closed-form initialisation of the fit: each view's camera under weak perspective, robust to outliers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ MEDIAN_TO_SIGMA = 1 / 1.17741
 
 
 def weak_perspective(points: Tensor, weights: Tensor, target: Tensor, focal_px: float) -> tuple[Tensor, Tensor]:
-    """Return camera rotation [V, 3, 3] and translation [V, 3] that take `points` [L, 3] to `target` [V, L, 2].
+    """Return the camera rotation [V, 3, 3] and translation [V, 3] that project `points` [L, 3] to `target` [V, L, 2].
 
-    `target` is in pixels from the principal point, `weights` [V, L] are 0 for hidden points. An affine camera is
-    solved by iteratively reweighted least squares; the nearest scaled rotation gives the pose and the scale gives the
-    depth for `focal_px`. The result is a proper rotation, and the head is in front of the camera.
+    `target` is in pixels from the principal point, `weights` [V, L] are 0 for hidden points. An affine camera is solved
+    by iteratively reweighted least squares; the nearest scaled rotation gives the pose and the scale gives the depth
+    for `focal_px`. The result is a proper rotation, and the head is in front of the camera.
     """
     centre = points.mean(0)
     homogeneous = torch.cat([points - centre, torch.ones_like(points[:, :1])], dim=-1)
-    # A metre-sized ridge on the 3 directions keeps nearly planar or nearly empty views solvable.
+    # A metre-scale ridge on the 3 directions keeps nearly planar or nearly empty views solvable.
     ridge = 1e-6 * torch.diag(points.new_tensor([1.0, 1.0, 1.0, 1.0]))
     robust = weights.clone()
     affine = target.new_zeros(len(target), 4, 2)
@@ -40,7 +40,7 @@ def weak_perspective(points: Tensor, weights: Tensor, target: Tensor, focal_px: 
 
 
 def visible_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Return median [*] of `values` [*, L] over the entries with a positive weight."""
+    """Return the median [*] of `values` [*, L] over the entries with a positive weight."""
     shown = weights > 0
     ordered = torch.where(shown, values, torch.full_like(values, torch.inf)).sort(dim=-1).values
     middle = ((shown.sum(-1) - 1) // 2).clamp_min(0)

@@ -1,5 +1,4 @@
-"""The normal equations' blocks for views of one moment in one pass over the points: the fast twin of
-`equations.moment_blocks`, in float32."""
+"""Fast float32 twin of `equations.moment_blocks`: one pass over the points for views of one moment."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from headforge.track.solver.problem import MIN_DEPTH_M, Geometry, Problem
 from headforge.track.solver.state import FitState
 
 N_SMALL = 8
-"""Columns that every landmark shares: turn 3, move 3, log focal length, residual."""
+"""Columns common to all landmarks: rotation 3, translation 3, log focal length, residual."""
 MIN_DEPTH = np.float32(MIN_DEPTH_M)
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -25,20 +24,20 @@ class MomentSums:
     """Sums over the points, float64; V views, C derivatives of the head."""
 
     products: Tensor
-    """[V, 8, 8] of the shared columns with one another."""
+    """[V, 8, 8] of the shared columns with each other."""
     mixed: Tensor
     """[V, 8, C] of the shared columns with the head's."""
     inner: Tensor
-    """[C, C] of the head's with one another, over all views."""
+    """[C, C] of the head's columns with each other, over all views."""
 
 
 def moment_sums(
     problem: Problem, state: FitState, residuals: Tensor, geometry: Geometry, scale: Tensor, derivative: Tensor
 ) -> MomentSums:
-    """Return weighted sums of products of the Jacobian's columns, without writing the Jacobian out.
+    """Return weighted sums of products of the Jacobian's columns, without forming the Jacobian.
 
-    `scale` [V, L] multiplies squared pixels, `derivative` [3, P, C] is the points' by what the head shares. Raises
-    DeviceError unless all are on the CPU.
+    `scale` [V, L] multiplies squared pixels, `derivative` [3, P, C] is that of the points by the head's shared
+    unknowns. Raises DeviceError unless all are on the CPU.
     """
     require_cpu("the solver's fast kernel", residuals=residuals, scale=scale, derivative=derivative)
     n_views, n_points = scale.shape
@@ -63,7 +62,7 @@ def _floats(values: Tensor) -> np.ndarray:
 
 @kernel(error_model="numpy", fastmath={"contract"})
 def _sum_views(local, rotated, rotation, residuals, scale, focal, derivative, rows, products, mixed, metric):
-    """`products`, `mixed` and, per point, the [3, 3] `metric` of its place, added up over the views."""
+    """Sum `products`, `mixed` and each point's position `metric` [3, 3] over the views, in place."""
     small, head = np.zeros((2, N_SMALL), np.float32), np.zeros((2, 3), np.float32)
     n_columns = derivative.shape[2]
     for v in range(len(local)):
@@ -90,7 +89,7 @@ def _sum_views(local, rotated, rotation, residuals, scale, focal, derivative, ro
 
 @kernel(error_model="numpy", fastmath={"contract"}, forceinline=True)
 def _columns(local, rotated, rotation, focal, small, head):
-    """Derivatives of a point's pixel by turn, move and log focal length into `small`, by its place into `head`."""
+    """Write a point's pixel derivatives by pose and log focal length into `small`, by position into `head`."""
     inverse = ONE / max(local[2], MIN_DEPTH)
     scale = focal * inverse
     for axis in range(2):
@@ -107,7 +106,7 @@ def _columns(local, rotated, rotation, focal, small, head):
 
 @kernel(error_model="numpy", fastmath={"contract"})
 def _sum_points(derivative, metric, inner):
-    """`inner` = sum over points of D^T M D for derivatives D [3, C] and metrics M [3, 3]."""
+    """Sum D^T M D over the points into `inner`, for derivatives D [3, C] and metrics M [3, 3]."""
     n_columns = derivative.shape[2]
     weighed = np.zeros((3, n_columns), np.float32)
     for p in range(len(derivative)):

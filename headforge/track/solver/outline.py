@@ -1,4 +1,4 @@
-"""Jaw lines that follow the outline of the turned head: which points of a head are a view's landmarks."""
+"""Jaw lines that follow the outline of the turned head: selection of a view's landmark points on the head."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ class Outline:
     """The 51 features, then 17 points for each of `contour_bin`'s 79 yaws."""
 
     def front(self) -> Tensor:
-        """Return [68, 3] the mean head's landmarks as seen from the front."""
+        """Return the mean head's landmarks [68, 3] as seen from the front."""
         jaw_line = self.basis.plain[N_FEATURES : N_FEATURES + N_JAW_LINE, :, 0]
         return torch.cat([jaw_line, self.basis.plain[:N_FEATURES, :, 0]])
 
     def rows(self, yaw_deg: Tensor) -> Tensor:
-        """Return [*, 68] each view's points in `basis`, for the azimuths [*]."""
+        """Return the rows [*, 68] of each view's points in `basis`, for azimuths [*]."""
         steps, features = _places(yaw_deg.device)
         jaw_lines = N_FEATURES + N_JAW_LINE * _bins(yaw_deg)[..., None] + steps
         return torch.cat([jaw_lines, features.expand(*yaw_deg.shape, -1)], dim=-1)
 
     def layout(self, yaw_deg: Tensor) -> tuple[LandmarkBasis, Tensor]:
-        """Return for views from the azimuths [V]: the basis of the P points that they need, and each view's of them [V,
-        68].
+        """Return the basis of the P points that views from azimuths [V] need, and each view's rows of it [V, 68].
 
         The P points start with the 51 features, whose columns 17 to 67 are the same for all views.
         """
@@ -46,7 +45,7 @@ class Outline:
 
 
 def _places(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return 0 .. 16 along a jaw line and 0 .. 50 of the features."""
+    """Return the indices 0 .. 16 along a jaw line and 0 .. 50 of the features."""
     return torch.arange(N_JAW_LINE, device=device), torch.arange(N_FEATURES, device=device)
 
 

@@ -1,12 +1,12 @@
-"""Views whose cameras are known: one similarity places the head before all of them.
+"""Placement of a head in a rig of known cameras by one similarity.
 
-The cameras live in a world of their own, such as a generator's, with any axes and any unit of length. A point of the
-head at rest, x in metres, is seen by camera v (world to camera R_v, t_v) at
+The cameras have their own world, such as a generator's, with arbitrary axes and unit of length. Camera v (world to
+camera R_v, t_v) sees a point of the head at rest, x in metres, at
 
     R_v (R x + u) + q t_v,
 
-with the head's turn R, its place u in metres, and q metres per unit of the world: the similarity's scale is moved into
-the cameras, where it changes no picture, because FLAME's parameters have no place for it.
+with the head's rotation R, its position u in metres, and q metres per world unit. The similarity's scale is applied to
+the cameras, where it changes no picture, because FLAME's parameters cannot represent it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from headforge.track.solver.state import FitState
 from headforge.types import Camera
 
 N_PLACE = 7
-"""Unknowns of a placement: turn 3, place 3, log of the unit 1."""
+"""Unknowns of a placement: rotation 3, position 3, log unit 1."""
 AGREEMENT_COSINE = 0.866
-"""Two views agree on the head's turn if their answers are within 30 degrees: each is off by some 10 itself."""
+"""Two views agree on the head's rotation if their estimates are within 30 degrees; each has an error of about 10."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Rig:
         return Rig(u @ vh, camera.viewmat[:, :3, 3].double())
 
     def __getitem__(self, rows: Tensor) -> Rig:
-        """Return some of the views."""
+        """Return the selected views."""
         return Rig(self.rotation[rows], self.translation[rows])
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the head is in the rig's world, float64."""
+    """Pose of the head in the rig's world, float64."""
 
     rotation: Tensor
     """[3, 3] head to world."""
@@ -60,32 +60,28 @@ class Placement:
     """[] metres per unit of the world."""
 
     def poses(self, rig: Rig) -> tuple[Tensor, Tensor]:
-        """Return head to camera: rotation [V, 3, 3] and translation [V, 3] in metres."""
+        """Return the head-to-camera rotation [V, 3, 3] and translation [V, 3] in metres."""
         return rig.rotation @ self.rotation, rig.rotation @ self.place + self.unit_m * rig.translation
 
 
 def solve_place(rig: Rig, translation: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the place [3] and unit [] that fit head-to-camera translations [V, 3] best; needs two centres of
-    projection.
-    """
+    """Return the position [3] and unit [] that best fit head-to-camera translations [V, 3] of at least two centres."""
     columns = torch.cat([rig.rotation, rig.translation[..., None]], dim=-1).flatten(0, 1)
     found = torch.linalg.lstsq(columns, translation.flatten()[:, None]).solution[:, 0]
     return found[:3], found[3]
 
 
 def placement_of(rig: Rig, state: FitState) -> Placement:
-    """Return the placement behind a state whose poses belong to one."""
+    """Return the placement of a state whose poses follow one."""
     place, unit = solve_place(rig, state.translation)
     return Placement(rig.rotation[0].T @ state.rotation[0], place, unit)
 
 
 def initial_placement(rig: Rig, rotation: Tensor, translation: Tensor) -> tuple[Placement, Tensor]:
-    """Return a placement from one guess a view, head to camera [V, 3, 3] and [V, 3], and which views agree with it [V]
-    bool.
+    """Return a placement from per-view head-to-camera guesses [V, 3, 3] and [V, 3], and the views that agree [V] bool.
 
-    The view that agrees with most others says which are trusted: a face that is not the head's, such as one that a
-    generator paints on the back of it, has no say. The unit may come out negative: then the cameras and the faces
-    contradict each other.
+    The view that agrees with most others determines the trusted set; a spurious face, such as one that a generator
+    paints on the back of the head, is excluded. A negative unit means that the cameras and the faces are inconsistent.
     """
     answers = rig.rotation.transpose(1, 2) @ rotation
     cosine = (answers.flatten(1) @ answers.flatten(1).T - 1) / 2
@@ -99,9 +95,9 @@ def initial_placement(rig: Rig, rotation: Tensor, translation: Tensor) -> tuple[
 
 
 def pose_ties(rig: Rig, placement: Placement) -> Tensor:
-    """Return [V, 6, 7] derivative of each view's turn and move by the placement's turn, place and log unit.
+    """Return the derivative [V, 6, 7] of each view's rotation and translation by rotation, position and log unit.
 
-    Turns multiply from the left: the view's in camera axes, the placement's in world axes.
+    Rotations multiply from the left: the view's in camera axes, the placement's in world axes.
     """
     ties = rig.rotation.new_zeros(len(rig.rotation), N_POSE, N_PLACE)
     ties[:, :3, :3] = rig.rotation
@@ -111,7 +107,7 @@ def pose_ties(rig: Rig, placement: Placement) -> Tensor:
 
 
 def tie_views(system: NormalSystem, ties: Tensor) -> NormalSystem:
-    """Return the normal equations with the views' poses replaced by the placement, which comes first among the shared."""
+    """Return the normal equations with the placement in place of the views' poses, first among the shared unknowns."""
     transposed = ties.transpose(1, 2)
     pose, pose_shared = system.local[:, :N_POSE, :N_POSE], system.cross[:, :N_POSE]
     placed = (transposed @ pose @ ties).sum(0)
@@ -138,7 +134,7 @@ def move_placement(placement: Placement, step: Tensor) -> Placement:
 
 @dataclass(frozen=True)
 class AdvanceTied:
-    """Steps of a fit whose cameras stay tied to a rig; give it to `fit_subject` as `advance`."""
+    """Step rule of a fit whose cameras are tied to a rig; pass it to `fit_subject` as `advance`."""
 
     rig: Rig
 
@@ -160,9 +156,7 @@ class AdvanceTied:
 
 
 def _moved_face(state: FitState, inner: Tensor, shared: Tensor) -> dict[str, Tensor]:
-    """Return jaw and expression after a step: among the shared unknowns if the views are of one moment, else a view's
-    own.
-    """
+    """Return the jaw and expression after a step; for views of one moment they are shared unknowns, else per view."""
     row = len(shared) - 1 - len(state.shape)
     face = shared[None, :row] if row else inner
     return {"jaw": state.jaw + face[:, :3], "expr": state.expr + face[:, 3:]}

@@ -24,7 +24,7 @@ class PriorTerm:
 
 
 def prior_value(basis: LandmarkBasis, settings: FitSettings, state: FitState) -> Tensor:
-    """Return [] what the priors add to the cost."""
+    """Return the priors' contribution [] to the cost."""
     offset = state.log_focal - math.log(settings.focal_px)
     focal = _focal_stiffness(settings) * offset.square()
     shape = _coefficient_value(state.shape[None], basis.shape_map, settings.shape_sigma, settings)
@@ -36,7 +36,7 @@ def prior_value(basis: LandmarkBasis, settings: FitSettings, state: FitState) ->
 def prior_terms(
     basis: LandmarkBasis, settings: FitSettings, state: FitState
 ) -> tuple[PriorTerm, PriorTerm, PriorTerm, PriorTerm]:
-    """Return priors of log focal [], shape [S], expression [M, E] and jaw [M, 3]."""
+    """Return the prior terms of log focal [], shape [S], expression [M, E] and jaw [M, 3]."""
     offset = state.log_focal - math.log(settings.focal_px)
     stiffness = _focal_stiffness(settings)
     focal = PriorTerm(stiffness * offset, torch.tensor(stiffness, dtype=torch.float64, device=offset.device))
@@ -52,12 +52,12 @@ def _focal_stiffness(settings: FitSettings) -> float:
 
 
 def _jaw(settings: FitSettings, state: FitState) -> tuple[Tensor, Tensor]:
-    """Return offset [M, 3] from the mean and stiffness [3]."""
+    """Return the offset [M, 3] from the mean and the stiffness [3]."""
     return state.jaw - state.jaw.new_tensor(settings.jaw_mean_rad), state.jaw.new_tensor(settings.jaw_sigma_rad) ** -2
 
 
 def _coefficient_value(reduced: Tensor, to_full: Tensor, sigma: float, settings: FitSettings) -> Tensor:
-    """Return isotropic Gaussian on [N, C] coefficients plus springs on the full ones that pass the limit."""
+    """Return the isotropic Gaussian on [N, C] coefficients plus springs on full coefficients beyond the limit."""
     value = reduced.square().sum() / sigma**2
     if math.isfinite(settings.coefficient_limit):
         value = value + LIMIT_STIFFNESS * _excess(reduced @ to_full.T, settings).square().sum()
@@ -65,7 +65,7 @@ def _coefficient_value(reduced: Tensor, to_full: Tensor, sigma: float, settings:
 
 
 def _coefficient_term(reduced: Tensor, to_full: Tensor, sigma: float, settings: FitSettings) -> PriorTerm:
-    """Return derivatives of `_coefficient_value`."""
+    """Return the derivatives of `_coefficient_value`."""
     identity = torch.eye(reduced.shape[1], dtype=reduced.dtype, device=reduced.device)
     gradient = reduced / sigma**2
     hessian = (identity / sigma**2).expand(len(reduced), -1, -1)
@@ -78,5 +78,5 @@ def _coefficient_term(reduced: Tensor, to_full: Tensor, sigma: float, settings: 
 
 
 def _excess(full: Tensor, settings: FitSettings) -> Tensor:
-    """Return how far beyond the limit, less a margin, each coefficient is."""
+    """Return each coefficient's excess beyond the limit less a margin."""
     return (full.abs() - (settings.coefficient_limit - LIMIT_MARGIN)).clamp_min(0) * full.sign()

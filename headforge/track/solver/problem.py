@@ -1,4 +1,4 @@
-"""What is fitted: settings, unknowns, observations, and the cost with its priors."""
+"""The fitting problem: settings, unknowns, observations, and the cost with its priors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from headforge.track.solver.state import FitSettings, FitState
 N_POSE = 6
 N_JAW = 3
 MIN_DEPTH_M = 0.05
-"""A candidate that brings a landmark nearer to the camera than this is refused."""
+"""A candidate that puts a landmark nearer to the camera than this is rejected."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One subject's observations beside what they are explained with."""
+    """One subject's observations and the model that explains them."""
 
     basis: LandmarkBasis
     """Of P points."""
@@ -39,18 +39,18 @@ class Problem:
 
     @property
     def n_local(self) -> int:
-        """Unknowns of one view: turn 3, move 3 and, unless shared, jaw 3 and expression E."""
+        """Unknowns of one view: rotation 3, translation 3 and, unless shared, jaw 3 and expression E."""
         return N_POSE if self.settings.one_moment else N_POSE + N_JAW + self.basis.n_expr
 
     def following(self, state: FitState) -> Problem:
-        """Return the same problem with the jaw lines as the state's cameras see them."""
+        """Return the same problem with the jaw lines as seen by the state's cameras."""
         return self if self.outline is None else self._laid_out(self.outline, view_yaws_deg(state))
 
     def settled(self, state: FitState) -> Problem:
-        """Return as `following`, but of a view's yaw and those a degree beside it, the one whose jaw line fits best.
+        """Return `following` with each view's yaw chosen within a degree by the best fit of its jaw line.
 
-        Jaw lines change by steps of a degree, and a yaw is found to a fraction of one: rounding alone takes the wrong
-        step now and then.
+        Jaw lines change in steps of a degree and a yaw is accurate to a fraction of one, so rounding alone sometimes
+        selects the wrong step.
         """
         if self.outline is None:
             return self
@@ -73,7 +73,7 @@ class Problem:
         return replace(self, basis=basis, rows=rows)
 
     def own_points(self, values: Tensor) -> Tensor:
-        """Return each view's [V, L, ...] of values [M, P, ...] for M moments; without `rows` just [M, L, ...]."""
+        """Return each view's values [V, L, ...] from [M, P, ...] of M moments; without `rows` just [M, L, ...]."""
         if self.rows is None:
             return values
         return values[torch.arange(len(values), device=values.device)[:, None], self.rows]
@@ -81,20 +81,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class Kernel:
-    """rho as weights and cost of squared residual lengths in units of sigma."""
+    """Robust kernel rho: weights and cost of squared residual lengths in units of sigma."""
 
     scale_sq: Tensor
     """[] squared scale or threshold."""
     truncated: bool
 
     def weight(self, squares: Tensor) -> Tensor:
-        """Return derivative of rho by the squared length."""
+        """Return the derivative of rho by the squared length."""
         if self.truncated:
             return (squares <= self.scale_sq).to(squares.dtype)
         return (1 + squares / self.scale_sq).square().reciprocal()
 
     def rho(self, squares: Tensor) -> Tensor:
-        """Return robust squared length."""
+        """Return the robust squared length."""
         if self.truncated:
             return squares.minimum(self.scale_sq)
         return squares / (1 + squares / self.scale_sq)
@@ -102,10 +102,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What projecting leaves behind for the Jacobian; V views, L points."""
+    """Intermediates of the projection for the Jacobian; V views, L points."""
 
     carried: Tensor
-    """[M, P, 3] what the jaw's rotation minus identity acts on."""
+    """[M, P, 3] points on which the jaw's rotation minus identity acts."""
     jaw_change: Tensor
     """[M, 3, 3] rotation of the jaw minus identity."""
     rotated: Tensor
@@ -115,10 +115,9 @@ class Geometry:
 
 
 def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tensor, Tensor]:
-    """Return points on the still head and the part the jaw carries, both [M, P, 3], and the jaw's rotation - 1 [M, 3,
-    3].
+    """Return the points on the fixed head and the part the jaw carries, both [M, P, 3], and the jaw's R - 1 [M, 3, 3].
 
-    M moments: the views, or 1 if they share one.
+    M is the number of moments: the number of views, or 1 if they share one.
     """
     n_shape = basis.n_shape
     jaw_change = axis_angle_to_matrix(state.jaw) - torch.eye(3, dtype=state.jaw.dtype, device=state.jaw.device)
@@ -137,19 +136,19 @@ def landmark_points(basis: LandmarkBasis, state: FitState) -> tuple[Tensor, Tens
 
 
 def view_yaws_deg(state: FitState) -> Tensor:
-    """Return [V] azimuth of each view's camera about the head's origin."""
+    """Return the azimuth [V] of each view's camera about the head's origin."""
     centre = -(state.rotation.transpose(1, 2) @ state.translation[..., None])[..., 0]
     return torch.rad2deg(torch.atan2(centre[:, 0], centre[:, 2]))
 
 
 def _projected(state: FitState, rotated: Tensor) -> Tensor:
-    """Return pixels [V, L, 2] from the principal point of points in camera axes before the translation."""
+    """Project points in camera axes, before the translation, to pixels [V, L, 2] from the principal point."""
     local = rotated + state.translation[:, None]
     return state.log_focal.exp() * local[..., :2] / local[..., 2:].clamp_min(MIN_DEPTH_M)
 
 
 def project_state(problem: Problem, state: FitState) -> tuple[Tensor, Geometry]:
-    """Return residuals [V, L, 2] in pixels (predicted minus observed) and the geometry behind them."""
+    """Return the residuals [V, L, 2] in pixels (predicted minus observed) and their geometry."""
     points, carried, jaw_change = landmark_points(problem.basis, state)
     rotated = problem.own_points(points) @ state.rotation.transpose(1, 2)
     local = rotated + state.translation[:, None]
@@ -172,7 +171,7 @@ def _median(values: Tensor) -> Tensor:
 
 
 def total_cost(problem: Problem, state: FitState, residuals: Tensor, kernel: Kernel) -> Tensor:
-    """Return robust data term plus priors, dimensionless."""
+    """Return the robust data term plus priors, dimensionless."""
     squares = residuals.square().sum(-1) / problem.settings.sigma_px**2
     data = (problem.weights * kernel.rho(squares)).sum()
     return data + prior_value(problem.basis, problem.settings, state)

@@ -1,10 +1,10 @@
 """Multi-view landmark fitting: Levenberg-Marquardt with analytic Jacobians and Schur-eliminated views.
 
-One subject is solved at a time with all its views stacked, so a result never depends on what else is in the shard.
-The head stays still (rotation, neck, eyes, translation zero): each view has its own camera pose, expression and jaw;
-shape and focal length are shared (and expression and jaw too, if the views are of one moment). Gauss-Newton steps are
-built from float32 Jacobians; residuals, the state and the small Cholesky solves are float64, so that the fixed point
-is the float64 one.
+One subject is solved at a time with all its views stacked, so a result never depends on what else is in the shard. The
+head is fixed (rotation, neck, eyes, translation zero): each view has its own camera pose, expression and jaw; shape and
+focal length are shared (and expression and jaw too, if the views are of one moment). Gauss-Newton steps are built from
+float32 Jacobians; residuals, the state and the small Cholesky solves are float64, so that the fixed point is the
+float64 one.
 
 Cost: sum over points of rho(|r| / sigma) + Gaussian priors on shape, expression, jaw and log focal length. rho is
 Geman-McClure with a scale that follows the median residual at first, then a truncated square, whose optimum is the
@@ -38,12 +38,12 @@ from headforge.track.solver.problem import (
 from headforge.track.solver.state import FitState
 
 SETTLING_ITERATION = 2
-"""The iteration before which jaw lines that follow the outline are laid out for good; the yaws are known by then."""
+"""Iteration before which jaw lines that follow the outline are fixed; the yaws have converged by then."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The solution and how good it is."""
+    """The solution and its quality."""
 
     state: FitState
     residuals: Tensor
@@ -59,16 +59,16 @@ Advance = Callable[[NormalSystem, FitState, float], FitState | None]
 
 
 def advance_freely(system: NormalSystem, state: FitState, damping: float) -> FitState | None:
-    """Return every view's camera moves on its own."""
+    """Return the state after one step in which every view's camera moves independently."""
     step = solve_step(system, damping)
     return None if step is None else apply_step(state, *step)
 
 
 def fit_subject(problem: Problem, initial: FitState | None = None, advance: Advance = advance_freely) -> Fit:
-    """Return the maximum a-posteriori fit of one subject's views.
+    """Compute the maximum a posteriori fit of one subject's views.
 
-    `advance` says which states can be reached: all by default, or those of cameras that are tied together. Every view
-    must have enough visible points for a pose (about 6); the caller drops those that have not.
+    `advance` defines the reachable states: all by default, or those of cameras that are tied together. Every view must
+    have enough visible points for a pose (about 6); the caller drops the others.
     """
     settings = problem.settings
     state = initial_state(problem) if initial is None else initial
@@ -96,7 +96,7 @@ def fit_subject(problem: Problem, initial: FitState | None = None, advance: Adva
 
 
 def initial_state(problem: Problem) -> FitState:
-    """Return mean shape, no expression, cameras by weak perspective."""
+    """Return the initial state: mean shape, no expression, cameras by weak perspective."""
     basis, settings = problem.basis, problem.settings
     still = basis.plain[..., 0] if problem.outline is None else problem.outline.front()
     rotation, translation = weak_perspective(still, problem.weights, problem.points, settings.focal_px)
@@ -114,7 +114,7 @@ def initial_state(problem: Problem) -> FitState:
 
 @dataclass(frozen=True)
 class Projected:
-    """A state and what it predicts."""
+    """A state and its predictions."""
 
     state: FitState
     residuals: Tensor
@@ -129,7 +129,7 @@ def _damped_step(
     cost: float,
     damping: float,
 ) -> tuple[Projected, float, float]:
-    """Return the first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
+    """Return the first of up to 6 increasingly damped steps that lowers the cost, the next damping and the cost."""
     for _ in range(6):
         candidate = advance(seen.state, damping)
         if candidate is not None:
@@ -157,7 +157,7 @@ def apply_step(state: FitState, local: Tensor, shared: Tensor) -> FitState:
 
 
 def clipped(problem: Problem, state: FitState) -> FitState:
-    """Return the springs of the prior let a coefficient stand a little beyond its limit."""
+    """Clip coefficients to their limit, which the prior's springs let them exceed slightly."""
     limit, basis = problem.settings.coefficient_limit, problem.basis
     if not math.isfinite(limit):
         return state

@@ -1,4 +1,4 @@
-"""What a fit is told and what it looks for: settings and unknowns."""
+"""Settings and unknowns of a fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How one subject is fitted; the stage's settings are turned into this."""
+    """Settings of one subject's fit, derived from the stage's settings."""
 
     sigma_px: float
     """Standard deviation of a landmark's error, per coordinate."""

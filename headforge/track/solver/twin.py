@@ -1,4 +1,4 @@
-"""The readable twin of the solver: automatic differentiation and one dense system, for checking the fast one."""
+"""Reference implementation of the solver by automatic differentiation and one dense system, to check the fast one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headforge.types import HeadParams
 
 
 def project_with_head(head: HeadModel, state: FitState) -> Tensor:
-    """Return landmarks [V, 68, 2] in pixels from the principal point, by posing the whole head (float32 tables)."""
+    """Return the landmarks [V, 68, 2] in pixels from the principal point, by posing the full head (float32 tables)."""
     n_views = len(state.jaw)
     still = state.jaw.new_zeros(n_views, 3, dtype=torch.float32)
     params = HeadParams(
@@ -32,7 +32,7 @@ def project_with_head(head: HeadModel, state: FitState) -> Tensor:
 
 
 def moved(state: FitState, step: Tensor) -> FitState:
-    """Return the state after a step [V * n + m]: each view's turn, move, jaw, expression, then log focal and shape.
+    """Return the state after a step [V * n + m]: each view's pose, jaw, expression, then log focal and shape.
 
     With one moment for all views, jaw and expression come once, before log focal.
     """
@@ -53,7 +53,7 @@ def moved(state: FitState, step: Tensor) -> FitState:
 
 
 def dense_system(system: NormalSystem) -> tuple[Tensor, Tensor]:
-    """Return the block normal equations written out: matrix [V * n + m, V * n + m] and gradient."""
+    """Return the block normal equations as a dense matrix [V * n + m, V * n + m] and gradient."""
     n_views, n_local, n_shared = system.cross.shape
     size = n_views * n_local
     matrix = system.shared.new_zeros(size + n_shared, size + n_shared)
@@ -67,7 +67,7 @@ def dense_system(system: NormalSystem) -> tuple[Tensor, Tensor]:
 
 
 def dense_step(system: NormalSystem, damping: float) -> tuple[Tensor, Tensor]:
-    """Return what `solve_step` computes, by one dense solve."""
+    """Return the step of `solve_step` by one dense solve."""
     matrix, gradient = dense_system(system)
     n_views, n_local, _ = system.cross.shape
     step = -torch.linalg.solve(matrix + damping * torch.diag(matrix.diagonal()), gradient)

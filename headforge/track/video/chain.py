@@ -1,11 +1,11 @@
-"""Smoothness over time: second differences of each frame's pose, jaw and expression, as values and banded blocks.
+"""Temporal smoothness: second differences of each frame's pose, jaw and expression, as values and banded blocks.
 
 Frames need not be evenly spaced: with x at the times t0 < t1 < t2, a = t1 - t0 and b = t2 - t1,
 
     d = (x2 - x1) / b - (x1 - x0) / a,        variance of d = sigma^2 (a + b) / 2,
 
-which is white noise of the acceleration, sigma being the standard deviation at a = b = 1. A turn's difference is the
-rotation vector of R1 R0^T in camera axes.
+which is white noise of the acceleration, sigma being the standard deviation at a = b = 1. A rotation's difference is
+the rotation vector of R1 R0^T in camera axes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ N_TURN = 3
 
 @dataclass(frozen=True)
 class SmoothSettings:
-    """Standard deviations of second differences over neighbouring frames; infinite switches a term off."""
+    """Standard deviations of second differences over neighbouring frames; infinity disables a term."""
 
     turn_rad: float
     move_m: float
@@ -33,7 +33,7 @@ class SmoothSettings:
 
 
 class Triple(NamedTuple):
-    """Three frames in a row: rows [N] of the tracked frames and the two times [N] between them, in frames."""
+    """Three consecutive frames: rows [N] of the tracked frames and the two intervals [N] between them, in frames."""
 
     first: Tensor
     before: Tensor
@@ -42,11 +42,11 @@ class Triple(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain:
-    """Which frames hang together, and how stiffly."""
+    """Coupled frame triples and their stiffness."""
 
     triples: Triple
     stiffness: Tensor
-    """[n] per local unknown: 1 / sigma^2; the first three, of the turn, are equal."""
+    """[n] per local unknown: 1 / sigma^2; the first three, of the rotation, are equal."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ChainTerm:
     turn_blocks: Tensor
     """[N, 3, 3, 3, 3]: of triple, its frame r, its frame s, unknowns of r, unknowns of s."""
     factors: Tensor
-    """[N, 3]: d = factors . (x0, x1, x2) for the unknowns that are plain vectors."""
+    """[N, 3]: d = factors . (x0, x1, x2) for the vector unknowns."""
     weights: Tensor
     """[N] 2 / (a + b)."""
 
@@ -76,7 +76,7 @@ def make_chain(times: Tensor, breaks: Tensor, settings: SmoothSettings, n_expr: 
 
 
 def chain_term(chain: Chain, state: FitState) -> ChainTerm:
-    """Return value, gradient and Gauss-Newton Hessian of the smoothness."""
+    """Return the value, gradient and Gauss-Newton Hessian of the smoothness."""
     first, before, after = chain.triples
     weights = 2 / (before + after)
     factors = torch.stack([1 / before, -1 / before - 1 / after, 1 / after], dim=-1)
@@ -99,7 +99,7 @@ def chain_term(chain: Chain, state: FitState) -> ChainTerm:
 
 
 def turn_difference(rotation: Tensor, triples: Triple) -> tuple[Tensor, Tensor]:
-    """Return second difference [N, 3] of rotations [V, 3, 3] and its derivative [N, 3, 3, 3] by each frame's left turn."""
+    """Return the second difference [N, 3] of rotations [V, 3, 3] and its derivative [N, 3, 3, 3] by left rotations."""
     first, before, after = triples
     r0, r1, r2 = (rotation[first + k] for k in range(3))
     early = matrix_to_axis_angle(r1 @ r0.transpose(1, 2))
@@ -113,7 +113,7 @@ def turn_difference(rotation: Tensor, triples: Triple) -> tuple[Tensor, Tensor]:
 
 
 def inverse_left_jacobian(axis_angle: Tensor) -> Tensor:
-    """Return j [*, 3, 3] with log(exp(d) exp(w)) = w + J d to first order; its transpose is that of log(exp(w) exp(d))."""
+    """Return J [*, 3, 3] with log(exp(d) exp(w)) = w + J d to first order; J^T belongs to log(exp(w) exp(d))."""
     square = axis_angle.square().sum(-1)[..., None, None]
     small = square < 1e-4
     safe = torch.where(small, torch.ones_like(square), square)
@@ -125,7 +125,7 @@ def inverse_left_jacobian(axis_angle: Tensor) -> Tensor:
 
 
 def n_local(chain: Chain) -> int:
-    """Return unknowns of one frame."""
+    """Return the number of unknowns of one frame."""
     return len(chain.stiffness)
 
 

@@ -1,4 +1,4 @@
-"""Landmarks of one face through a film: detected in each frame, and followed where the detector loses it."""
+"""Landmarks of one face through a film: detected in each frame, followed where detection fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headforge.track.observe import DetectedFace, FaceDetector
 
 DETECTED, FOLLOWED, GIVEN, LOST = "detected", "followed", "given", "no face was found"
 N_KEPT_FRAMES = 25
-"""Frames without a face that are kept, to follow the face backwards from where it appears."""
+"""Number of frames without a face that are kept, to follow the face backwards from where it appears."""
 SAME_FACE_EYES = 1.5
 """A detection whose centre has moved farther than this many outer-eye distances a frame is another face ..."""
 SAME_FACE_SCALE = 1.5
@@ -24,18 +24,16 @@ SAME_FACE_SCALE = 1.5
 
 
 class FaceFollower(FaceDetector, Protocol):
-    """A detector that can also be told where to look."""
+    """A detector that can also search within a given box."""
 
     def landmarks_in(self, image: np.ndarray, box: Sequence[float]) -> DetectedFace | None:
-        """Return the face in the box (left, top, right, bottom in pixels, as the detector's own), None if there is
-        none.
-        """
+        """Return the face in the box (left, top, right, bottom in pixels, as the detector's own), or None."""
         ...
 
 
 @dataclass(frozen=True)
 class FilmLandmarks:
-    """What was found in T frames of one film."""
+    """Landmarks of T frames of one film."""
 
     points: np.ndarray
     """[T, 68, 2] pixels; NaN where there is none."""
@@ -54,7 +52,7 @@ class FilmLandmarks:
 
 @dataclass(frozen=True)
 class Sighting:
-    """Where the face was last seen."""
+    """Last sighting of the face."""
 
     face: DetectedFace
     frame: int
@@ -67,11 +65,11 @@ def detect_film(
     face_index: int = LARGEST_FACE,
     progress: Progress = SILENT,
 ) -> FilmLandmarks:
-    """Return the face `face_index` of the first frame with a face (the largest by default) through all frames.
+    """Track face `face_index` of the first frame with a face (the largest by default) through all frames.
 
-    In each frame the detection nearest to the last sighting counts; without one the face is looked for where it was
-    last, and when it is found again also backwards from there. Frames are read once and not kept, but for the last 25
-    without a face. Raises Rejected if the first frame with faces has no face of that index.
+    In each frame the detection nearest to the last sighting is used. Without a detection the last box is searched;
+    after a new detection the preceding missed frames are searched backwards. Frames are read once; only the last 25
+    without a face are kept. Raises Rejected if the first frame with faces has no face of that index.
     """
     found: list[DetectedFace | None] = []
     how: list[str] = []
@@ -139,12 +137,12 @@ def is_same_face(a: DetectedFace, b: DetectedFace, n_frames: int) -> bool:
 
 
 def _distance_eyes(a: DetectedFace, b: DetectedFace) -> float:
-    """Return between the middles of two faces, in the larger one's outer-eye distances or eye to chin spreads."""
+    """Return the distance between two face centres, in units of the larger face's `_spread`."""
     scale = max(_spread(a.landmarks), _spread(b.landmarks), 1e-6)
     return float(np.linalg.norm(a.landmarks.mean(0) - b.landmarks.mean(0))) / scale
 
 
 def _spread(points: np.ndarray) -> float:
-    """Return size of a face that does not shrink as it turns: outer-eye distance, or eyes to chin if that is longer."""
+    """Return a yaw-robust face size: the outer-eye distance, or eyes to chin if that is longer."""
     eyes_to_chin = np.linalg.norm(points[list(OUTER_EYES)].mean(0) - points[8])
     return max(outer_eye_distance(points), float(eyes_to_chin) * 0.8)

@@ -1,4 +1,4 @@
-"""All frames of a film fitted together and judged one by one."""
+"""Joint fit of all frames of a film, with acceptance per frame."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from headforge.track.video.solver import fit_film
 from headforge.types import Camera, HeadParams
 
 CUT_EYES = 0.6
-"""A face that jumps by more than this many outer-eye distances from frame to frame is in another shot."""
+"""A jump of the face by more than this many outer-eye distances between frames marks a cut."""
 
 
 @dataclass(frozen=True)
 class FilmFit:
-    """T frames, of which V could be fitted."""
+    """Fit of a film of T frames, V of them fitted."""
 
     params: HeadParams
-    """[T]: of the frames in between, what lies between their neighbours."""
+    """[T]: frames that were not fitted are interpolated between their neighbours."""
     camera: Camera
-    """Unbatched: it stands still, the head moves."""
+    """Unbatched: the camera is fixed, the head moves."""
     reasons: tuple[str, ...]
-    """Per frame why it was rejected, empty if it was not."""
+    """Per frame the reason for rejection; empty if accepted."""
     residual_eyes: np.ndarray
     """[T] mean distance over the landmarks in outer-eye distances; NaN where nothing was fitted."""
     residual_px: np.ndarray
@@ -47,13 +47,13 @@ class FilmFit:
 
     @property
     def rows(self) -> np.ndarray:
-        """The frames that were tracked."""
+        """Indices of the tracked frames."""
         return np.array([row for row, reason in enumerate(self.reasons) if not reason], dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Solved:
-    """A fit of the frames `rows` and what was fitted."""
+    """A fit of the frames `rows` and its problem."""
 
     rows: np.ndarray
     fit: Fit
@@ -61,12 +61,10 @@ class Solved:
 
 
 def fit_landmarks(config: VideoConfig, head: HeadModel, seen: FilmLandmarks, fps: float) -> FilmFit | None:
-    """Return the fit of a film's landmarks; None if no frame could be fitted. Points that are not finite count as
-    hidden.
-    """
+    """Return the fit of a film's landmarks; None if no frame could be fitted. Non-finite points count as hidden."""
     reasons = list(_early_reasons(config, seen))
     solved: Solved | None = None
-    for _ in range(2):  # the second time without the frames that no head explains
+    for _ in range(2):  # the second pass omits the frames with large residuals
         rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
         if not len(rows):
             return None
@@ -92,7 +90,7 @@ def solve_rows(
     breaks = film_breaks(config, seen.points, rows, fps)
     chain = make_chain(torch.from_numpy(rows), breaks, smooth_settings(config, fps), problem.basis.n_expr)
     fit = fit_film(problem, chain)
-    if problem.outline is None:  # static jaw lines: those that have turned away are not trusted
+    if problem.outline is None:  # static jaw lines: far-side points are down-weighted
         yaws = view_yaws_deg(fit.state)
         far = torch.stack([landmark_weights(head, float(yaw)) for yaw in yaws]) / landmark_weights(head, 0.0)
         problem = replace(problem, weights=problem.weights * far)
@@ -101,7 +99,7 @@ def solve_rows(
 
 
 def film_settings(config: VideoConfig, points: np.ndarray) -> FitSettings:
-    """Return solver settings from the landmarks [V, 68, 2] of the frames; the head's size in pixels sets the scales."""
+    """Return solver settings from the frames' landmarks [V, 68, 2]; the head's size in pixels sets the scales."""
     eyes = float(np.nanmedian([outer_eye_distance(frame) for frame in points]))
     whole = [frame for frame in points if np.isfinite(frame).all()]
     sides = [crop_around_landmarks(frame, 256, 1.0).side for frame in whole] or [4 * eyes]
@@ -115,13 +113,13 @@ def film_settings(config: VideoConfig, points: np.ndarray) -> FitSettings:
         jaw_sigma_rad=(config.jaw_sigma_rad, config.jaw_sigma_rad / 5, config.jaw_sigma_rad / 5),
         coefficient_limit=config.coefficient_limit,
         n_iterations=config.n_iterations,
-        # As for photos: the head model's misfit has heavy tails, and the soft kernel stays to the end.
+        # As for photos: the head model's misfit has heavy tails, so the soft kernel is kept throughout.
         n_annealing=config.n_iterations,
     )
 
 
 def smooth_settings(config: VideoConfig, fps: float) -> SmoothSettings:
-    """Return standard deviations for this frame rate: those of white noise of the acceleration grow with time ** 1.5."""
+    """Return standard deviations for this frame rate; for white-noise acceleration they grow with time ** 1.5."""
     factor = (REFERENCE_FPS / fps) ** 1.5
     return SmoothSettings(
         turn_rad=factor * math.radians(config.smooth_turn_deg),
@@ -132,7 +130,7 @@ def smooth_settings(config: VideoConfig, fps: float) -> SmoothSettings:
 
 
 def film_breaks(config: VideoConfig, points: np.ndarray, rows: np.ndarray, fps: float) -> Tensor:
-    """Return [V - 1] bool: between which of the frames `rows` of `points` [T, 68, 2] the film is cut."""
+    """Return [V - 1] bool: whether the film is cut between consecutive frames `rows` of `points` [T, 68, 2]."""
     middles = np.array([np.nanmean(points[row], axis=0) for row in rows])
     eyes = np.array([outer_eye_distance(points[row]) for row in rows])
     gaps = np.diff(rows)
@@ -166,7 +164,7 @@ def _late_reasons(config: VideoConfig, solved: Solved, seen: FilmLandmarks) -> d
 
 
 def frame_residuals(solved: Solved, seen: FilmLandmarks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return of each fitted frame [V]: mean distance in outer-eye distances, RMS per coordinate in pixels, landmarks."""
+    """Return per fitted frame [V] the mean error in outer-eye distances, RMS per coordinate in px, landmark count."""
     used = solved.problem.weights > 0
     n_used = used.sum(1)
     residuals = solved.fit.residuals

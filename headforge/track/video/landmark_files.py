@@ -1,4 +1,4 @@
-"""Landmarks in files: VHAP's landmark2d layout, and tables that people give."""
+"""Landmark files: VHAP's landmark2d layout, and user-supplied tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LANDMARKS_HELP = (
 
 
 def write_landmarks(path: Path, seen: FilmLandmarks) -> None:
-    """VHAP's landmark2d file: one row per frame; x and y as shares of the size, then confidence; -1 rows for none."""
+    """Write VHAP's landmark2d file: one row per frame; x and y as shares of the size, confidence; -1 for none."""
     size = np.array([seen.width, seen.height])
     finite = np.isfinite(seen.points).all(-1)
     rows = np.full((*seen.points.shape[:2], 3), -1.0, dtype=np.float32)
@@ -39,7 +39,7 @@ def write_landmarks(path: Path, seen: FilmLandmarks) -> None:
 
 
 def read_landmarks(path: Path, n_frames: int, width: int, height: int) -> FilmLandmarks:
-    """Return landmarks that somebody else found in a film of `n_frames` frames of `width` x `height` px.
+    """Read externally detected landmarks of a film of `n_frames` frames of `width` x `height` px.
 
     Takes VHAP's npz, an npz with pixels (centres at +0.5), or a CSV. A landmark that is missing, negative in x and y,
     not finite or of confidence 0 counts as not seen. Raises InputError for any other file, and if the number of frames
@@ -77,7 +77,7 @@ def _checked(rows: np.ndarray, n_columns: int) -> np.ndarray:
 
 
 def _from_csv(path: Path) -> np.ndarray:
-    """Return [T, 68, 2] pixels; what has no line is NaN."""
+    """Return [T, 68, 2] pixels; NaN for landmarks without a line."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]

@@ -1,4 +1,4 @@
-"""The fitted head over the film it was fitted to: a film and a sheet of frames."""
+"""Overlay of the fitted head on its film: a film and a contact sheet."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_overlay(
 def overlay_frame(
     size: int, frame: np.ndarray, row: int, head: HeadModel, seen: FilmLandmarks, found: FilmFit
 ) -> np.ndarray:
-    """Return one frame with mesh and landmarks, its longer side `size` pixels at most."""
+    """Render one frame with mesh and landmarks, its longer side `size` pixels at most."""
     scale = min(1.0, size / max(frame.shape[:2]))
     width, height = (max(2, round(scale * side)) for side in (frame.shape[1], frame.shape[0]))
     image = np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BOX))
@@ -66,20 +66,20 @@ def overlay_frame(
 
 
 def fitted_landmarks(head: HeadModel, vertices: Tensor, found: FilmFit, row: int) -> Tensor:
-    """Return the 68 landmarks [68, 3] on the posed `vertices` [N, 3], the jaw line as seen by the film's camera."""
+    """Return the 68 landmarks [68, 3] on the posed `vertices` [N, 3], jaw line as seen by the film's camera."""
     faces, barycentrics = contour_embedding(head, facing_yaw_deg(found, row))
     return interpolate_on_faces(vertices, head.faces, faces, barycentrics)
 
 
 def facing_yaw_deg(found: FilmFit, row: int) -> float:
-    """Return azimuth of the still camera as seen from the head of frame `row`."""
+    """Return the azimuth of the fixed camera as seen from the head of frame `row`, in degrees."""
     params = found.params[row]
     offset = axis_angle_to_matrix(params.rotation).T @ (found.camera.centre - params.translation)
     return float(torch.rad2deg(torch.atan2(offset[0], offset[2])))
 
 
 def contact_strip(pictures: list[np.ndarray]) -> np.ndarray:
-    """Return pictures of one size as a sheet of 4 columns, each at most 256 px wide."""
+    """Arrange pictures of one size in a sheet of 4 columns, each at most 256 px wide."""
     width = min(STRIP_SIDE_PX, pictures[0].shape[1])
     height = round(pictures[0].shape[0] * width / pictures[0].shape[1])
     small = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BOX)) for p in pictures]

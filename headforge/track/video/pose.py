@@ -1,4 +1,4 @@
-"""From poses of a head before a camera to a camera that stands still and a head that moves, frame by frame."""
+"""Conversion of per-frame camera poses to a fixed camera and a moving head."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def still_camera(state: FitState, width: int, height: int) -> Camera:
 
 
 def moving_head(head: HeadModel, basis: LandmarkBasis, state: FitState, camera: Camera) -> HeadParams:
-    """Return parameters [V] that show the still camera what the state's cameras see of a head at rest.
+    """Return parameters [V] whose view in the fixed camera equals that of a head at rest in the state's cameras.
 
-    The pose goes into `rotation`, which turns about joint 0, and `translation`; the neck and the eyes stay at rest.
+    The pose is stored in `rotation`, about joint 0, and `translation`; the neck and the eyes stay at rest.
     """
     rotation = FACING @ state.rotation
     shift = (state.translation - camera.viewmat[:3, 3].double()) @ FACING
@@ -51,9 +51,9 @@ def moving_head(head: HeadModel, basis: LandmarkBasis, state: FitState, camera: 
 
 
 def fill_gaps(params: HeadParams, rows: np.ndarray, n_frames: int) -> HeadParams:
-    """Return parameters [n_frames] of those [V] known at the frames `rows`: between two of them along the shortest way.
+    """Interpolate parameters [n_frames] from those [V] at the frames `rows`, rotations along the shortest arc.
 
-    Before the first and after the last they stay as they are there.
+    Before the first and after the last known frame the values are constant.
     """
     times = np.arange(n_frames)
     after = np.searchsorted(rows, times).clip(0, len(rows) - 1)
@@ -78,9 +78,9 @@ def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
 
 
 def second_differences(params: HeadParams, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return second differences of the pose [T] at three frames in a row of `rows`: turn [N] degrees and place [N] mm.
+    """Return the pose's second differences over consecutive frames of `rows`: rotation [N] degrees, position [N] mm.
 
-    The place is that of the head's origin, not of the joint that it turns about.
+    The position is that of the head's origin, not of the joint it rotates about.
     """
     middle = rows[1:-1][(np.diff(rows)[1:] == 1) & (np.diff(rows)[:-1] == 1)]
     rotation = axis_angle_to_matrix(params.rotation.double())

@@ -1,9 +1,9 @@
 """Levenberg-Marquardt over all frames of a film at once.
 
 Unknowns: every frame's pose, jaw and expression (n numbers), and the shape and the focal length that all frames share.
-The frames' blocks hang together by smoothness over time (`video_chain`), which reaches two frames ahead: their part of
-the normal equations is a band matrix. It is factored by LAPACK's banded Cholesky, the shared unknowns by the Schur
-complement, as in `equations.solve_step`; the cost of a step is linear in the number of frames.
+Temporal smoothness (`video.chain`) couples each frame to the next two, so the frames' part of the normal equations is a
+band matrix. It is factored by LAPACK's banded Cholesky, the shared unknowns by the Schur complement, as in
+`equations.solve_step`; the cost of a step is linear in the number of frames.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from headforge.track.video.chain import N_TURN, Chain, ChainTerm, chain_term
 
 MAX_RETRIES = 6
 OUTLINE_ITERATIONS = (1, 2, 4)
-"""Iterations before which jaw lines are laid out anew; then the yaws are settled."""
+"""Iterations before which jaw lines are selected again; after the last the yaws have converged."""
 
 
 def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) -> Fit:
-    """Return the maximum a-posteriori fit of all frames [V] of one person, in temporal order.
+    """Compute the maximum a posteriori fit of all frames [V] of one person, in temporal order.
 
     As `solver.fit_subject`, with the chain's smoothness in the cost.
     """
@@ -66,7 +66,7 @@ def fit_film(problem: Problem, chain: Chain, initial: FitState | None = None) ->
 
 
 def film_cost(problem: Problem, chain: Chain, state: FitState, residuals: Tensor, kernel: Kernel) -> float:
-    """Return robust data term, priors and smoothness, dimensionless."""
+    """Return the sum of robust data term, priors and smoothness, dimensionless."""
     return float(total_cost(problem, state, residuals, kernel)) + chain_term(chain, state).value
 
 
@@ -74,7 +74,7 @@ def _damped_step(
     problem: Problem, chain: Chain, seen: Projected, system: NormalSystem, term: ChainTerm, kernel: Kernel, cost: float,
     damping: float,
 ) -> tuple[Projected, float, float]:  # fmt: skip
-    """Return the first of up to 6 ever more damped steps that lowers the cost, the next damping, the cost."""
+    """Return the first of up to 6 increasingly damped steps that lowers the cost, the next damping and the cost."""
     for _ in range(MAX_RETRIES):
         step = banded_step(system, chain, term, damping)
         if step is not None:
@@ -89,7 +89,7 @@ def _damped_step(
 
 
 def banded_step(system: NormalSystem, chain: Chain, term: ChainTerm, damping: float) -> tuple[Tensor, Tensor] | None:
-    """Return damped step (local [V, n], shared [m]); None if the equations are not positive definite."""
+    """Return the damped step (local [V, n], shared [m]); None if the equations are not positive definite."""
     n_frames, n = system.local_gradient.shape
     bands = _bands(system, chain, term)
     bands[0] *= 1 + damping
@@ -128,7 +128,7 @@ def _bands(system: NormalSystem, chain: Chain, term: ChainTerm) -> np.ndarray:
         for s in range(r + 1):
             begin = n * (first + s)[:, None]
             strength = (weights * factors[:, r] * factors[:, s])[:, None] * stiffness[N_TURN:]
-            # No two triples have the same first frame: no index comes twice.
+            # No two triples share a first frame, so no index occurs twice.
             bands[(r - s) * n, begin + plain] += strength
             kept = turn[:, turn[0] >= turn[1]] if r == s else turn
             block = term.turn_blocks[:, r, s].numpy()[:, kept[0], kept[1]]

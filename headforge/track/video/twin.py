@@ -1,4 +1,4 @@
-"""The readable twin of `video_chain`: one frame after the other, for automatic differentiation."""
+"""Reference implementation of `video.chain`: frame by frame, for automatic differentiation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headforge.track.video.chain import Chain
 
 
 def chain_residuals(chain: Chain, state: FitState) -> Tensor:
-    """Return second differences [N * n] divided by their standard deviations; their squared length is the smoothness."""
+    """Return the second differences [N * n] over their standard deviations; their squared length is the smoothness."""
     found = []
     for first, before, after in zip(*chain.triples, strict=True):
         x0, x1, x2 = (_plain(state, int(first) + k) for k in range(3))

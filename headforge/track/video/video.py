@@ -1,4 +1,4 @@
-"""Tracking a film of one person: landmarks frame by frame, one fit of all frames, tables and pictures to judge by."""
+"""Tracking of a film of one person: landmarks per frame, one joint fit, tables and diagnostic pictures."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def track_video(
     face_index: int = LARGEST_FACE,
     landmarks: Path | None = None,
 ) -> dict[str, object]:
-    """Fit the head model to a film and write what was found into `output`; returns the summary.
+    """Fit the head model to a film, write the results into `output` and return the summary.
 
-    `face_index` picks a face of the first frame that shows any, in the detector's order; the largest by default.
-    `landmarks` is a file of landmarks (`read_landmarks`) that are taken in place of detected ones.
-    Writes tracks.parquet (one row per frame; view = frame), landmarks.npz (VHAP's layout), video.json, overlay.mp4 and
-    strip.png. Frames that fail are rows with a reason and hold what lies between their neighbours. Raises InputError
-    for a file that is no film, Rejected if too large a share of the frames fails; then nothing is written.
+    `face_index` picks a face of the first frame with a face, in the detector's order; the largest by default.
+    `landmarks` is a file of landmarks (`read_landmarks`) used in place of detected ones. Writes tracks.parquet (one row
+    per frame; view = frame), landmarks.npz (VHAP's layout), video.json, overlay.mp4 and strip.png. Failed frames are
+    rows with a reason and values interpolated between their neighbours. Raises InputError for a file that is not a
+    film, Rejected if too large a share of the frames fails; then nothing is written.
     """
     film = open_video(path, config.max_side)
     if film.n_frames_estimate > config.max_frames:
@@ -63,7 +63,7 @@ def track_video(
 def track_landmarks(
     config: VideoConfig, film: VideoFile, seen: FilmLandmarks, name: str, head: HeadModel, output: Path
 ) -> dict[str, object]:
-    """Return as `track_video`, from landmarks [T, 68, 2] that are known."""
+    """Track a film from known landmarks [T, 68, 2], as `track_video`."""
     found = fit_landmarks(config, head, seen, film.fps)
     _check_share(config, name, found, seen)
     assert found is not None
@@ -94,7 +94,7 @@ def film_tracks(name: str, found: FilmFit) -> list[Track]:
 
 
 def summarize_film(film: VideoFile, seen: FilmLandmarks, found: FilmFit) -> dict[str, object]:
-    """Return what the fit says of the whole film; jitter is the root mean square of the second difference of the pose."""
+    """Return summary measures of the film; jitter is the root mean square of the pose's second difference."""
     turn_deg, place_mm = second_differences(found.params, found.rows)
     return {
         "fps": film.fps,

@@ -1,4 +1,4 @@
-"""The cameras of a dataset against the faces in its pictures, before hours are spent on them."""
+"""Check of a dataset's cameras against the faces in its pictures, before a long run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from headforge.types import Camera, HeadParams, Sample
 T = TypeVar("T")
 
 N_VIEWS = 12
-"""Pictures of a person that are looked at; a detector finds faces in those from the front only."""
+"""Pictures checked per person; a detector finds faces in frontal ones only."""
 MAX_SUBJECTS = 4
-"""People whose pictures are looked at until one is found with faces from two sides."""
+"""Largest number of people checked until one has faces from two sides."""
 N_SHOWN = 4
 SHOWN_SIDE_PX = 320
 DETECTED_RGB, STATED_RGB, RIGHT_RGB = (255, 255, 255), (255, 70, 60), (90, 255, 90)
@@ -38,22 +38,22 @@ class CameraReport:
     """The check of one person's pictures."""
 
     subject_ids: tuple[str, ...]
-    """Whose pictures: one person's, or single ones of several people that share a world (EG3D's)."""
+    """Subjects of the pictures: one person, or several people with one picture each in a common world (EG3D's)."""
     n_faces: int
     check: ConventionCheck
     picture: np.ndarray
-    """[H, W, 3] uint8: the landmarks as detected (white) and where the cameras put them, as stated (red) and in the
-    convention found (green)."""
+    """[H, W, 3] uint8: the landmarks as detected (white) and as projected by the cameras, as stated (red) and in the
+    detected convention (green)."""
 
 
 def check_dataset_cameras(
     dataset: Dataset, head: HeadModel, detector: FaceDetector, picture: Path | None = None
 ) -> CameraReport:
-    """Check the cameras of the first people whose pictures show enough faces; writes `picture` (PNG) if given.
+    """Check the cameras of the first people whose pictures show enough faces; write `picture` (PNG) if given.
 
     Where head parameters of the model `head` are known, their landmarks are projected; otherwise the detected ones are
-    triangulated. Where each person has one picture, pictures of several people are taken for one head's. Raises
-    InputError if too few faces are found to tell.
+    triangulated. Where each person has one picture, pictures of several people are treated as of one head. Raises
+    InputError if too few faces are found for the check.
     """
     mean_head = landmarks(head, pose_head(head, head.neutral((1,))))[0]
     reason = f"{dataset.folder} holds no picture."
@@ -73,7 +73,7 @@ def check_dataset_cameras(
 def require_known_convention(head: HeadModel, camera: Camera, seen: ViewLandmarks) -> bool:
     """Return whether the cameras [V] of one subject could be checked against its landmarks.
 
-    Raises DataError if they are clearly in another convention than headforge's; the world may be any.
+    Raises DataError if they are clearly in another convention than headforge's; the world frame is arbitrary.
     """
     mean_head = landmarks(head, pose_head(head, head.neutral((1,))))[0]
     try:
@@ -87,7 +87,7 @@ def require_known_convention(head: HeadModel, camera: Camera, seen: ViewLandmark
 
 
 def _groups(dataset: Dataset) -> Iterator[list[Sample]]:
-    """Yield pictures to look at together: those of each person, then one each of many people."""
+    """Yield groups of pictures to check together: those of each person, then one each of many people."""
     ids = dataset.subject_ids()
     for subject_id in [name for name in ids if len(dataset.views_of(name)) > 1][:MAX_SUBJECTS]:
         views = _spread(dataset.views_of(subject_id), N_VIEWS)
@@ -103,7 +103,7 @@ def _spread(items: Sequence[T], n: int) -> list[T]:
 
 
 def _detect(detector: FaceDetector, sample: Sample) -> np.ndarray | None:
-    """Return [68, 2] of the largest face."""
+    """Return the landmarks [68, 2] of the largest face, or None."""
     faces = detector.detect_landmarks(sample.image)
     return np.asarray(max(faces, key=lambda face: face.box[2] - face.box[0]).landmarks) if faces else None
 
@@ -129,9 +129,9 @@ def _known_points(seen: Sequence[tuple[Sample, np.ndarray]], head: HeadModel) ->
 def draw_check(
     seen: Sequence[tuple[Sample, np.ndarray]], check: ConventionCheck, known: torch.Tensor | None = None
 ) -> np.ndarray:
-    """Return a row of pictures with the landmarks [68, 2] detected in them and where the cameras put them.
+    """Render a row of pictures with detected landmarks [68, 2] and the projected ones.
 
-    Those are the `known` points [V, 68, 3] or the triangulated ones.
+    The projected points are the `known` ones [V, 68, 3] or the triangulated ones.
     """
     tiles = []
     for number in _spread(range(len(seen)), N_SHOWN):
@@ -156,7 +156,7 @@ def draw_check(
 
 
 def _through_the_lens(camera: Camera, points: torch.Tensor) -> np.ndarray:
-    """Return [N, 2] pixels, also of points behind the camera, where a picture would show them were it transparent."""
+    """Project points to pixels [N, 2], including points behind the camera."""
     homogeneous = transform_points(camera.viewmat, points) @ camera.K.T
     return (homogeneous[:, :2] / homogeneous[:, 2:]).numpy()
 

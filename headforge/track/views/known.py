@@ -1,7 +1,7 @@
-"""One subject's views with known cameras: fitted together, judged one by one, the faceless ones labelled too.
+"""Joint fit of one subject's views with known cameras, with acceptance per view; faceless views are labelled too.
 
-This is how pictures of a generator that knows its cameras but no head model come by one: landmarks where a detector
-finds the face, one placement, shape and expression for all views, and every other view labelled by projection.
+This labels pictures of a generator that has cameras but no head model: landmarks where a detector finds the face, one
+placement, shape and expression for all views, and all other views by projection.
 """
 
 from __future__ import annotations
@@ -27,32 +27,30 @@ from headforge.types import Camera, Track
 
 @dataclass(frozen=True)
 class KnownGates:
-    """What a subject and its views must satisfy to be of use."""
+    """Acceptance limits of a subject and its views."""
 
     min_landmarks: int
     """Fewest landmarks of a view that counts as showing the face."""
     min_face_views: int
-    """Fewest views that show the face; at least 2, as one view doesn't tell how large the head is."""
+    """Fewest views that show the face; at least 2, as one view doesn't determine the head's size."""
     max_residual_px: float
     """Largest root mean square over the landmarks used, per coordinate."""
 
 
 @dataclass(frozen=True)
 class KnownFit:
-    """What was found of one subject."""
+    """Result of one subject."""
 
     tracks: list[Track]
-    """One a view, in order."""
+    """One per view, in order."""
     fit: DetectedFit | None
     """Of the views in `rows`; None if the subject was rejected."""
     rows: list[int]
-    """The views the fit used."""
+    """Views used in the fit."""
 
 
 def ray_points(points: Tensor, camera: Camera) -> Tensor:
-    """Return pixels [V, L, 2] of cameras [V] as pixels from the principal point of one camera with the first one's
-    focal.
-    """
+    """Convert pixels [V, L, 2] of cameras [V] to pixels from the principal point at the first camera's focal length."""
     homogeneous = torch.cat([points.double(), torch.ones_like(points[..., :1]).double()], dim=-1)
     rays = homogeneous @ torch.linalg.inv(camera.K.double()).transpose(1, 2)
     return camera.K[0, 0, 0].double() * rays[..., :2] / rays[..., 2:]
@@ -70,8 +68,8 @@ def fit_known_views(
     """Fit one subject's `seen` landmarks through its known cameras [V].
 
     The tracks' cameras are the known ones as seen from the head: its origin and axes, metres, the same K. With
-    `settings.one_moment` views without a face are labelled by projection, else they are rejected. `follow_outline`
-    says that the jaw line follows the outline of the turned head, as detectors mark it.
+    `settings.one_moment` views without a face are labelled by projection, else they are rejected. `follow_outline`: the
+    jaw line follows the outline of the turned head, as in detected landmarks.
     """
     finite = torch.isfinite(seen.points).all(-1)
     weights = seen.weights.double() * finite
@@ -111,7 +109,7 @@ def fit_known_views(
 
 
 def _start(problem: Problem, rig: Rig) -> tuple[FitState | None, Tensor]:
-    """Return the mean head placed before the rig, for the views that agree [V] bool; None if no placement makes sense."""
+    """Return the mean head's initial state in the rig, None if implausible, and the views [V] bool that agree."""
     blank = initial_state(problem)
     placement, trusted = initial_placement(rig, blank.rotation, blank.translation)
     if not float(placement.unit_m) > 0:
@@ -158,7 +156,7 @@ def _judged(
 
 
 def _residual(fit: Fit, index: int | None, focal_ratio: float) -> tuple[int, float]:
-    """Return landmarks used and their root mean square residual in the view's own pixels; NaN without any."""
+    """Return the number of landmarks used and their RMS residual in the view's own pixels; NaN without any."""
     if index is None or not bool(fit.inliers[index].any()):
         return 0, math.nan
     inliers = fit.inliers[index]
@@ -168,7 +166,7 @@ def _residual(fit: Fit, index: int | None, focal_ratio: float) -> tuple[int, flo
 def _reason(
     index: int | None, with_face: bool, one_moment: bool, n_used: int, residual_px: float, gates: KnownGates
 ) -> str:
-    """Return why a view is of no use; empty if it is of use."""
+    """Return the reason to reject a view; empty if it is accepted."""
     if index is None and with_face:
         return "the face found in the picture is not where the head is"
     if index is None:

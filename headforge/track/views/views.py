@@ -1,4 +1,4 @@
-"""One subject's views, fitted together and judged one by one."""
+"""Joint fit of one subject's views, with acceptance per view."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from headforge.types import Camera, Track
 
 @dataclass(frozen=True)
 class Gates:
-    """What a view must satisfy to be of use."""
+    """Acceptance limits of a view."""
 
     min_landmarks: int
-    """Fewest landmarks that were used."""
+    """Fewest landmarks used."""
     max_residual_px: float
     """Largest root mean square over the landmarks used, per coordinate."""
     max_yaw_deg: float = 100.0
-    """A head turned farther away shows no landmarks, so such a fit is wrong."""
+    """A head at larger yaw shows no landmarks, so such a fit is wrong."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def fit_views(
     *,
     follow_outline: bool = False,
 ) -> tuple[list[Track], Fit | None]:
-    """Return one track per view, in order; a view that fails is rejected with a reason and leaves the others alone.
+    """Return one track per view, in order; a failed view is rejected with a reason and does not affect the others.
 
-    Also the fit of the views that had enough landmarks, or None if none had. `follow_outline` says that the jaw line
-    follows the outline of the turned head, as detectors mark it; `basis` is that of the static landmarks.
+    Also return the fit of the views with enough landmarks, or None without any. `follow_outline`: the jaw line follows
+    the outline of the turned head, as in detected landmarks; `basis` is that of the static landmarks.
     """
     finite = torch.isfinite(seen.points).all(-1)
     n_seen = ((seen.weights > 0) & finite).sum(-1)
@@ -132,5 +132,5 @@ def _reason(head: HeadModel, camera: Camera, n_used: int, residual_px: float, ga
 def rejected_track(
     head: HeadModel, subject_id: str, view: int, camera: Camera, reason: str, n_landmarks: int = 0
 ) -> Track:
-    """Return the row of a view that can't be used."""
+    """Return the row of a rejected view."""
     return Track(subject_id, view, "rejected", reason, camera, head.neutral(), math.nan, n_landmarks)

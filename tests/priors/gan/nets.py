@@ -35,7 +35,7 @@ RENDER_SIZE = 12
 
 
 def small_facts(kind: str, **rendering: Any) -> dict[str, Any]:
-    """What `convert_gan` says of a small generator."""
+    """The facts that `convert_gan` returns for a small generator."""
     parsing = {"parsing_flag": True} if kind == "spherehead" else {}
     return {
         "kind": kind, "class_name": "TriPlaneGenerator", "init_kwargs": {**ARGUMENTS, **parsing},
@@ -68,7 +68,7 @@ class Persistent:
 
 @contextmanager
 def official_modules() -> Iterator[dict[str, Any]]:
-    """Empty modules with the official names, by which pickles refer to them."""
+    """Empty modules with the official names that pickles refer to."""
     modules = {
         name: types.ModuleType(name)
         for name in ("torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util", "training", "training.rays")

@@ -1,4 +1,4 @@
-"""Checkpoints in the official layout: converted without running anything in them, and refused with a reason."""
+"""Checkpoints in the official layout: conversion without executing their content, rejection with a reason."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_another_filter_and_broken_numbers_are_refused(tmp_path: Path) -> None:
 def test_a_pickle_of_something_else_is_named(content: object, tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(InputError, match="no checkpoint of spherehead"):
+    with pytest.raises(InputError, match="not a checkpoint of spherehead"):
         convert_gan(path, "spherehead")
 
 

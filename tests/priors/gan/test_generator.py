@@ -1,4 +1,4 @@
-"""People and pictures by number."""
+"""People and pictures by seed and number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where points look up their features, against matrices and a look-up written out."""
+"""Feature lookup at points, against matrices and an explicit lookup."""
 
 from __future__ import annotations
 

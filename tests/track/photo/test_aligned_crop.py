@@ -1,4 +1,4 @@
-"""Crops for other programs' generators against values by hand, and there and back."""
+"""Aligned crops against values computed by hand, and round trips."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Faces:
-    """A detector that knows the answer."""
+    """A detector stub that returns the ground truth."""
 
     found: Sequence[Face]
 

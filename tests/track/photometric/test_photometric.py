@@ -33,7 +33,7 @@ FAST = PhotometricSettings(
 
 @dataclasses.dataclass
 class Studio:
-    """Pictures of a textured head under a light, and the values behind them."""
+    """Pictures of a textured head under a light, with ground truth."""
 
     head: HeadModel
     params: HeadParams

@@ -1,4 +1,4 @@
-"""Known cameras: the tied equations against automatic differentiation, and placements that come back."""
+"""Known cameras: the tied equations against automatic differentiation, and recovery of placements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Case:
 
 
 def placed_case(head: HeadModel, *, one_moment: bool) -> Case:
-    """A state somewhere off the optimum, before the cameras of a scene that live in a world of their own."""
+    """A state away from the optimum, with a scene's cameras in their own world."""
     scene = make_scene(head, n_views=N_VIEWS, noise_px=2.0, seed=3)
     basis = landmark_basis(head)
     generator = torch.Generator().manual_seed(1)

@@ -1,4 +1,4 @@
-"""The Levenberg-Marquardt solver against its twin, exact answers, noise, outliers and batch mates."""
+"""The Levenberg-Marquardt solver against its reference, ground truth, noise, outliers and other subjects."""
 
 from __future__ import annotations
 

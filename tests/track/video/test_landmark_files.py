@@ -1,4 +1,4 @@
-"""Landmarks that others found: VHAP's files, pixels, tables, and what is none of it."""
+"""External landmark files: VHAP's layout, pixels, tables, and invalid files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films: smoothness against its twin, the banded step against a dense one, fits of films with known answers."""
+"""Films: smoothness against its reference, the banded step against a dense one, fits with ground truth."""
 
 from __future__ import annotations
 

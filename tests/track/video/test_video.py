@@ -1,4 +1,4 @@
-"""The stage function on a small film with a detector that knows the answer."""
+"""The stage function on a small film with a detector stub that returns the ground truth."""
 
 from __future__ import annotations
 

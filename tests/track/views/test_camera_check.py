@@ -1,4 +1,4 @@
-"""The check of a dataset's cameras, with a detector that knows where the landmarks are."""
+"""The check of a dataset's cameras, with a detector stub that returns the ground truth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
 
 @dataclasses.dataclass(frozen=True)
 class KnownFace:
-    """What a detector reports."""
+    """A detection."""
 
     landmarks: np.ndarray
     box: Sequence[float] = (0.0, 0.0, 10.0, 10.0)

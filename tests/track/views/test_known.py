@@ -96,7 +96,7 @@ def test_faceless_views_are_labelled_by_projection(outline: bool) -> None:
     assert all(math.isnan(track.residual_px) for track in found.tracks[6:])
     assert float(picture_error_px(case, found, outline=outline).max()) < 0.6
     assert all(torch.equal(track.camera.K, case.camera.K[0]) for track in found.tracks)
-    # The unit of the world is found: the head keeps its size in metres.
+    # The world unit is recovered: the head keeps its size in metres.
     distance = torch.stack([track.camera.centre.norm() for track in found.tracks])
     torch.testing.assert_close(distance, torch.full_like(distance, 0.9), rtol=0.06, atol=0)
 
