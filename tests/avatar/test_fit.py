@@ -113,6 +113,10 @@ def test_one_view_of_each_block_is_held_out_at_changing_places(every: int) -> No
     assert len({block[0] % every for block in blocks}) == every
 
 
+def test_held_out_views_are_these() -> None:
+    assert [view for view in range(16) if is_heldout(view, 4)] == [1, 6, 11, 12]
+
+
 def test_every_view_is_drawn_once_a_round() -> None:
     order = view_order(5, 12, seed=0)
     assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]

@@ -125,6 +125,17 @@ def test_learning_rate_follows_images_seen(dataset_folder: Path) -> None:
     assert factors[-1] == pytest.approx(0.067, abs=0.01)
 
 
+@pytest.mark.parametrize(("n_batches_before", "decay"), [(0, 0.1), (1, 2 / 11), (8, 0.5), (1000, 0.98)])
+def test_a_young_average_forgets_faster(dataset_folder: Path, n_batches_before: int, decay: float) -> None:
+    it = trainer(dataset_folder, ema_decay=0.98, n_images_seen=10_000)
+    it.n_images_seen = n_batches_before * it.batches.n_images
+    before = {name: average.clone() for name, average in it.average.items()}
+    it.iterate()
+    for name, p in it.parameters.items():
+        expected = decay * before[name] + (1 - decay) * p.detach()
+        torch.testing.assert_close(it.average[name], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_saved_model_is_the_averaged_one(undisturbed: Path) -> None:
     trained = load_model(undisturbed)
     assert trained.head.model_id == "tiny-test-head"

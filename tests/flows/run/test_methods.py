@@ -42,7 +42,7 @@ def _silent_items(sources: Sources) -> list[Item]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HEADFORGE_HOME", str(tmp_path / "home"))
-    echo = Method("Echo", EchoConfig, _echo_items, {"echo": Code("fit.echo", "headforge.echo.fit")})
+    echo = Method("Echo", EchoConfig, _echo_items, {"echo": Code("fit.echo", "headforge.avatar.fit")})
     rows: dict[str, Method] = dict(CHOICES["fit"].methods)
     rows["rigged"] = Method(**{**vars(rows["rigged"]), "items": _silent_items})
     monkeypatch.setitem(CHOICES, "fit", CHOICES["fit"].__class__(**{**vars(CHOICES["fit"]), "methods": rows}))  # type: ignore[arg-type]
@@ -68,7 +68,10 @@ def test_what_is_not_listed_is_not_made(project: Path) -> None:
     assert labels(project) == ["someone", "echo/someone"], "what clears the whole folder is published first"
     change_params(project, None, ["fit.methods=[echo]", "train.models=[]"])
     assert labels(project) == ["echo/someone"]
-    assert [output.label for output in chosen_outputs(load_settings(project), "fit")] == ["echo_avatar"]
+    (output,) = chosen_outputs(load_settings(project), "fit")
+    assert (output.label, output.folder, output.prefix) == ("echo_avatar", "echo", "echo_")
+    (rigged,) = CHOICES["fit"].outputs(["rigged"])
+    assert (rigged.label, rigged.folder, rigged.prefix) == ("avatar", "", "")
 
 
 def test_settings_of_what_is_not_listed_invalidate_nothing(project: Path) -> None:
@@ -85,6 +88,15 @@ def test_settings_of_what_is_not_listed_invalidate_nothing(project: Path) -> Non
     change_params(project, None, ["fit.echo.loudness=6"])
     assert keys(project)[0] == listed[0] == before[0]
     assert keys(project)[1] != listed[1]
+
+
+def test_the_lineage_names_methods_that_are_not_the_default_ones(project: Path) -> None:
+    assert "methods" not in lineage_of(project, load_settings(project))
+    settings, _ = change_params(project, None, ["fit.methods=[rigged, echo]"])
+    lineage = lineage_of(project, settings)
+    assert lineage["methods"] == {"fit.methods": ["rigged", "echo"]}
+    sections = lineage["settings"]
+    assert isinstance(sections, dict) and sections["fit.echo"] == {"loudness": 1}
 
 
 def test_settings_of_a_method_are_checked(project: Path) -> None:
