@@ -21,7 +21,7 @@ UPPER_ROWS = (_UPPER_ROOT, _UPPER_EDGE, _UPPER_ROOT_BACK, _UPPER_EDGE_BACK)
 LOWER_ROWS = (_LOWER_ROOT, _LOWER_EDGE, _LOWER_ROOT_BACK, _LOWER_EDGE_BACK)
 """First vertices of the rows that move with the neck and with the jaw."""
 _UV_LEVELS = (3, 2, 0, 1, 3, 4, 6, 5)
-"""Which of seven heights in the texture each row of vertices takes."""
+"""Index of each vertex row's height among seven in the texture."""
 
 
 def teeth_vertices(upper_lip: np.ndarray, lower_lip: np.ndarray) -> np.ndarray:

@@ -205,7 +205,7 @@ class ConventionCheck:
     errors: dict[str, float]
     """Median reprojection error by convention in pixels, infinite where the points lie behind the cameras."""
     spread_px: float
-    """Root mean square distance of a picture's landmarks from their middle: what the errors are compared with."""
+    """Root mean square distance of a picture's landmarks from their middle: the scale of the errors."""
     points: Tensor | None
     """[L, 3] triangulated under the verdict, float64; None if the points were given or the verdict is unclear."""
     world: WorldFit | None
@@ -281,7 +281,7 @@ def check_camera_convention(
 
 @dataclass(frozen=True)
 class _Trial:
-    """How well one convention explains the landmarks."""
+    """Fit of one convention to the landmarks."""
 
     error_px: float
     """Median, with `HOLLOW_PENALTY`; infinite if the points lie behind the cameras or nothing can be computed."""

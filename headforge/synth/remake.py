@@ -30,7 +30,7 @@ PARAMETER_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a remade view differs from the stored one."""
+    """Differences of a remade view from the stored one."""
 
     differing: tuple[str, ...]
     """Names of the fields that are not equal bit for bit; empty if all are."""

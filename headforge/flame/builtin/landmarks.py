@@ -22,13 +22,13 @@ _JAW_ANGLES_RAD = np.deg2rad([23.0, 8.2, -7.4, -25.0, -39.0, -53.5, -65.5, -77.8
 """Rays from the middle of the face to its left outline, from beside the eye to the chin; exactly -90 would run along
 the middle edges of the grid."""
 _CHIN_INSET_MM = 3.0
-"""How far inside the outline the detector marks the last two points (measured on 28 renderings)."""
+"""Inset from the outline at which the detector marks the last two points (measured on 28 renderings)."""
 _EDGE_INSET_MM = 1.0
 """The same for the point beside them: brings it from the rear of the jaw's edge, which a front view foreshortens, to
 the middle between its neighbours."""
 _FAR_INSET_MM = 2.5
-"""How much farther inside the outline the last points before the chin lie on the far side of a head turned by 30
-degrees, where the underside of the jaw is seen behind it."""
+"""Additional inset of the last points before the chin on the far side of a head turned by 30 degrees, where the
+underside of the jaw is seen behind it."""
 
 Embedding = tuple[np.ndarray, np.ndarray]
 

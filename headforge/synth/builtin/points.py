@@ -68,7 +68,7 @@ def _weigh(faces, f, xy, nearness, row, column, weights):
 
 @kernel(error_model="numpy")
 def skin_points(ids, shown, faces, uv_faces, xy, nearness, attributes, uvs, depth, place, values, grid):
-    """Gather what the samples see of the head; `shown` are the triangles that `ids` [H, W] number.
+    """Gather the points of the head that the samples see; `shown` are the triangles that `ids` [H, W] number.
 
     Fills depth [H, W] (infinite where empty), place [P] of the samples that see something, values [9, P] of the
     `attributes` [V, 9] and grid [P, 2] where to sample the texture (`torch.nn.functional.grid_sample`).
@@ -99,7 +99,8 @@ def skin_points(ids, shown, faces, uv_faces, xy, nearness, attributes, uvs, dept
 
 @kernel(error_model="numpy")
 def hair_points(ids, faces, xy, nearness, attributes, depth, bias, hidden, n_texels, place, values, grid):
-    """Gather what the samples see of a layer of hair before the head at `depth` [H, W] and not `hidden` [H, W].
+    """Gather the points of a layer of hair that the samples see before the head at `depth` [H, W] and not `hidden` [H,
+    W].
 
     Fills place [P], values [P, 16] and grid [P, 2] where to sample strands of `n_texels` texels, which one more on each
     side repeats; returns P.

@@ -25,7 +25,7 @@ GRID_LOW_M = np.array([-0.154, -0.225, -0.168])
 _ABSORPTION_M2 = 2.2e-4
 """Cross section of a metre of hair: a ray through a voxel loses 1 - exp(-this * length / area)."""
 _KEY_POWER = 10.0
-"""How closely the directions that stand for the key light surround it."""
+"""Concentration of the directions that represent the key light about it."""
 
 
 @dataclass(frozen=True)

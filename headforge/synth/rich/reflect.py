@@ -13,7 +13,7 @@ KINDS = ("skin", "ear", "eyeball", "mouth_interior", "teeth", "tongue", "frame",
 SKIN, EAR, EYEBALL, MOUTH, TEETH, TONGUE, FRAME, CLOTH = range(len(KINDS))
 GAMMA = 2.2
 UNDER_SKIN = (0.75, 0.35, 0.0)
-"""How far the light on skin follows the smooth normal, by colour."""
+"""Share of the light on skin that follows the smooth normal, by colour."""
 FILL = (0.30, 0.0, -0.10)
 """Extra share of each colour that comes back in the shadows of skin."""
 MAX_LINEAR = 2.5

@@ -32,7 +32,7 @@ _CURVE = tone_curve()
 
 @dataclass(frozen=True)
 class _Posed:
-    """The head and what it wears in one pose, world metres."""
+    """The head, bust and glasses in one pose, world metres."""
 
     vertices: np.ndarray
     """[V + bust + frame, 3] float32."""

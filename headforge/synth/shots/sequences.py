@@ -30,7 +30,7 @@ class Rhythm:
     interval_s: float
     """Time from keyframe to keyframe."""
     move_s: float
-    """How long the change takes, at the interval's end; before that the last keyframe holds."""
+    """Duration of the change, at the interval's end; before that the last keyframe holds."""
 
     @property
     def peak_speed_per_s(self) -> float:
@@ -44,7 +44,7 @@ HEAD = Rhythm("head", 1.5, 1.5)
 BLINK_EVERY_S, BLINK_CLOSES_S, BLINK_OPENS_S = 3.0, 0.12, 0.24
 """Interval with one blink each; times that the lids take to shut and to open."""
 LIDS_FOLLOW_GAZE = 0.9
-"""How far the lids close per radian that the eyes look down."""
+"""Closing of the lids per radian that the eyes look down."""
 HEAD_SHARES = (0.5, 1.0, 0.35)
 """Largest nod, turn and tilt of the head as shares of `head_turn_max_deg`."""
 

@@ -106,7 +106,7 @@ class Roots:
 
 @dataclass(frozen=True)
 class Combing:
-    """How a haircut grows at the roots; a number stands for all of them."""
+    """Growth of a haircut at the roots; a number applies to all of them."""
 
     flow: np.ndarray
     """[G, 3]."""

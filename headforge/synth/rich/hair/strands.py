@@ -43,15 +43,15 @@ class Growth:
     lift: np.ndarray
     """0 lies on the skin, 1 stands up at the root."""
     gravity: np.ndarray
-    """How fast the hair turns downwards, per 30 mm."""
+    """Rate at which the hair turns downwards, per 30 mm."""
     layer_mm: np.ndarray
-    """How far from the skin the hair comes to lie."""
+    """Distance of the resting hair from the skin."""
     cling: np.ndarray
     """0 to 1: how strongly hair farther out than that is drawn back."""
     goal: np.ndarray | None = None
     """[3] mm: where hair is tied together."""
     tail_mm: float = 0.0
-    """How far tied hair hangs down behind the tie."""
+    """Length of tied hair that hangs down behind the tie."""
 
 
 def grow_guides(grid: np.ndarray, roots: np.ndarray, normals: np.ndarray, growth: Growth, n_points: int) -> np.ndarray:
