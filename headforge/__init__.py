@@ -1,7 +1,7 @@
 """Animatable human heads: datasets, tracking, controlled diffusion and Gaussian avatars on one head model.
 
-What a notebook needs is here (docs/python.md); everything else is in the packages below. Importing this loads nothing:
-a name brings its module, and torch with it, when it is first used.
+The names for notebooks are here (docs/python.md); everything else is in the subpackages. Importing headforge loads none
+of them: a module, and torch with it, is loaded at the first use of its name.
 """
 
 from __future__ import annotations

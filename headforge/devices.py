@@ -1,8 +1,7 @@
-"""Where tensors are computed: the device that a person names, and entry points that work on the processor only.
+"""Compute devices: resolution of device names, and the check of entry points that need the CPU.
 
-A function of tensors computes where its inputs are and makes whatever it needs there; functions that run a whole job
-take `device` and move what they read once. Random numbers are drawn on the CPU and then moved: they are the same on
-every device.
+A function of tensors computes and allocates on the device of its inputs; functions that run a whole job take `device`
+and move the data they read once. Random numbers are drawn on the CPU and then moved: they are the same on every device.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ NAMES = "auto, cpu, cuda, or one card such as cuda:0"
 
 
 def resolve_device(name: str | torch.device, key: str = "device") -> torch.device:
-    """Return the device called `name`; "auto" is the graphics card if there is one, else the processor.
+    """Return the device called `name`; "auto" is the graphics card if there is one, else the CPU.
 
-    Raises ConfigError, about the setting `key`, for a name that is none and for a card that is not there.
+    Raises ConfigError, about the setting `key`, for an unknown name or a missing card.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,7 +26,7 @@ def resolve_device(name: str | torch.device, key: str = "device") -> torch.devic
     except RuntimeError as error:
         raise ConfigError(key, name, f"there is no device '{name}'.", f"give one of {NAMES}.") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(key, name, f"nothing runs on the device '{name}'.", f"give one of {NAMES}.")
+        raise ConfigError(key, name, f"the device '{name}' is not supported.", f"give one of {NAMES}.")
     if device.type == "cuda":
         _require_card(device, key)
     return device

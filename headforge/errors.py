@@ -1,7 +1,7 @@
-"""The errors headforge raises on purpose.
+"""The errors that headforge raises deliberately.
 
-Every message says what was wrong and what was found; `help` says what to do about it. Each class carries the
-values it speaks of, so that callers and tests look at fields and not at prose.
+Every message states the problem and what was found; `help` states the remedy. Each class carries its values as fields,
+so that callers and tests need not parse text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ConfigError(HeadforgeError):
 
 
 class InputError(HeadforgeError):
-    """A file or folder given by a person can't be used."""
+    """A file or folder given by the user can't be used."""
 
     def __init__(self, path: Path | str, message: str, help: str) -> None:
         super().__init__(message, help)
@@ -64,7 +64,7 @@ class ShapeError(HeadforgeError):
 
 
 class DeviceError(HeadforgeError):
-    """A tensor is on another device than the computation can use."""
+    """A tensor is on a device that the computation can't use."""
 
     def __init__(self, name: str, expected: str, found: str, purpose: str) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class NotFiniteError(HeadforgeError):
     def __init__(self, name: str, n_bad: int, n_total: int) -> None:
         super().__init__(
             f"{name} holds {n_bad} values that are not finite, of {n_total}.",
-            f"look at what produced {name}; a learning rate that is too high is the usual cause.",
+            f"check the source of {name}; a learning rate that is too high is the usual cause.",
         )
         self.name = name
         self.n_bad = n_bad
@@ -94,7 +94,7 @@ class ModelMismatchError(HeadforgeError):
 
     def __init__(self, expected: str, found: str) -> None:
         super().__init__(
-            f"these head parameters belong to the head model '{found}', but '{expected}' was asked to pose them.",
+            f"these head parameters belong to the head model '{found}', but were given to '{expected}'.",
             f"track the subject again with '{expected}', or load the head model '{found}'.",
         )
         self.expected = expected
@@ -110,7 +110,7 @@ class StoreError(HeadforgeError):
 
 
 class DataError(HeadforgeError):
-    """A dataset, model or avatar on disk is not what its manifest says."""
+    """A dataset, model or avatar on disk does not match its manifest."""
 
     def __init__(self, path: Path | str, message: str, help: str) -> None:
         super().__init__(message, help)
@@ -118,7 +118,7 @@ class DataError(HeadforgeError):
 
 
 class Rejected(HeadforgeError):
-    """One item is bad (no face, a failed gate). Recorded with its reason; the rest of the batch goes on."""
+    """One item is rejected (no face, a failed gate). Its reason is recorded and the batch continues."""
 
     def __init__(self, item: str, gate: str, reason: str, help: str, value: float | None = None) -> None:
         super().__init__(f"{item}: {reason}", help)

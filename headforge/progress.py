@@ -1,4 +1,4 @@
-"""What a stage tells whoever watches it."""
+"""Progress reporters of stages."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives what a stage reports. Implementations must accept calls from several threads."""
+    """Progress reporter of a stage. Implementations must accept calls from several threads."""
 
     def start(self, n_items: int, unit: str) -> None:
-        """The stage is about to work on `n_items` items, each a `unit` ("subject", "image")."""
+        """Report that the stage starts on `n_items` items, each a `unit` ("subject", "image")."""
         ...
 
     def item_done(self, item: str, n: int = 1) -> None:
-        """`n` items ended well; `item` names the last one."""
+        """Report that `n` items are done; `item` names the last one."""
         ...
 
     def item_rejected(self, item: str, reason: str) -> None:
-        """One item is bad and was recorded as such."""
+        """Report that one item is recorded as rejected."""
         ...
 
     def metric(self, name: str, value: float, step: int) -> None:
-        """A number as a function of `step` (the count of items seen so far)."""
+        """Report the value of a metric at `step`, the count of items seen so far."""
         ...
 
     def image(self, name: str, path: Path) -> None:
-        """A picture worth keeping beside the numbers."""
+        """Report a picture to keep beside the metrics."""
         ...
 
 
 class SilentProgress:
-    """Ignores everything: the default of every stage."""
+    """Progress reporter that ignores everything: the default of every stage."""
 
     def start(self, n_items: int, unit: str) -> None:
         """Ignore."""

@@ -1,4 +1,4 @@
-"""Fields of settings dataclasses: defaults, allowed values, and what a result's recipe names of them."""
+"""Fields of settings dataclasses: defaults, allowed values, and their part in a result's recipe."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import Any
 from headforge.errors import ConfigError
 
 ADDED: Mapping[str, bool] = {"added": True}
-"""Metadata of a field that is younger than its stage's VERSION. Its default does what was done before there was the
-field."""
+"""Metadata of a field added after its stage's VERSION. Its default keeps the behaviour from before."""
 LARGEST_SEED = 2**63 - 1
-"""What 64 bits with a sign hold, and every generator takes."""
+"""Largest signed 64-bit integer; every random generator takes it."""
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """The values that a field may have; None is no bound. Every number must be finite besides."""
+    """The allowed values of a field; None is no bound. Every number must also be finite."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -44,7 +43,7 @@ class Allowed:
         )
 
     def __str__(self) -> str:
-        """Return such as "between 16 and 2048", "above 0 and below 120" or "one of local, dask"."""
+        """Return text such as "between 16 and 2048", "above 0 and below 120" or "one of local, dask"."""
         if self.one_of:
             return f"one of {', '.join(str(value) for value in self.one_of)}"
         if self.at_least is not None and self.at_most is not None:
@@ -71,7 +70,7 @@ def setting(
 ) -> Any:
     """Return a field of a settings dataclass with its default and the values it may have.
 
-    `added` marks a field that is younger than its stage's VERSION, see `ADDED`.
+    `added` marks a field added after its stage's VERSION, see `ADDED`.
     """
     allowed = Allowed(at_least, at_most, above, below, tuple(one_of))
     return dataclasses.field(default=default, metadata={"allowed": allowed, **(ADDED if added else {})})
@@ -88,7 +87,7 @@ def check_settings(config: Any, section: str) -> None:
 
 
 def require(config: Any, section: str, name: str, is_fine: bool, allowed: str) -> None:
-    """Raise ConfigError unless `is_fine`: for rules between fields, of which `allowed` says what they ask of `name`."""
+    """Raise ConfigError unless `is_fine`; `allowed` states what a rule between fields requires of `name`."""
     if not is_fine:
         key, found = f"{section}.{name}", getattr(config, name)
         message = f"{key} is {found!r}, it must be {allowed}."
@@ -96,9 +95,9 @@ def require(config: Any, section: str, name: str, is_fine: bool, allowed: str) -
 
 
 def params_of(config: Any, without: tuple[str, ...] = ()) -> dict[str, object]:
-    """Return the fields of a settings dataclass that tell its results from others.
+    """Return the fields of a settings dataclass that identify its results.
 
-    A field marked `ADDED` is left out while it has its default: what was made before it came is found again.
+    A field marked `ADDED` is left out while it has its default, so that earlier results remain cache hits.
     """
     left_out = {
         field.name

@@ -1,4 +1,4 @@
-"""The values every part of headforge shares.
+"""Data types shared by all parts of headforge.
 
 Conventions (docs/conventions.md has the whole page): camera axes as OpenCV (x right, y down, z forward), viewmat is
 world to camera, K in pixels with pixel centres at +0.5; world y up, face towards +z, subject's left +x, metres;
@@ -61,7 +61,7 @@ class Camera:
 HEAD_PARAM_SIZES: Mapping[str, int] = {"rotation": 3, "neck": 3, "jaw": 3, "eyes": 6, "translation": 3}
 """Fields of `HeadParams` whose size does not depend on the head model."""
 NO_HEAD_MODEL = "none"
-"""`model_id` of parameters that nobody knows."""
+"""`model_id` of unknown parameters."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class HeadParams:
 
     @staticmethod
     def unknown() -> HeadParams:
-        """Return no parameters: all tensors are empty, and posing any head model with them raises `ModelMismatchError`."""
+        """Return unknown parameters: all tensors are empty, and posing with them raises `ModelMismatchError`."""
         sizes = ("shape", "expr", *HEAD_PARAM_SIZES)
         return HeadParams(NO_HEAD_MODEL, **{name: torch.zeros(0, device="cpu") for name in sizes})
 
@@ -150,11 +150,11 @@ class Sample:
     """True elevation of the camera; positive above."""
     quality: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """What the generator knows about the subject, such as {"hair": "long"}."""
+    """The subject's attributes from the generator, such as {"hair": "long"}."""
     timestep: int | None = None
-    """Number of the moment in a film or before a rig, whose cameras share moments; None for single pictures."""
+    """Number of the moment in a film or a rig, whose cameras share moments; None for single pictures."""
     camera_id: str | None = None
-    """Which of the subject's fixed cameras took it; None where each view has a camera of its own."""
+    """The subject's fixed camera that took it; None if each view has a camera of its own."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class GaussianCloud:
 
 @dataclass(frozen=True)
 class Track:
-    """What tracking found for one view: a row of a tracks table."""
+    """Tracking result of one view: a row of a tracks table."""
 
     subject_id: str
     view: int
@@ -194,37 +194,37 @@ class Track:
     residual_px: float
     """Root mean square over the landmarks used, pixels of the full-size image."""
     n_landmarks: int
-    """How many landmarks were used."""
+    """Number of landmarks used."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture some method made of one view, to be compared with the dataset's own."""
+    """A method's picture of one view, for comparison with the dataset's own."""
 
     subject_id: str
     view: int
     method: str
     """Such as "control_tracked", "control_exact", "copy", "reproject_tracked", "avatar_tracked"."""
     reference_view: int
-    """The view the method was shown; -1 if it was shown many."""
+    """The view given to the method as reference; -1 for several."""
     image: np.ndarray
     """[H, W, 3] uint8; may be smaller than the truth, which is then averaged down."""
 
 
 @dataclass(frozen=True)
 class MethodOutput:
-    """What a method of the stage `train` or `fit` is called and where its results lie."""
+    """Names of a method of the stage `train` or `fit`, and the folder of its results."""
 
     name: str
-    """As in `train.models` or `fit.methods` of params.yaml."""
+    """Name in `train.models` or `fit.methods` of params.yaml."""
     title: str
-    """In the report."""
+    """Title in the report."""
     label: str
     """Its `Prediction`s have the methods "<label>_tracked" and "<label>_exact"."""
     folder: str
-    """Below the stage's folder; empty if its results lie directly in it."""
+    """Folder below the stage's; empty if its results lie directly in that one."""
     prefix: str
-    """Before the names of its entries in metrics.json."""
+    """Prefix of the names of its entries in metrics.json."""
 
     @property
     def tracked(self) -> str:

@@ -36,7 +36,7 @@ def test_names(name: str, n_cards: int, found: str, monkeypatch: pytest.MonkeyPa
         ("cuda", 0, "fit.device is 'cuda', but torch sees no CUDA card here.", "set it to cpu or auto; on a machine"),
         ("cuda:2", 2, "fit.device is 'cuda:2', but this machine has 2 card(s).", "give cuda:0 to cuda:1."),
         ("gpu", 0, "there is no device 'gpu'.", "give one of auto, cpu, cuda"),
-        ("meta", 0, "nothing runs on the device 'meta'.", "give one of auto, cpu, cuda"),
+        ("meta", 0, "the device 'meta' is not supported.", "give one of auto, cpu, cuda"),
     ],
 )
 def test_names_that_are_refused(

@@ -23,12 +23,12 @@ REGION_COLORS: Mapping[str, tuple[float, float, float]] = {
 """sRGB by region; a later one wins."""
 IRIS, PUPIL = (0.30, 0.36, 0.42), (0.05, 0.05, 0.06)
 IRIS_COSINE, PUPIL_COSINE = 0.88, 0.975
-"""Of the angle at the eyeball's centre between the pupil's middle and the edge of iris and pupil."""
+"""Cosine of the angle at the eyeball's centre between the pupil's middle and the edge of iris and pupil."""
 EYEBALLS = ("right_eyeball", "left_eyeball")
 
 
 def clay_colors(model: HeadModel) -> Tensor:
-    """Return [V, 3] sRGB: clay, with mouth and eyes told apart where the model has such regions."""
+    """Return [V, 3] sRGB: clay, with separate colours for mouth and eyes if the model has those regions."""
     colors = torch.tensor(CLAY, device=model.v_template.device).repeat(model.n_vertices, 1)
     for region, color in REGION_COLORS.items():
         if region in model.regions:

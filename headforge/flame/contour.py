@@ -1,4 +1,4 @@
-"""The jaw line of a turned head, for head models that bring none, and the sign of those that do."""
+"""Dynamic jaw lines for head models without one, and the yaw sign of those that have one."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ CHIN = 8
 FULL_TURN_DEG = 15.0
 """Below this yaw the points move from the jaw line of the frontal view to the outline, so that neither jumps."""
 _FOLLOWS_OUTLINE = np.array([1, 1, 1, 1, 1, 1, 0.7, 0.3])
-"""How far the points from the ear to beside the chin leave the jaw for the outline: the chin has its own features."""
+"""Share by which the points from the ear to beside the chin move to the outline: the chin has its own features."""
 _INSET = 0.004
-"""How far inside the outline a point is put, in face widths; on the very edge no triangle would be hit."""
+"""Inset of a point from the outline, in face widths; on the very edge no triangle would be hit."""
 
 Embedding = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Surface:
-    """What may make the outline."""
+    """Candidates for the outline."""
 
     vertices: np.ndarray
     """[V, 3], of the whole head."""
     faces: np.ndarray
-    """[C, 3] the candidates."""
+    """[C, 3] candidate triangles."""
     edges: np.ndarray
-    """[E, 2] theirs, each once."""
+    """[E, 2] their edges, each once."""
 
 
 def dynamic_contour(
@@ -83,7 +83,7 @@ def _far_side(surface: _Surface, points: np.ndarray, far: np.ndarray, yaw_deg: f
     share = np.linspace(0, 1, CHIN + 1)[:-1]
     seen = chin @ turn
     swing = np.arctan2(seen[1], seen[0]) - np.arctan2(chin[1], chin[0])
-    # The chin turns with the head and the rays beside it do too, the one to the ear doesn't (measured with dlib on
+    # The chin and the rays beside it turn with the head, the ray to the ear doesn't (measured with dlib on
     # renderings of ICT-FaceKit's model: at 30 degrees 0.0, 0.2, 0.3, 0.5, 0.5, 0.6, 0.6, 0.9 of the chin's turn).
     angles = angles + swing * share
     hit, along = outline_points(vertices, edges, yaw_deg, centre, angles)
@@ -97,7 +97,7 @@ def _far_side(surface: _Surface, points: np.ndarray, far: np.ndarray, yaw_deg: f
 
 
 def _seen_at(turned: np.ndarray, local: np.ndarray, places: np.ndarray) -> Embedding:
-    """Return the surface at `places` [N, 2], or the vertex that looks nearest where there is none."""
+    """Return the surface at `places` [N, 2], or the nearest projected vertex where there is none."""
     picked, weights = frontal_embedding(turned, local, places)
     found = np.einsum("nk,nkc->nc", weights, turned[local[picked], :2])
     missed = np.linalg.norm(found - places, axis=-1) > 1e-6
@@ -109,7 +109,7 @@ def _seen_at(turned: np.ndarray, local: np.ndarray, places: np.ndarray) -> Embed
 
 
 def _turn(yaw_deg: float) -> list[list[float]]:
-    """Return points as row vectors times this are in the axes of a camera at azimuth `yaw_deg`: right, up, towards it."""
+    """Return the matrix from row vectors to the axes of a camera at azimuth `yaw_deg`: right, up, towards it."""
     c, s = np.cos(np.deg2rad(yaw_deg)), np.sin(np.deg2rad(yaw_deg))
     return [[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]]
 
@@ -120,8 +120,7 @@ def _smooth(x: float) -> float:
 
 
 def contour_turns_our_way(vertices: np.ndarray, faces: np.ndarray, contour: Embedding, yaw_deg: int = 30) -> bool:
-    """Return whether the rows 1 to 39 of a dynamic contour [79, 17] belong to cameras on the subject's left
-    (`contour_bin`).
+    """Return whether rows 1 to 39 of a contour [79, 17] are for cameras on the subject's left, as in `contour_bin`.
 
     Loaders of FLAME's own embedding disagree about the sign, so it is measured: from such a camera the points of the
     far (right) half must reach farther out than those of the opposite row.

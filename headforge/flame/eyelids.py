@@ -1,4 +1,4 @@
-"""Shutting the eyes of any head model by two numbers."""
+"""Eyelid offsets that shut the eyes of any head model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ BLINK_NAMES = (("blink_left", "blink_right"), ("eyeBlink_L", "eyeBlink_R"))
 
 
 def eyelid_basis(model: HeadModel) -> Tensor:
-    """Return [V, 3, 2] metres that shut the subject's left and right eye: the model's eyelids, or its named
-    expressions.
+    """Return [V, 3, 2] metres that shut the left and right eye: the model's eyelids or its named expressions.
 
     Raises DataError if it has neither.
     """

@@ -16,13 +16,13 @@ from headforge.flame.model import HeadModel
 
 FORMAT = "headforge-head-model-1"
 HEAD_FILE = "head_model.safetensors"
-"""Its name in a dataset or a trained model."""
+"""File name in a dataset or a trained model."""
 _TENSORS = (
     "v_template", "shapedirs", "posedirs", "joint_regressor", "skin_weights", "faces", "uvs", "uv_faces",
     "landmark_faces", "landmark_barycentrics", "contour_faces", "contour_barycentrics",
 )  # fmt: skip
 _OPTIONAL_TENSORS = ("pupil_faces", "pupil_barycentrics", "eyelids")
-"""Written only if they are not empty, so that files and digests of models without them are what they were before."""
+"""Written only if not empty, so that files and digests of models without them do not change."""
 _REGION = "region."
 
 
@@ -33,7 +33,7 @@ def _tensors(model: HeadModel) -> dict[str, Tensor]:
 
 
 def _metadata(model: HeadModel) -> dict[str, str]:
-    """Return one entry only: safetensors writes several in an order that changes from run to run."""
+    """Return the metadata as one entry: safetensors writes several in an order that varies between runs."""
     facts = {
         "format": FORMAT,
         "model_id": model.model_id,
@@ -61,10 +61,10 @@ def load_head(path: Path) -> HeadModel:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get("headforge", "{}"))
             if facts.get("format") != FORMAT:
-                found = facts.get("format", "no format at all")
+                found = facts.get("format", "none")
                 raise DataError(
                     path,
-                    f"'{path}' is not a head model: it says '{found}', expected '{FORMAT}'.",
+                    f"'{path}' is not a head model: its format is '{found}', expected '{FORMAT}'.",
                     "make the dataset again, or give another file.",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -83,7 +83,7 @@ def load_head(path: Path) -> HeadModel:
 
 
 def parameter_digest(*tensors: Tensor) -> str:
-    """Return 12 hex digits of the SHA-256 of what a parameter's meaning depends on; part of a converted model's id."""
+    """Return 12 hex digits of the SHA-256 of the arrays that define the parameters; part of a converted model's id."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
@@ -92,7 +92,7 @@ def parameter_digest(*tensors: Tensor) -> str:
 
 
 def head_digest(model: HeadModel) -> str:
-    """Return SHA-256 in hex of everything in the model: names, types, shapes and values."""
+    """Return the SHA-256 in hex of the whole model: names, types, shapes and values."""
     digest = hashlib.sha256(json.dumps(_metadata(model), sort_keys=True).encode())
     for name, tensor in sorted(_tensors(model).items()):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())

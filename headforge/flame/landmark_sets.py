@@ -19,7 +19,7 @@ def landmark_embedding(model: HeadModel, n_points: int = 68, yaw_deg: float | No
     """Return triangles [n_points] and barycentrics [n_points, 3] of a landmark set.
 
     `yaw_deg` is the camera's azimuth about the head, positive towards the subject's left: the jaw line is then the one
-    seen from there, if the model knows it (`HeadModel.contour_faces`). None is the static line.
+    seen from there, if the model has it (`HeadModel.contour_faces`). None is the static line.
 
     Raises ConfigError for another number of points, DataError if 70 are asked of a model without pupils.
     """
@@ -41,8 +41,8 @@ def landmark_embedding(model: HeadModel, n_points: int = 68, yaw_deg: float | No
 
 
 def pupil_embedding(model: HeadModel) -> tuple[Tensor, Tensor]:
-    """Return triangles [2] and barycentrics [2, 3] of the right and the left pupil; an eyeball's foremost vertex by
-    default.
+    """Return triangles [2] and barycentrics [2, 3] of both pupils, right first; default: the eyeballs' foremost
+    vertices.
 
     Raises DataError if the model names neither its pupils nor its eyeballs.
     """
@@ -65,5 +65,5 @@ def pupil_embedding(model: HeadModel) -> tuple[Tensor, Tensor]:
 
 
 def landmark_points(model: HeadModel, vertices: Tensor, n_points: int = 68, yaw_deg: float | None = None) -> Tensor:
-    """Return the landmarks [*, n_points, 3] on posed vertices [*, V, 3]; arguments and errors as `landmark_embedding`."""
+    """Return landmarks [*, n_points, 3] on posed vertices [*, V, 3]; arguments and errors: `landmark_embedding`."""
     return interpolate_on_faces(vertices, model.faces, *landmark_embedding(model, n_points, yaw_deg))

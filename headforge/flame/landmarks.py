@@ -1,4 +1,4 @@
-"""Placing iBUG landmarks on a head: points of a mesh seen from the front, and the jaw line of a turned head."""
+"""Placement of iBUG landmarks on a head: mesh points seen from the front, and the jaw line of a turned head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_CONTOUR_YAW_DEG = 39
 
 
 def contour_bin(yaw_deg: float) -> int:
-    """Return row of the dynamic contour for a camera at azimuth `yaw_deg` about the head, positive towards its left."""
+    """Return the row of the dynamic contour for a camera at azimuth `yaw_deg`, positive towards the head's left."""
     angle = round(max(-MAX_CONTOUR_YAW_DEG, min(MAX_CONTOUR_YAW_DEG, yaw_deg)))
     return angle if angle >= 0 else MAX_CONTOUR_YAW_DEG - angle
 
@@ -21,9 +21,7 @@ def bin_yaw_deg(index: int) -> int:
 
 
 def frontal_embedding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return triangles [N] and barycentrics [N, 3] of the surface points nearest to the viewer at `points` [N, 2] (x,
-    y).
-    """
+    """Return triangles [N] and barycentrics [N, 3] of the frontmost surface points at `points` [N, 2] (x, y)."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     area = _cross(b - a, c - a)
     p = points[:, None, :]
@@ -39,7 +37,7 @@ def frontal_embedding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarra
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return z of the cross product of the first two coordinates."""
+    """Return the z component of the cross product of the first two coordinates."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
@@ -55,8 +53,7 @@ def vertex_embedding(faces: np.ndarray, vertex_ids: np.ndarray) -> tuple[np.ndar
 def outline_points(
     vertices: np.ndarray, edges: np.ndarray, yaw_deg: float, centre: np.ndarray, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where rays leave the outline of a cloud of mesh edges, seen by an orthographic camera at azimuth
-    `yaw_deg`.
+    """Return where rays leave the outline of mesh edges, seen by an orthographic camera at azimuth `yaw_deg`.
 
     The rays start at the projection of `centre` [3] at `angles` [N] (radians, 0 towards the image's right, pi/2 up).
     Returns the crossed edge [N] and how far along it, in [0, 1]; -1 for a ray that crosses none.

@@ -45,7 +45,7 @@ class HeadModel:
     landmark_barycentrics: Tensor
     """[68, 3]."""
     contour_faces: Tensor
-    """[79, 17] triangles of the jaw line as seen from a turned head; the bin is `contour_bin`. Empty if unknown."""
+    """[79, 17] triangles of the jaw line of a turned head, by `contour_bin`; empty if unknown."""
     contour_barycentrics: Tensor
     """[79, 17, 3]."""
     regions: Mapping[str, Tensor] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class HeadModel:
     pupil_barycentrics: Tensor = field(default_factory=lambda: torch.zeros(0, 3, device="cpu"))
     """[2, 3]."""
     eyelids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 2, device="cpu"))
-    """[V, 3, 2] metres that shut the subject's left and right eye; empty if only expressions do, or nothing."""
+    """[V, 3, 2] metres that shut the subject's left and right eye; empty if the model has none."""
 
     @property
     def n_expr(self) -> int:
@@ -70,12 +70,12 @@ class HeadModel:
         return self.v_template.shape[0]
 
     def neutral(self, batch: tuple[int, ...] = ()) -> HeadParams:
-        """Return all-zero parameters of this model, where the model is."""
+        """Return all-zero parameters of this model, on its device."""
         return HeadParams.neutral(self.model_id, self.n_shape, self.n_expr, batch, self.device)
 
     @property
     def device(self) -> torch.device:
-        """Where all of its tensors are."""
+        """The device of all its tensors."""
         return self.v_template.device
 
     def to(self, device: torch.device | str) -> HeadModel:
@@ -86,15 +86,13 @@ class HeadModel:
         return dataclasses.replace(self, **moved, regions=regions)
 
     def faces_of(self, region: str) -> Tensor:
-        """Return ids of the triangles whose three corners all belong to `region`. Raises KeyError for one that it
-        lacks.
-        """
+        """Return the ids of the triangles whose corners all belong to `region`; KeyError for a missing region."""
         if region not in self.regions:
             raise KeyError(region)
         return self.face_mask(region).nonzero()[:, 0]
 
     def face_mask(self, *regions: str) -> Tensor:
-        """Return [F] bool: triangles whose corners all belong to one of the `regions`; those that it lacks have none."""
+        """Return [F] bool: triangles whose corners all belong to one of the `regions`; missing regions are empty."""
         chosen = torch.zeros(len(self.faces), dtype=torch.bool, device=self.device)
         for region in regions:
             if region in self.regions:
@@ -102,7 +100,7 @@ class HeadModel:
         return chosen
 
     def vertex_mask(self, *regions: str) -> Tensor:
-        """Return [V] bool: vertices of any of the `regions`; those that it lacks have none."""
+        """Return [V] bool: vertices of any of the `regions`; missing regions are empty."""
         inside = torch.zeros(self.n_vertices, dtype=torch.bool, device=self.device)
         for region in regions:
             if region in self.regions:
@@ -111,7 +109,7 @@ class HeadModel:
 
 
 def shaped_vertices(model: HeadModel, shape: Tensor, expr: Tensor) -> Tensor:
-    """Return template plus identity and expression offsets, before posing: [B, V, 3] of shape [B or 1, S], expr [B, E].
+    """Return unposed vertices [B, V, 3] of shape [B or 1, S] and expr [B, E]: template plus offsets.
 
     One row of shape for several views of a subject is multiplied out once.
     """
@@ -158,7 +156,7 @@ def joint_rotations(params: HeadParams) -> Tensor:
 
 
 def joint_transforms(rotations: Tensor, joints: Tensor) -> Tensor:
-    """Return rest-to-posed transforms [B, 5, 3, 4] along the kinematic chain, from rotations and rest joints [B, 5, 3]."""
+    """Return rest-to-posed transforms [B, 5, 3, 4] along the kinematic chain of rotations and rest joints [B, 5, 3]."""
     world_rotation, world_position = [rotations[:, 0]], [joints[:, 0]]
     for joint in range(1, len(JOINTS)):
         parent = PARENTS[joint]

@@ -1,4 +1,4 @@
-"""Parameters of a head by what a person would say: an expression's name, an open mouth, a look to the side."""
+"""Head parameters from named expressions, jaw opening and angles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headforge.flame.model import HeadModel
 from headforge.types import HeadParams
 
 EYE_YAWS = [1, 4]
-"""Where `HeadParams.eyes` has the turns of both eyes about the vertical axis."""
+"""Indices in `HeadParams.eyes` of the turns of both eyes about the vertical axis."""
 
 
 def posed_params(
@@ -24,7 +24,7 @@ def posed_params(
     gaze_yaw_deg: float | None = None,
     neck_yaw_deg: float | None = None,
 ) -> HeadParams:
-    """Return `params`, with any batch shape, with what is given replaced and the rest kept.
+    """Return `params`, of any batch shape, with the given values replaced.
 
     `expression` maps names of the model's expressions to coefficients, 1 being the full expression of the builtin head.
     Positive yaws turn towards the subject's left. Raises ConfigError for an expression that the model does not name.

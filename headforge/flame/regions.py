@@ -10,9 +10,9 @@ from scipy.sparse.csgraph import connected_components
 
 _BROWS, _OUTER_LIPS = slice(17, 27), slice(48, 60)
 _LIP_MARGIN = 1.15
-"""The outer lip landmarks' outline is widened by this factor: they lie on the lips' rim."""
+"""Factor that widens the outline of the outer lip landmarks, which lie on the lips' rim."""
 _BELOW_JAW = 0.11
-"""How far under the jaw's landmarks the neck begins, in outer-eye distances."""
+"""Distance from the jaw's landmarks down to the neck, in outer-eye distances."""
 
 
 def skin_regions(vertices: np.ndarray, skin: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -49,7 +49,7 @@ def skin_regions(vertices: np.ndarray, skin: np.ndarray, points: np.ndarray) -> 
 
 
 def _neck_line(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return height under which the skin is neck, as a function of z: from the nape along the jaw to under the chin."""
+    """Return the height below which skin is neck, as a function of z: from the nape along the jaw to under the chin."""
     chin, angle = points[8], points[[3, 13]].mean(0)
     nape = np.array([points[[48, 54], 1].mean(), angle[2] - 1.4 * unit])
     z = np.array([nape[1], angle[2], chin[2]])
@@ -58,7 +58,7 @@ def _neck_line(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.nda
 
 
 def _hairline(points: np.ndarray, unit: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return height over which the skin is scalp, as a function of z: over the forehead, down the temple to the ears.
+    """Return the height above which skin is scalp, as a function of z: over the forehead, down the temple to the ears.
 
     The forehead is as high over the brows as the base of the nose lies under them.
     """
@@ -87,9 +87,7 @@ def _in_nose(p: np.ndarray, points: np.ndarray, unit: float) -> np.ndarray:
 
 
 def _in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Return which of `points` [N, 2] lie inside the polygon `outline` [K, 2]: an odd number of crossings to their
-    right.
-    """
+    """Return which of `points` [N, 2] lie inside the polygon `outline` [K, 2]: odd number of crossings to the right."""
     a, b = outline, np.roll(outline, -1, axis=0)
     x, y = points[:, None, 0], points[:, None, 1]
     straddles = (a[:, 1] > y) != (b[:, 1] > y)
@@ -99,8 +97,7 @@ def _in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
 
 
 def eyeball_components(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Return left_eyeball and right_eyeball: the connected parts of the mesh that lie about the eyes' landmarks, if
-    any.
+    """Return left_eyeball and right_eyeball: the connected parts of the mesh about the eyes' landmarks, if any.
 
     A part counts when its box contains the middle of an eye's six landmarks within half that eye's width.
     """

@@ -1,4 +1,4 @@
-"""Joints and skinning weights painted onto a head that has none, and regressors that put joints where they belong."""
+"""Joints and skinning weights for a head that has none, and regressors of the joints."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from headforge.flame.model import JOINTS
 
 ROOT, NECK, JAW, LEFT_EYE, RIGHT_EYE = range(len(JOINTS))
 _HINGE_SOFTNESS_M = 0.002
-"""Points that opening the jaw would move less than this are not worth a weight: they lie on the hinge."""
+"""Points that an opening jaw moves less than this get little weight: they lie on the hinge."""
 _OFF_THE_SPHERE = 0.06
-"""Eyeballs are not quite round: farther than this share of the radius is another part."""
+"""Largest deviation of an eyeball from a sphere, as a share of the radius; points farther off are another part."""
 _NECK_UNDER_CHIN_M = 0.01
 _NECK_BEHIND_JAW_M = 0.04
-"""Where the neck turns (base of the skull): a little under the chin's height, behind the jaw's hinge."""
+"""Place of the neck joint (base of the skull): below the chin's height, behind the jaw's hinge."""
 
 
 def regressor_row(vertices: np.ndarray, ids: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """Return weights [V] over the vertices `ids` that sum to 1 and give `joint` [3] exactly: the most even such
-    weights.
-    """
+    """Return the most even weights [V] over the vertices `ids` that sum to 1 and give `joint` [3] exactly."""
     system = np.concatenate([vertices[ids].T, np.ones((1, len(ids)))])
     even = np.full(len(ids), 1 / len(ids))
     row = np.zeros(len(vertices))
@@ -28,7 +26,7 @@ def regressor_row(vertices: np.ndarray, ids: np.ndarray, joint: np.ndarray) -> n
 
 
 def rigid_motion(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotation [3, 3] and translation [3] that take `source` [N, 3] to `target` in least squares (Kabsch 1976)."""
+    """Return the least-squares rotation [3, 3] and translation [3] from `source` [N, 3] to `target` (Kabsch 1976)."""
     a, b = source.mean(0), target.mean(0)
     u, _, vt = np.linalg.svd((target - b).T @ (source - a))
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
@@ -37,14 +35,12 @@ def rigid_motion(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np
 
 
 def angle_about_x(rotation: np.ndarray) -> float:
-    """Return radians of the turn about x that is nearest to a rotation [3, 3]; positive opens a jaw."""
+    """Return the angle in radians of the turn about x nearest to a rotation [3, 3]; positive opens a jaw."""
     return float(np.arctan2(rotation[2, 1] - rotation[1, 2], rotation[1, 1] + rotation[2, 2]))
 
 
 def hinge(angle: float, translation: np.ndarray) -> np.ndarray:
-    """Return the point [3] of the plane x = 0 that a turn by `angle` about x, then `translation` [3], leaves where it
-    is.
-    """
+    """Return the fixed point [3] in the plane x = 0 of a turn by `angle` about x, then `translation` [3]."""
     c, s = np.cos(angle), np.sin(angle)
     about_x = np.array([[c, -s], [s, c]])
     y, z = np.linalg.solve(np.eye(2) - about_x, translation[1:])
@@ -52,7 +48,7 @@ def hinge(angle: float, translation: np.ndarray) -> np.ndarray:
 
 
 def jaw_weights(vertices: np.ndarray, displacement: np.ndarray, joint: np.ndarray, angle: float) -> np.ndarray:
-    """Return [V] in [0, 1]: the share of the jaw's turn about `joint` that a vertex takes part in.
+    """Return [V] in [0, 1]: each vertex's share of the jaw's turn about `joint`.
 
     With it, turning the jaw by `angle` about x moves each vertex by the part of `displacement` [V, 3] (the shape of an
     open jaw) that lies along the turn: linear blend skinning moves a vertex by its weight times the rigid motion.
@@ -65,9 +61,7 @@ def jaw_weights(vertices: np.ndarray, displacement: np.ndarray, joint: np.ndarra
 
 
 def sphere(points: np.ndarray, n_rounds: int = 5) -> tuple[np.ndarray, float]:
-    """Return centre [3] and radius of the sphere through `points` [N, 3]; those far off it (a cornea, an iris) don't
-    count.
-    """
+    """Return centre [3] and radius of the sphere through `points` [N, 3], without outliers (a cornea, an iris)."""
     kept = np.ones(len(points), bool)
     centre, radius = points.mean(0), 0.0
     for _ in range(n_rounds):
@@ -90,7 +84,7 @@ def neck_joints(jaw: np.ndarray, chin: np.ndarray, lowest_m: float) -> tuple[np.
 def skin_weights(
     vertices: np.ndarray, jaw: np.ndarray, root: np.ndarray, neck: np.ndarray, eyeballs: dict[int, np.ndarray]
 ) -> np.ndarray:
-    """Return [V, 5], rows sum to 1: the jaw's share, the rest from neck to root by height, eyeballs (joint: ids) whole."""
+    """Return [V, 5], rows sum to 1: the jaw's share, the rest neck to root by height, eyeballs (joint: ids) whole."""
     low = 2 * root[1] - neck[1]
     t = np.clip((neck[1] - vertices[:, 1]) / (neck[1] - low), 0, 1)
     still = t * t * (3 - 2 * t)

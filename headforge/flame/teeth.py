@@ -21,11 +21,11 @@ UPPER_ROWS = (_UPPER_ROOT, _UPPER_EDGE, _UPPER_ROOT_BACK, _UPPER_EDGE_BACK)
 LOWER_ROWS = (_LOWER_ROOT, _LOWER_EDGE, _LOWER_ROOT_BACK, _LOWER_EDGE_BACK)
 """First vertices of the rows that move with the neck and with the jaw."""
 _UV_LEVELS = (3, 2, 0, 1, 3, 4, 6, 5)
-"""Which of seven heights in the texture each row of vertices takes."""
+"""Index of each vertex row's height among seven in the texture."""
 
 
 def teeth_vertices(upper_lip: np.ndarray, lower_lip: np.ndarray) -> np.ndarray:
-    """Return [120, 3] metres behind the lip rings [15, 3], in the rest pose; the sizes follow the lips' mean distance."""
+    """Return [120, 3] metres behind the lip rings [15, 3] at rest; the sizes follow the lips' mean distance."""
     distance = np.linalg.norm(upper_lip - lower_lip, axis=-1).mean()
     up, back = np.array([0.0, distance, 0.0]), np.array([0.0, 0.0, -distance])
     middle = (upper_lip + lower_lip) / 2
@@ -41,7 +41,9 @@ def teeth_vertices(upper_lip: np.ndarray, lower_lip: np.ndarray) -> np.ndarray:
 
 
 def teeth_faces() -> np.ndarray:
-    """Return [168, 3]: upper front, back and biting edge, then the lower ones; counter-clockwise seen from outside."""
+    """Return triangles [168, 3]: upper front, back and biting edge, then the lower ones; counter-clockwise from
+    outside.
+    """
     parts = [
         _strip(_UPPER_ROOT, _UPPER_EDGE, falling_first=True),
         np.roll(_strip(_UPPER_EDGE_BACK, _UPPER_ROOT_BACK, falling_first=False), 1, axis=1),
@@ -54,7 +56,7 @@ def teeth_faces() -> np.ndarray:
 
 
 def _strip(p: int, q: int, *, falling_first: bool) -> np.ndarray:
-    """Return [28, 3] between the rows that start at `p` and `q`; the diagonals mirror about the middle column."""
+    """Return triangles [28, 3] between the rows that start at `p` and `q`; diagonals mirror about the middle."""
     faces = []
     for i in range(N_COLUMNS - 1):
         if (i < _MIDDLE) == falling_first:
@@ -65,14 +67,12 @@ def _strip(p: int, q: int, *, falling_first: bool) -> np.ndarray:
 
 
 def teeth_uvs() -> np.ndarray:
-    """Return [120, 2], one per vertex, in the free space at the top of FLAME's chart; rows of the two jaws share
-    heights.
-    """
+    """Return [120, 2], one per vertex, in the free top of FLAME's chart; rows of the two jaws share heights."""
     u = np.linspace(0.62, 0.38, N_COLUMNS)
     v = np.linspace(1 - 0.0083, 1 - 0.0425, 7)[list(_UV_LEVELS)]
     return np.stack(np.broadcast_arrays(u[None], v[:, None]), axis=-1).reshape(-1, 2)
 
 
 def row_vertices(rows: tuple[int, ...]) -> np.ndarray:
-    """Return ids among the 120 of the vertices in `rows` (`UPPER_ROWS` or `LOWER_ROWS`)."""
+    """Return the ids, of the 120, of the vertices in `rows` (`UPPER_ROWS` or `LOWER_ROWS`)."""
     return np.concatenate([row + np.arange(N_COLUMNS) for row in rows])

@@ -1,4 +1,4 @@
-"""Which point of the head each texel of a texture shows."""
+"""Surface point of each texel of a head's texture."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rasterize_uv(model: HeadModel, resolution: int) -> tuple[Tensor, Tensor]:
 
 
 def _barycentrics(corners: Tensor, points: Tensor) -> Tensor:
-    """Return [N, 3] of points [N, 2] in triangles [N, 3, 2]; NaN-free: a flat triangle gives -1."""
+    """Return barycentrics [N, 3] of points [N, 2] in triangles [N, 3, 2]; a flat triangle gives -1, never NaN."""
     a, b, c = corners.unbind(1)
 
     def cross(p: Tensor, q: Tensor) -> Tensor:

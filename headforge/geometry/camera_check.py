@@ -1,8 +1,8 @@
-"""Whether cameras mean what headforge takes them to mean, found out from points that several pictures show.
+"""Detection of a camera convention from landmarks that several pictures show.
 
-Every way of writing a pose that is common (axes flipped, matrix inverted, intrinsics divided by the picture's size) is
-tried on the cameras: the right one is that under which the landmarks of all pictures meet in space, in front of the
-cameras. Where the points themselves are known they are projected, which also works for a single picture.
+Every common way of writing a pose (axes flipped, matrix inverted, intrinsics divided by the picture's size) is tried on
+the cameras: under the right one the landmarks of all pictures meet in space, in front of the cameras. Known points in
+the world are projected instead, which also works for a single picture.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ CLEARLY_BETTER = 0.5
 MIN_SHARE_IN_FRONT = 0.9
 MIN_POINTS = 6
 MIN_PARALLAX_DEG = 3.0
-"""From cameras that all see the head from one side nothing can be triangulated."""
+"""Least angle between views: cameras on one side of the head can't be triangulated."""
 SAME_POSE = 1e-6
-"""Largest difference between elements of camera matrices that are one camera's."""
+"""Largest difference between matrix elements of one and the same camera."""
 NEARLY_AS_GOOD = 1.5
-"""Ratio of errors between readings that the landmarks alone don't decide."""
+"""Ratio of errors below which the landmarks alone can't separate two conventions."""
 NOISE_SHARE = 0.01
-"""An error below this share of the spread is none, whatever other conventions reach."""
+"""An error below this share of the spread counts as none, whatever the errors of other conventions."""
 HOLLOW_PENALTY = 4.0
 """Factor on the error of a convention under which the face is inside out: seen from afar, a mirrored picture turned by
 some angle is nearly the picture of a hollow face turned by the opposite one."""
 MAX_TURN_DEG = 30.0
-"""A head turned by more in the world stands for another choice of the world's axes."""
+"""A larger turn of the head in the world means other world axes."""
 MAX_SCALE = 1.5
-"""Largest ratio of a head's size to the mean head's that is still a person."""
+"""Largest plausible ratio of a head's size to the mean head's."""
 
 IBUG_MIRROR = (
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
     41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 )  # fmt: skip
-"""The landmark that a detector calls by each of the 68 names in the mirrored picture."""
+"""The landmark that a detector reports for each of the 68 in the mirrored picture."""
 
 _AXES = {
     (1, 1, 1): "",
@@ -60,12 +60,12 @@ _AXES = {
     (-1, 1, -1): "x_and_z_flipped",
     (-1, -1, -1): "all_flipped",
 }
-"""Names of the camera axes' signs, the likelier first."""
+"""Names of the camera axes' signs, the most likely first."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """One reading of stated cameras: how the right ones follow from them."""
+    """A camera convention: how headforge's cameras follow from the stated ones."""
 
     name: str
     is_inverted: bool
@@ -79,27 +79,27 @@ class Convention:
 
     @property
     def mirrors(self) -> bool:
-        """Whether no rigid camera can mend it: the pictures, or the handedness of the axes, have to change."""
+        """Whether no rigid camera corrects it: the pictures or the handedness of the axes have to change."""
         return math.prod(self.axes) < 0
 
     @property
     def n_changes(self) -> int:
-        """How many things are other than stated."""
+        """Number of differences from the stated convention."""
         plain = (1, 1, 1)
         return sum((self.is_inverted, self.axes != plain, self.world_axes != plain, self.intrinsics != "pixels"))
 
     @property
     def is_turned_only(self) -> bool:
-        """Whether the world lies otherwise than headforge's and nothing else is wrong."""
+        """Whether the world's axes are the only difference."""
         return self.n_changes == 1 and self.world_axes != (1, 1, 1)
 
     @property
     def fix(self) -> str:
-        """What to do about it, one sentence."""
+        """The correction, in one sentence."""
         return _fix(self)
 
     def apply(self, camera: Camera) -> Camera:
-        """Return the cameras as they are right if this is how they were stated; viewmat may be a reflection."""
+        """Return headforge's cameras for cameras stated in this convention; viewmat may be a reflection."""
         viewmat = torch.linalg.inv(camera.viewmat) if self.is_inverted else camera.viewmat
         signs, world = (torch.diag(viewmat.new_tensor([*axes, 1])) for axes in (self.axes, self.world_axes))
         return replace(camera, K=_pixels(camera, self.intrinsics), viewmat=signs @ viewmat @ world)
@@ -140,7 +140,7 @@ def _pixels(camera: Camera, intrinsics: str) -> Tensor:
 
 
 def conventions() -> Iterator[Convention]:
-    """Yield all readings that are tried, the stated one first."""
+    """Yield all conventions that are tried, the stated one first."""
     plain, flipped = (1, 1, 1), (1, -1, -1)
     matrices = itertools.product((False, True), _AXES, (plain, flipped))
     for intrinsics, (is_inverted, axes, world_axes) in itertools.product(
@@ -156,30 +156,30 @@ def conventions() -> Iterator[Convention]:
 
 
 CONVENTIONS = {convention.name: convention for convention in conventions()}
-"""By name; `headforge import --cameras NAME` applies one."""
+"""Conventions by name; `headforge import --cameras NAME` applies one."""
 
 
 @dataclass(frozen=True)
 class WorldFit:
-    """How the world of the cameras lies to headforge's: where the triangulated head is against the mean head."""
+    """Alignment of the cameras' world with headforge's, from the triangulated head and the mean head."""
 
     rotation: Tensor
     """[3, 3], from headforge's world to the cameras'."""
     scale: float
-    """Units of the cameras' world in a metre."""
+    """Units of the cameras' world per metre."""
     is_mirrored: bool
     """The world is left-handed, or left and right of the landmarks are exchanged."""
     residual_share: float
-    """Root mean square distance after the alignment, as a share of the head's."""
+    """Root mean square distance after the alignment, as a share of the head's size."""
 
     @property
     def turn_deg(self) -> float:
-        """Angle of the rotation."""
+        """Angle of the rotation in degrees."""
         return math.degrees(math.acos(max(-1.0, min(1.0, (float(self.rotation.trace()) - 1) / 2))))
 
     @property
     def warning(self) -> str:
-        """What is not headforge's about the world; empty if nothing is."""
+        """Differences from headforge's world; empty if there are none."""
         found = []
         if self.is_mirrored:
             found.append("left and right are exchanged")
@@ -198,27 +198,27 @@ def _axis_name(direction: Tensor) -> str:
 
 @dataclass(frozen=True)
 class ConventionCheck:
-    """What `check_camera_convention` found."""
+    """Result of `check_camera_convention`."""
 
     verdict: str
     """`FINE`, another name of `CONVENTIONS`, or `UNCLEAR`."""
     errors: dict[str, float]
     """Median reprojection error by convention in pixels, infinite where the points lie behind the cameras."""
     spread_px: float
-    """Root mean square distance of a picture's landmarks from their middle: what the errors are compared with."""
+    """Root mean square distance of a picture's landmarks from their middle: the scale of the errors."""
     points: Tensor | None
     """[L, 3] triangulated under the verdict, float64; None if the points were given or the verdict is unclear."""
     world: WorldFit | None
-    """Where the head lies; None where it was not triangulated or no mean head was given."""
+    """Alignment of the world; None if the head was not triangulated or no mean head was given."""
 
     @property
     def is_fine(self) -> bool:
-        """Whether the cameras are as headforge takes them."""
+        """Whether the cameras are in headforge's convention."""
         return self.verdict == FINE
 
     @property
     def message(self) -> str:
-        """One or two sentences for a person."""
+        """The verdict in one or two sentences."""
         stated = self.errors[FINE]
         said = "behind the cameras" if math.isinf(stated) else f"{stated:.1f} px off"
         if self.verdict == UNCLEAR:
@@ -240,16 +240,15 @@ def check_camera_convention(
     points: Tensor | None = None,
     mean_head: Tensor | None = None,
 ) -> ConventionCheck:
-    """Return which convention the cameras [V] are in, from landmarks `pixels` [V, L, 2] that `visible` [V, L] marks as
-    seen.
+    """Find the convention of cameras [V] from landmarks `pixels` [V, L, 2], seen where `visible` [V, L].
 
-    `points` [L, 3] or [V, L, 3] are the landmarks in the world where they are known (rough ones do: a mean head's);
-    they are projected. Otherwise the landmarks are triangulated, which needs two pictures from different sides of one
-    person; a face that moves a little between them does no harm. `mean_head` [L, 3], metres in headforge's world, then
-    says how the cameras' world lies, and tells mirrored and turned pictures from a hollow face, which from afar nothing
-    else does. Left and right must be named by what is seen, as detectors do.
+    `points` [L, 3] or [V, L, 3] are the landmarks in the world, if known (a mean head's are accurate enough); they are
+    projected. Otherwise the landmarks are triangulated, which needs two pictures of one person from different sides; a
+    small motion of the face between them is harmless. `mean_head` [L, 3], metres in headforge's world, then gives the
+    alignment of the cameras' world and separates mirrored and turned pictures from a hollow face, which look alike from
+    afar. Left and right must be named by appearance, as detectors do.
 
-    Raises ShapeError, InputError if there are too few landmarks or too few sides to tell.
+    Raises ShapeError, InputError if there are too few landmarks or views from too few sides.
     """
     pixels = pixels.double()
     if pixels.dim() != 3 or pixels.shape[-1] != 2 or camera.viewmat.shape[:-2] != pixels.shape[:1]:
@@ -266,7 +265,6 @@ def check_camera_convention(
         raise InputError("landmarks", f"no picture shows {MIN_POINTS} landmarks.", "give pictures that show a face.")
     pixels = torch.where(seen[..., None], pixels, 0.0)
     known = None if points is None else points.double().expand(len(pixels), -1, -1)
-    known = None if points is None else points.double().expand(len(pixels), -1, -1)
     head = None if mean_head is None or points is not None else mean_head.double()
     tried = {name: _try(c.apply(given), pixels, seen, known, head) for name, c in CONVENTIONS.items()}
     spread = _spread_px(pixels, seen)
@@ -282,7 +280,7 @@ def check_camera_convention(
 
 @dataclass(frozen=True)
 class _Trial:
-    """How well one convention explains the landmarks."""
+    """Fit of one convention to the landmarks."""
 
     error_px: float
     """Median, with `HOLLOW_PENALTY`; infinite if the points lie behind the cameras or nothing can be computed."""
@@ -302,8 +300,8 @@ def _require_several_views(seen: Tensor) -> None:
 
 def _require_several_cameras(camera: Camera) -> None:
     if float((camera.viewmat - camera.viewmat[:1]).abs().max()) < SAME_POSE:
-        raise InputError("landmarks", "the pictures have one camera that stands still: only the head moves.",
-                         "give the landmarks' points in the world, which the head parameters say.")  # fmt: skip
+        raise InputError("landmarks", "all pictures have the same fixed camera: only the head moves.",
+                         "give the landmarks' points in the world, from the head parameters.")  # fmt: skip
 
 
 def _require_parallax(camera: Camera, points: Tensor) -> None:
@@ -324,7 +322,7 @@ def _spread_px(pixels: Tensor, seen: Tensor) -> float:
 def _verdict(tried: dict[str, _Trial], spread_px: float) -> str:
     """Return the stated convention if it explains the landmarks, else the best one if that is clearly better.
 
-    Of those that explain them about as well, one in whose world the head is upright goes first, then the simplest.
+    Of conventions with similar errors, one with an upright head is preferred, then the simplest.
     """
     errors = {name: trial.error_px for name, trial in tried.items()}
     best, limit, noise = min(errors.values()), MAX_ERROR * spread_px, NOISE_SHARE * spread_px
@@ -339,7 +337,7 @@ def _verdict(tried: dict[str, _Trial], spread_px: float) -> str:
     simplest = min(CONVENTIONS[name].n_changes for name in upright or near)
     chosen = [name for name in upright or near if CONVENTIONS[name].n_changes == simplest]
     lowest = min(errors[name] for name in chosen)
-    # Readings may differ by rounding only, such as those of centred intrinsics: the likelier is tried first.
+    # Conventions may differ by rounding only, such as those of centred intrinsics: the likelier is tried first.
     return next(name for name in chosen if errors[name] <= lowest * 1.05 + 1e-6 * spread_px)
 
 
@@ -354,7 +352,7 @@ def _try(camera: Camera, pixels: Tensor, seen: Tensor, points: Tensor | None, me
             return nothing
         if mean_head is not None:
             world = _fit_world(found, mean_head, seen)
-            # Cameras that reflect mean mirrored pictures, in which left and right have changed their names.
+            # Cameras that reflect mean mirrored pictures, in which left and right landmarks are exchanged.
             is_reflection = float(torch.linalg.det(camera.viewmat[0, :3, :3])) < 0
             factor = HOLLOW_PENALTY if world.is_mirrored != is_reflection else 1.0
             world = replace(world, is_mirrored=world.is_mirrored != is_reflection)

@@ -1,7 +1,7 @@
-"""Cameras: making them, projecting with them, and every converter between conventions.
+"""Camera construction, projection, and every converter between conventions.
 
-The convention inside headforge is OpenCV (x right, y down, z forward), world to camera, K in pixels, pixel centres
-at +0.5. Nothing else may flip an axis.
+The convention inside headforge is OpenCV (x right, y down, z forward), world to camera, K in pixels, pixel centres at
++0.5. No other module may flip an axis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OPENCV_TO_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], device="cpu")
 
 
 def look_at(centre: Tensor, target: Tensor, up: Tensor | None = None) -> Tensor:
-    """Return world to camera [*, 4, 4] of a camera at `centre` [*, 3] that looks at `target` [*, 3], `up` (y) upwards."""
+    """Return world to camera [*, 4, 4] of a camera at `centre` [*, 3] looking at `target` [*, 3], `up` (y) upwards."""
     up = centre.new_tensor([0.0, 1.0, 0.0]) if up is None else up
     forward = torch.nn.functional.normalize(target - centre, dim=-1)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, up.expand_as(forward)), dim=-1)
@@ -46,8 +46,8 @@ def orbit_camera(
     """Return cameras on a sphere about `target` (default: the origin), looking at it.
 
     yaw_deg is the true azimuth (0 in front of the face, positive towards the subject's left, +x), pitch_deg the true
-    elevation (positive above). Both scalar or [*]; the camera has their batch shape. It is where the tensors among
-    yaw_deg, pitch_deg and `target` are, on `device` if all are numbers.
+    elevation (positive above). Both scalar or [*]; the camera has their batch shape. It is on the device of the tensors
+    among yaw_deg, pitch_deg and `target`, or on `device` if all are numbers.
     """
     tensors = [value for value in (yaw_deg, pitch_deg, target) if isinstance(value, Tensor)]
     place = tensors[0].device if tensors else device
@@ -64,7 +64,7 @@ def orbit_camera(
 def pinhole_matrix(focal_px: Tensor | float, width: int, height: int, device: torch.device | str = "cpu") -> Tensor:
     """Return [*, 3, 3] intrinsics with square pixels and the principal point in the middle of the image.
 
-    Where focal_px is, on `device` if that is a number.
+    It is on the device of focal_px, or on `device` if that is a number.
     """
     if isinstance(focal_px, Tensor):
         focal = focal_px.float()
@@ -80,9 +80,7 @@ def pinhole_matrix(focal_px: Tensor | float, width: int, height: int, device: to
 
 
 def yaw_pitch_deg(camera: Camera, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return true azimuth and elevation [*] in degrees of the camera centre as seen from `target` (default: the
-    origin).
-    """
+    """Return true azimuth and elevation [*] in degrees of the camera centre from `target` (default: the origin)."""
     centre = camera.centre
     offset = centre if target is None else centre - target
     yaw = torch.atan2(offset[..., 0], offset[..., 2])
@@ -91,12 +89,12 @@ def yaw_pitch_deg(camera: Camera, target: Tensor | None = None) -> tuple[Tensor,
 
 
 def transform_points(viewmat: Tensor, points: Tensor) -> Tensor:
-    """Return [*, 4, 4] applied to [*, N, 3] points."""
+    """Apply transforms [*, 4, 4] to points [*, N, 3]."""
     return points @ viewmat[..., :3, :3].transpose(-1, -2) + viewmat[..., None, :3, 3]
 
 
 def project(camera: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return world points [*, N, 3] to pixels [*, N, 2] and camera depth [*, N] (z; positive in front of the camera)."""
+    """Project world points [*, N, 3] to pixels [*, N, 2] and camera depth [*, N] (z; positive in front)."""
     local = transform_points(camera.viewmat, points)
     homogeneous = local @ camera.K.transpose(-1, -2)
     depth = local[..., 2]
@@ -104,17 +102,17 @@ def project(camera: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def viewmat_to_opengl_c2w(viewmat: Tensor) -> Tensor:
-    """Return world to camera (OpenCV) to camera to world (OpenGL: y up, looks along -z), as NeRF and VHAP write it."""
+    """Convert world to camera (OpenCV) to camera to world (OpenGL: y up, looks along -z), as NeRF and VHAP write it."""
     return torch.linalg.inv(viewmat) @ OPENCV_TO_OPENGL.to(viewmat)
 
 
 def opengl_c2w_to_viewmat(c2w: Tensor) -> Tensor:
-    """Return inverse of `viewmat_to_opengl_c2w`."""
+    """Apply the inverse of `viewmat_to_opengl_c2w`."""
     return torch.linalg.inv(c2w @ OPENCV_TO_OPENGL.to(c2w))
 
 
 def camera_to_eg3d(camera: Camera) -> Tensor:
-    """Return EG3D's 25 numbers [*, 25]: camera to world (OpenCV axes) row-major, then K normalised by the image size."""
+    """Return EG3D's label [*, 25]: camera to world (OpenCV axes) row-major, then K normalised by the image size."""
     c2w = torch.linalg.inv(camera.viewmat)
     size = camera.K.new_tensor([camera.width, camera.height, 1.0])
     K = camera.K / size[:, None]
@@ -122,7 +120,7 @@ def camera_to_eg3d(camera: Camera) -> Tensor:
 
 
 def eg3d_to_camera(label: Tensor, width: int, height: int) -> Camera:
-    """Return inverse of `camera_to_eg3d` for an image of the given size."""
+    """Apply the inverse of `camera_to_eg3d` for an image of the given size."""
     c2w = label[..., :16].unflatten(-1, (4, 4))
     size = label.new_tensor([width, height, 1.0])
     K = label[..., 16:].unflatten(-1, (3, 3)) * size[:, None]
@@ -132,8 +130,8 @@ def eg3d_to_camera(label: Tensor, width: int, height: int) -> Camera:
 def camera_to_nerfstudio(camera: Camera) -> dict[str, object]:
     """Return an unbatched camera as a frame of nerfstudio's `transforms.json`, camera model OPENCV without distortion.
 
-    Keys: fl_x, fl_y, cx, cy in pixels (pixel centres at +0.5 there too), w, h, k1, k2, p1, p2, and
-    `transform_matrix`, camera to world with OpenGL axes. Raises ValueError for a skewed K, which OPENCV can't say.
+    Keys: fl_x, fl_y, cx, cy in pixels (pixel centres at +0.5 there too), w, h, k1, k2, p1, p2, and `transform_matrix`,
+    camera to world with OpenGL axes. Raises ValueError for a skewed K, which OPENCV can't represent.
     """
     _refuse_skew(camera, "OPENCV")
     (fl_x, _, cx), (_, fl_y, cy), _ = camera.K.tolist()
@@ -147,16 +145,16 @@ def camera_to_nerfstudio(camera: Camera) -> dict[str, object]:
 def nerfstudio_to_camera(
     c2w: Tensor, *, fl_x: float, fl_y: float, cx: float, cy: float, width: int, height: int
 ) -> Camera:
-    """Return inverse of `camera_to_nerfstudio` for a `transform_matrix` c2w [4, 4] and a pinhole's numbers in pixels."""
+    """Apply the inverse of `camera_to_nerfstudio` to a `transform_matrix` c2w [4, 4] and pinhole values in pixels."""
     K = c2w.new_tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]])
     return Camera(K, opengl_c2w_to_viewmat(c2w), width, height)
 
 
 def camera_to_colmap(camera: Camera) -> tuple[list[float], list[float], list[float]]:
-    """Return an unbatched camera as COLMAP's text writes it, camera model PINHOLE: QW QX QY QZ, TX TY TZ, fx fy cx cy.
+    """Return an unbatched camera in COLMAP's text format, camera model PINHOLE: QW QX QY QZ, TX TY TZ, fx fy cx cy.
 
-    COLMAP's poses are world to camera with OpenCV's axes, its pixel centres lie at +0.5. Raises ValueError for a
-    skewed K, which PINHOLE can't say.
+    COLMAP's poses are world to camera with OpenCV's axes, its pixel centres lie at +0.5. Raises ValueError for a skewed
+    K, which PINHOLE can't represent.
     """
     _refuse_skew(camera, "PINHOLE")
     quat = matrix_to_quat(camera.viewmat[:3, :3])
@@ -165,7 +163,7 @@ def camera_to_colmap(camera: Camera) -> tuple[list[float], list[float], list[flo
 
 
 def colmap_to_camera(quat: Tensor, translation: Tensor, pinhole: Tensor, width: int, height: int) -> Camera:
-    """Return inverse of `camera_to_colmap` of [4] wxyz (normalised here), [3] and [4] fx fy cx cy."""
+    """Apply the inverse of `camera_to_colmap` to [4] wxyz (normalised here), [3] and [4] fx fy cx cy."""
     viewmat = torch.eye(4, dtype=quat.dtype, device=quat.device)
     viewmat[:3, :3] = quat_to_matrix(quat)
     viewmat[:3, 3] = translation
@@ -198,5 +196,5 @@ def _refuse_skew(camera: Camera, model: str) -> None:
 
 
 def focal_px_from_fov(fov_deg: float, size_px: int) -> float:
-    """Return focal length in pixels of a field of view of `fov_deg` over `size_px` pixels."""
+    """Return the focal length in pixels of a field of view of `fov_deg` over `size_px` pixels."""
     return size_px / (2 * math.tan(math.radians(fov_deg) / 2))

@@ -40,7 +40,7 @@ def triangle_frames(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def interpolate_on_faces(values: Tensor, faces: Tensor, face_ids: Tensor, barycentrics: Tensor) -> Tensor:
-    """Return values [*, V, C] at N surface points, given by face_ids [N] and barycentrics [N, 3], as [*, N, C]."""
+    """Interpolate values [*, V, C] at N surface points, given by face_ids [N] and barycentrics [N, 3], to [*, N, C]."""
     corners = values[..., faces[face_ids], :]
     return (corners * barycentrics[..., None]).sum(-2)
 

@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def skew(vector: Tensor) -> Tensor:
-    """Return [*, 3] to the [*, 3, 3] matrix K with K @ x = vector x x."""
+    """Return the matrix K [*, 3, 3] of a vector [*, 3] with K @ x = vector x x."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).reshape(*vector.shape[:-1], 3, 3)
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Return Rodrigues' formula, [*, 3] to [*, 3, 3]; smooth with exact gradients at zero.
+    """Convert [*, 3] to [*, 3, 3] by Rodrigues' formula; smooth with exact gradients at zero.
 
-    R = I + (sin t / t) K + ((1 - cos t) / t^2) K^2, with both factors replaced by their Taylor series below
-    t^2 = 1e-6, where float32 would lose them.
+    R = I + (sin t / t) K + ((1 - cos t) / t^2) K^2, with both factors replaced by their Taylor series below t^2 = 1e-6,
+    where float32 would lose them.
     """
     angle_sq = (axis_angle * axis_angle).sum(-1, keepdim=True)[..., None]
     small = angle_sq < 1e-6
@@ -31,7 +31,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
-    """Return [*, 3, 3] rotation to the axis-angle vector [*, 3] with an angle in [0, pi]."""
+    """Convert a rotation [*, 3, 3] to the axis-angle vector [*, 3] with an angle in [0, pi]."""
     quat = matrix_to_quat(matrix)
     quat = torch.where(quat[..., :1] < 0, -quat, quat)
     w, xyz = quat[..., :1], quat[..., 1:]
@@ -43,7 +43,7 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 
 
 def quat_to_matrix(quat: Tensor) -> Tensor:
-    """Return quaternion wxyz [*, 4], normalised here, to [*, 3, 3]."""
+    """Convert a quaternion wxyz [*, 4], normalised here, to [*, 3, 3]."""
     w, x, y, z = torch.nn.functional.normalize(quat, dim=-1).unbind(-1)
     rows = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
@@ -54,7 +54,7 @@ def quat_to_matrix(quat: Tensor) -> Tensor:
 
 
 def matrix_to_quat(matrix: Tensor) -> Tensor:
-    """Return [*, 3, 3] rotation to a unit quaternion wxyz [*, 4], by the best conditioned of Shepperd's four cases."""
+    """Convert a rotation [*, 3, 3] to a unit quaternion wxyz [*, 4]: the best conditioned of Shepperd's four cases."""
     m = matrix
     trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
     diagonal = torch.stack([trace, m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], dim=-1)
@@ -77,7 +77,7 @@ def matrix_to_quat(matrix: Tensor) -> Tensor:
 
 
 def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
-    """Return hamilton product of wxyz quaternions: the rotation b, then a."""
+    """Return the Hamilton product of wxyz quaternions: the rotation b, then a."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     return torch.stack(

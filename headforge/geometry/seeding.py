@@ -1,4 +1,4 @@
-"""Seeds that depend on what an item is and on nothing else."""
+"""Seeds that depend only on the identity of an item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of other programs, read without running anything in them."""
+"""Safe readers of other programs' files: nothing in them is executed."""
 
 from headforge.pickles.downloads import check_downloaded as check_downloaded
 from headforge.pickles.errors import ForbiddenNameError as ForbiddenNameError

@@ -1,4 +1,4 @@
-"""What a failed download leaves under the right name."""
+"""Detection of failed downloads: empty files, Git LFS pointers and web pages."""
 
 from __future__ import annotations
 

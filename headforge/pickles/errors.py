@@ -1,4 +1,4 @@
-"""What can be wrong with a file of another program."""
+"""Errors of reading other programs' files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class ForbiddenNameError(InputError):
     def __init__(self, path: Path | str, name: str) -> None:
         super().__init__(
             path,
-            f"'{path}' wants Python to load '{name}', which files of its kind don't need. Nothing in it was run.",
+            f"'{path}' refers to '{name}', which files of its kind don't need. Nothing in it was run.",
             "get the file from its publisher again; if it comes from there, it is of another kind or version.",
         )
         self.name = name
 
 
 class PickleFormatError(InputError):
-    """A file is no pickle, ends too early, or its values contradict one another; nothing in it was run."""
+    """A file is not a pickle, is truncated, or holds inconsistent values; nothing in it was run."""
 
     def __init__(
         self, path: Path | str, found: str, help: str = "download the file again and compare its size."

@@ -1,4 +1,4 @@
-"""Classes that callers of `read_pickle` allow, and what becomes of their objects."""
+"""Rebuild functions for classes that callers of `read_pickle` allow."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from headforge.pickles.records import Holder
 
 
 def as_dict(holder: Holder) -> dict[object, object]:
-    """Return for a kind of dict: its entries, those of its attributes included.
+    """Return the entries of a kind of dict, including those of its attributes.
 
-    Raises ValueError if it is made from anything else.
+    Raises ValueError if it is made from any other data.
     """
     if len(holder.args) > 1 or holder.items:
-        raise ValueError(f"{holder.class_name} is not filled as a dict is")
+        raise ValueError(f"{holder.class_name} is not filled like a dict")
     made: dict[object, object] = {}
     if holder.args:
         given = holder.args[0]
@@ -25,16 +25,15 @@ def as_dict(holder: Holder) -> dict[object, object]:
 
 
 def as_persistent(holder: Holder) -> Holder:
-    """Return for `torch_utils.persistence._reconstruct_persistent_obj` of StyleGAN's family: the object that it would
-    make.
+    """Return the object that `torch_utils.persistence._reconstruct_persistent_obj` of StyleGAN's family describes.
 
     The file carries the source text of the class, which is neither run nor kept. `class_name` is the class's name
-    without a module; `state` its attributes; `args` and `kwargs` what its constructor was given. Raises ValueError
-    if it says less than that.
+    without a module; `state` its attributes; `args` and `kwargs` what its constructor was given. Raises ValueError if
+    any of these is missing.
     """
     meta = holder.args[0] if len(holder.args) == 1 else None
     if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
-        raise ValueError("a persistent object does not say what it is")
+        raise ValueError("a persistent object has no class name")
     state = meta.get("state")
     attributes = dict(state) if isinstance(state, dict) else {}
     args, kwargs = attributes.get("_init_args", ()), attributes.get("_init_kwargs", {})

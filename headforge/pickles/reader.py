@@ -1,9 +1,9 @@
-"""Pickles and object arrays of other programs, as plain values.
+"""Pickles and object arrays of other programs, read as plain values.
 
-A pickle is a program: it may call whatever it can name. Here it calls nothing. Each name becomes a class that takes
-notes (`records.Record`), a name that is not on the list ends the reading there and then, and the values are made
-afterwards, by `values` and by functions of the caller's, from the notes. Python's own interpreter of pickles runs it;
-the encoding is latin1, for those that Python 2 wrote.
+A pickle is a program that may call any function it names. Here nothing is called: each name becomes a class that
+records calls (`records.Record`), a name that is not allowed stops the reading, and `values` and the caller's functions
+build the values from the records. Python's own unpickler runs the program; the encoding is latin1, for pickles of
+Python 2.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _RECONSTRUCTOR = ("copyreg", "_reconstructor")
 
 Names = Mapping[tuple[str, str], Rebuild]
-"""What becomes of the objects of a class or the results of a function, by (module, name)."""
+"""Rebuild functions of classes and functions, by (module, name)."""
 
 
 def read_pickle(path: Path, classes: Names | None = None, *, prefixes: Sequence[str] = ()) -> object:
     """Return the value in a pickle: numbers, strings, lists, dicts, sets, arrays, sparse matrices, tensors on the CPU.
 
-    classes: further names that may occur, and what to make of them; `as_dict` and `as_persistent` are two such.
-    prefixes: classes whose full name starts so become a `Holder` each, such as "torch.nn.modules.".
+    classes: further allowed names and their rebuild functions, such as `as_dict` and `as_persistent`. prefixes: objects
+    of classes whose full name starts with one become a `Holder` each, such as "torch.nn.modules.".
 
-    A class or function that is mentioned and not called becomes its full name, a string. Raises InputError: with
-    ForbiddenNameError for a name that is not on the list, PickleFormatError for what is no pickle, ends too early or
-    contradicts itself, and plain for a file that can't be read or is an LFS pointer or a web page. Nothing that the
-    file names is called, whether reading succeeds or not.
+    A class or function that is named but not called becomes its full name, a string. Raises ForbiddenNameError for a
+    name that is not allowed, PickleFormatError for a file that is not a pickle, is truncated or inconsistent, and
+    InputError (their base) for an unreadable file, an LFS pointer or a web page. Nothing that the file names is called,
+    whether reading succeeds or not.
     """
     _refuse_others(path, check_downloaded(path))
     with path.open("rb") as file:
@@ -48,12 +48,12 @@ def read_pickle(path: Path, classes: Names | None = None, *, prefixes: Sequence[
 
 
 def read_npy(path: Path, classes: Names | None = None, *, prefixes: Sequence[str] = ()) -> np.ndarray:
-    """Return the array in an .npy file; of an object array the pickle in it is read as `read_pickle` does.
+    """Return the array in an .npy file; the pickle in an object array is read as by `read_pickle`.
 
     Raises what `read_pickle` raises.
     """
     if not check_downloaded(path).startswith(NPY_MAGIC):
-        raise PickleFormatError(path, "it is no .npy file", "give a file that numpy.save wrote.")
+        raise PickleFormatError(path, "it is not an .npy file", "give a file that numpy.save wrote.")
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
@@ -66,7 +66,7 @@ def read_npy(path: Path, classes: Names | None = None, *, prefixes: Sequence[str
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
         except (ValueError, KeyError, EOFError, OSError) as error:
-            raise PickleFormatError(path, f"its array is not whole ({error})") from error
+            raise PickleFormatError(path, f"its array is incomplete ({error})") from error
         found = _read(file, path, classes or {}, prefixes)
     if not isinstance(found, np.ndarray):
         raise PickleFormatError(path, f"it holds a {type(found).__name__}, not an array")
@@ -86,24 +86,24 @@ def _read(file: BinaryIO, path: Path, classes: Names, prefixes: Sequence[str]) -
         noted = _Reader(file, path, allowed, tuple(prefixes)).load()
     except HeadforgeError:
         raise
-    except Exception as error:  # the interpreter of pickles raises whatever a wrong byte leads to
-        found = "it ends in the middle" if _is_early_end(error) else f"it is damaged or no pickle at all ({error})"
+    except Exception as error:  # a wrong byte can raise any exception in the unpickler
+        found = "it is truncated" if _is_early_end(error) else f"it is damaged or not a pickle ({error})"
         raise PickleFormatError(path, found) from error
     try:
         return _Builder(path, allowed).value(noted)
     except HeadforgeError:
         raise
     except Exception as error:
-        raise PickleFormatError(path, f"its values contradict one another ({error})") from error
+        raise PickleFormatError(path, f"its values are inconsistent ({error})") from error
 
 
 def _is_early_end(error: Exception) -> bool:
-    """Return Python says it in one of these words."""
+    """Return whether the unpickler's error means a truncated file."""
     return isinstance(error, EOFError) or any(word in str(error) for word in ("truncated", "exhausted"))
 
 
 class _Reader(pickle.Unpickler):
-    """Python's interpreter of pickles, whose every name is a recorder."""
+    """Python's unpickler with a recorder for every name."""
 
     def __init__(self, file: BinaryIO, path: Path, allowed: Names, prefixes: tuple[str, ...]) -> None:
         super().__init__(file, encoding="latin1", fix_imports=False)
@@ -120,12 +120,12 @@ class _Reader(pickle.Unpickler):
         return recorder(module, name)
 
     def persistent_load(self, pid: object, /) -> object:
-        """Return refused: only torch.save's own files refer to data beside the pickle."""
-        raise PickleFormatError(self._path, f"it refers to data beside it ({pid!r:.60})")
+        """Refuse references to data beside the pickle: only torch.save's own files have them."""
+        raise PickleFormatError(self._path, f"it refers to data outside the file ({pid!r:.60})")
 
 
 class _Builder:
-    """Values of what `_Reader` left; each object is made once, however often it is referred to."""
+    """Builder of values from the records of `_Reader`; each object is built once, however often it is referenced."""
 
     def __init__(self, path: Path, allowed: Names) -> None:
         self._path, self._allowed = path, allowed
@@ -133,7 +133,7 @@ class _Builder:
         self._in_progress: set[int] = set()
 
     def value(self, noted: object) -> object:
-        """Return the value of anything that was on the reader's stack."""
+        """Return the value of any object that was on the reader's stack."""
         if isinstance(noted, _ATOMS):
             return noted
         key = id(noted)
@@ -178,9 +178,9 @@ class _Builder:
 
     @contextlib.contextmanager
     def _once(self, key: int) -> Iterator[None]:
-        """Refuses what is made of itself."""
+        """Hold the mark of an object in progress; refuse one that contains itself."""
         if key in self._in_progress:
-            raise PickleFormatError(self._path, "an object in it is made of itself")
+            raise PickleFormatError(self._path, "an object in it contains itself")
         self._in_progress.add(key)
         try:
             yield
@@ -189,9 +189,7 @@ class _Builder:
 
 
 def _constructed(noted: Record) -> tuple[tuple[str, str], tuple[object, ...], Iterator[tuple[object, object]]]:
-    """Return class, arguments and first entries; `copyreg._reconstructor(class, base, value)` is how old pickles say
-    it.
-    """
+    """Return class, arguments and first entries; old pickles use `copyreg._reconstructor(class, base, value)`."""
     if noted.origin != _RECONSTRUCTOR:
         return noted.origin, noted.args, iter(())
     cls, base, value = noted.args

@@ -1,4 +1,4 @@
-"""Notes of what a pickle asks for, in place of what it would call."""
+"""Records of the calls in a pickle, which are never executed."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import ClassVar, Self
 
 @dataclass(eq=False)
 class Holder:
-    """An object of a pickle: the name of its class and what it would be made from, with nothing of its code."""
+    """An object of a pickle: the name of its class and the data it is made from, without its code."""
 
     class_name: str
     """Module and class, such as "torch.nn.modules.linear.Linear"."""
     args: tuple[object, ...] = ()
     kwargs: dict[str, object] = field(default_factory=dict)
     state: object = None
-    """What its `__setstate__` would get, most often its attributes by name; None if it has none."""
+    """The argument of its `__setstate__`, most often its attributes by name; None if it has none."""
     items: list[object] = field(default_factory=list)
-    """What would be appended or added to it, if it is a kind of list or set."""
+    """The items to append or add, if it is a kind of list or set."""
     pairs: list[tuple[object, object]] = field(default_factory=list)
-    """What would be set in it, if it is a kind of dict."""
+    """The entries to set, if it is a kind of dict."""
 
 
 Rebuild = Callable[[Holder], object]
-"""Makes the value of an object; whatever is in the holder is a finished value already."""
+"""Builds the value of an object from a holder of finished values."""
 
 
 class Record:
-    """Base of the classes that stand for the names in a pickle while it is read: calling them only takes notes.
+    """Base of the classes that replace the names in a pickle while it is read: they only record calls.
 
-    The interpreter of pickles knows seven ways to act on an object, all of which end here: a call, `__new__`,
-    `__setstate__`, `__setitem__`, `append`, `extend`, `add`.
+    The unpickler acts on objects in seven ways, all handled here: a call, `__new__`, `__setstate__`, `__setitem__`,
+    `append`, `extend`, `add`.
     """
 
     __slots__ = ("args", "items", "kwargs", "pairs", "state")
@@ -45,7 +45,7 @@ class Record:
     pairs: list[tuple[object, object]]
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Note the arguments."""
+        """Record the arguments."""
         self = super().__new__(cls)
         self.args, self.kwargs, self.state, self.items, self.pairs = args, kwargs, None, [], []
         return self
@@ -59,16 +59,16 @@ class Record:
         self.pairs.append((key, value))
 
     def append(self, value: object) -> None:
-        """Note one item."""
+        """Record one item."""
         self.items.append(value)
 
     def extend(self, values: Iterable[object]) -> None:
-        """Note several items."""
+        """Record several items."""
         self.items.extend(values)
 
     add = append
 
 
 def recorder(module: str, name: str) -> type[Record]:
-    """Return a class whose instances note what is asked of `module.name`."""
+    """Return a class whose instances record the calls of `module.name`."""
     return type("Recorded", (Record,), {"__slots__": (), "origin": (module, name)})

@@ -1,4 +1,4 @@
-"""The names that any pickle may use, and the values they stand for, each made here and checked."""
+"""Names allowed in every pickle, and the functions that build and check their values."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from headforge.pickles.objects import as_dict
 from headforge.pickles.records import Holder, Rebuild
 
 PLAIN_KINDS = "biufcSU"
-"""Kinds of array elements that are values of their own."""
+"""Kinds of array elements that are plain values."""
 _MODULES = {
     "__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core",
     "scipy.sparse.csc": "scipy.sparse._csc", "scipy.sparse.csr": "scipy.sparse._csr",
     "scipy.sparse.coo": "scipy.sparse._coo",
 }  # fmt: skip
-"""Old names of modules."""
+"""Current names of modules by their old names."""
 
 
 def current_module(module: str) -> str:
-    """Return today's name of a module that Python 2, numpy 1 or an older scipy wrote."""
+    """Return the current name of a module as written by Python 2, numpy 1 or an older scipy."""
     if module.startswith("numpy.core."):
         return "numpy._core." + module.removeprefix("numpy.core.")
     return _MODULES.get(module, module)
 
 
 def _bytes(holder: Holder) -> bytes:
-    """Return how protocols up to 2 write bytes: text whose characters are the bytes."""
+    """Return bytes as protocols up to 2 write them: text whose characters are the bytes."""
     text, encoding = holder.args
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError(f"bytes as {encoding!r:.20}")
@@ -49,7 +49,7 @@ def _empty_bytes(holder: Holder) -> bytes:
 def _complex(holder: Holder) -> complex:
     real, imaginary = holder.args
     if not isinstance(real, float) or not isinstance(imaginary, float):
-        raise ValueError("a complex number of other than two numbers")
+        raise ValueError("a complex number without two parts")
     return complex(real, imaginary)
 
 
@@ -69,7 +69,7 @@ def _ordered_dict(holder: Holder) -> OrderedDict[object, object]:
 
 
 def _dtype(holder: Holder) -> np.dtype:
-    """Return a plain type of elements, or "object"; structures and times are refused."""
+    """Return a plain element type, or "object"; structures and times are refused."""
     spec = holder.args[0]
     if not isinstance(spec, str):
         raise ValueError(f"an element type of a {type(spec).__name__}")
@@ -85,7 +85,7 @@ def _dtype(holder: Holder) -> np.dtype:
 
 
 def _array(holder: Holder) -> np.ndarray:
-    """Return `numpy.ndarray` from its state; the bytes must be as many as shape and type say."""
+    """Return a `numpy.ndarray` from its state; the number of bytes must match shape and type."""
     if holder.args[:1] != ("numpy.ndarray",) or not isinstance(holder.state, tuple) or len(holder.state) != 5:
         raise ValueError("an array of another class than numpy.ndarray")
     _, shape, dtype, is_fortran, data = holder.state
@@ -103,7 +103,7 @@ def _array(holder: Holder) -> np.ndarray:
 
 
 def _array_of_buffer(holder: Holder) -> np.ndarray:
-    """Return how protocol 5 writes an array (`numpy._core.numeric._frombuffer`)."""
+    """Return an array as protocol 5 writes it (`numpy._core.numeric._frombuffer`)."""
     data, dtype, shape, order, *axes = holder.args
     if not isinstance(dtype, np.dtype) or dtype.kind == "O" or order not in ("C", "F", "K"):
         raise ValueError("an array of an unknown layout")
@@ -113,7 +113,7 @@ def _array_of_buffer(holder: Holder) -> np.ndarray:
 
 
 def _from_bytes(data: object, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    """Return a writable array of its own; Python 2 wrote bytes as text. Too few or too many bytes don't fit the shape."""
+    """Return a writable copy as an array; Python 2 wrote bytes as text. A wrong byte count doesn't fit the shape."""
     raw = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(raw, bytes | bytearray):
         raise ValueError(f"an array of a {type(raw).__name__}")
@@ -137,7 +137,7 @@ def _scalar(holder: Holder) -> object:
 
 
 def _sparse(holder: Holder) -> scipy.sparse.spmatrix:
-    """Return a compressed sparse matrix; its indices are checked to lie inside."""
+    """Return a compressed sparse matrix with checked indices."""
     state = holder.state
     if not isinstance(state, dict):
         raise ValueError("a sparse matrix without parts")
@@ -151,9 +151,7 @@ def _sparse(holder: Holder) -> scipy.sparse.spmatrix:
 
 
 def _chumpy(holder: Holder) -> np.ndarray:
-    """Return the value of a `chumpy.ch.Ch` that is a leaf; those that are computed from others are not in released
-    files.
-    """
+    """Return the value of a leaf `chumpy.ch.Ch`; released files have no computed ones."""
     state = holder.state
     if not isinstance(state, dict) or "x" not in state:
         raise ValueError("a chumpy object that is computed from others")
@@ -161,23 +159,23 @@ def _chumpy(holder: Holder) -> np.ndarray:
 
 
 def _storage(holder: Holder) -> torch.TypedStorage:
-    """Return what torch.save wrote into the pickle, read by torch with `weights_only`: it runs nothing."""
+    """Return a storage that torch.save wrote into the pickle; torch reads it with `weights_only`, running nothing."""
     (data,) = holder.args
     if not isinstance(data, bytes):
         raise ValueError("a tensor's storage without bytes")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about protocols, where bytes are damaged
+            warnings.simplefilter("ignore")  # torch warns about the protocol of damaged bytes
             storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"a tensor's storage that is none: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"an invalid tensor storage: {str(error).splitlines()[0]}") from error
     if not isinstance(storage, torch.TypedStorage):
         raise ValueError(f"a tensor's storage that is a {type(storage).__name__}")
     return storage
 
 
 def _tensor(holder: Holder) -> torch.Tensor:
-    """Return `torch._utils._rebuild_tensor_v2`, whose bounds as_strided checks; hooks and gradients are left out."""
+    """Return a tensor of `torch._utils._rebuild_tensor_v2`; as_strided checks its bounds; no hooks, no gradients."""
     storage, offset, size, stride = holder.args[:4]
     if not isinstance(storage, torch.TypedStorage) or not isinstance(offset, int) or offset < 0:
         raise ValueError("a tensor without storage")
@@ -189,7 +187,7 @@ def _tensor(holder: Holder) -> torch.Tensor:
 
 
 def _parameter(holder: Holder) -> torch.Tensor:
-    """Return `torch._utils._rebuild_parameter`: the tensor alone."""
+    """Return only the tensor of a `torch._utils._rebuild_parameter`."""
     tensor = holder.args[0]
     if not isinstance(tensor, torch.Tensor):
         raise ValueError("a parameter without a tensor")
@@ -225,7 +223,7 @@ REBUILDS: Mapping[tuple[str, str], Rebuild] = {
     ("torch", "Size"): _torch_size,
     ("torch", "device"): _device,
 }
-"""What a call of each name stands for."""
+"""Rebuild functions by name."""
 
 _DTYPES = (
     "float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool", "complex64",
@@ -236,4 +234,4 @@ CONSTANTS: Mapping[tuple[str, str], object] = {
     ("builtins", "dict"): "builtins.dict",
     **{("torch", name): getattr(torch, name) for name in _DTYPES},
 }
-"""Names that are mentioned and never called, and their values."""
+"""Values of names that are never called."""

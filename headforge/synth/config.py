@@ -21,18 +21,18 @@ BACKGROUNDS: Mapping[str, tuple[str, ...]] = {
     "rich": ("white", "studio", "surroundings"),
     **dict.fromkeys(TRAINED, ("white", "generated")),
 }
-"""By what draws the pictures, see `SynthesizeConfig.drawn_by`."""
+"""Allowed backgrounds by `SynthesizeConfig.drawn_by`."""
 ANY_BACKGROUND = tuple(dict.fromkeys(name for names in BACKGROUNDS.values() for name in names))
 OF_TRAINED: Mapping[str, object] = {
     "appearance": "basic", "domain": "synthetic", "glasses": False, "motion": "stills", "gate_min_landmarks": 0,
 }  # fmt: skip
-"""What settings must be with a trained generator: it knows neither expressions nor landmarks."""
+"""Settings required with a trained generator, which has neither expressions nor landmarks."""
 FIXED: Mapping[str, Mapping[str, object]] = {
     "basic": {"domain": "synthetic", "glasses": False},
     "rich": {},
     **dict.fromkeys(TRAINED, OF_TRAINED),
 }
-"""What settings must be, by what draws the pictures."""
+"""Required settings by `SynthesizeConfig.drawn_by`."""
 MAX_SUBJECTS = 10_000_000
 MAX_VIEWS = 10_000
 
@@ -158,12 +158,12 @@ class SynthesizeConfig:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the pictures come out of a trained generator, whose weights are an asset."""
+        """Whether the generator is a trained one, whose weights are an asset."""
         return self.generator in TRAINED
 
     @property
     def drawn_by(self) -> str:
-        """What draws the pictures: the builtin generator's appearance, or a trained generator by its name."""
+        """The appearance of the builtin generator, or the name of the trained generator."""
         return self.appearance if self.generator == "builtin" else self.generator
 
     def _check_drawing(self) -> None:

@@ -1,4 +1,4 @@
-"""What a dataset shows how often: views by direction, expression, group of people and split."""
+"""Coverage of a dataset: view counts by direction, expression, group of people and split."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from headforge.store.dataset.coverage import Cell
 from headforge.types import NO_HEAD_MODEL, HeadParams, Sample
 
 BIN_DEG = 15
-"""Side of a direction's bin."""
+"""Width of a direction bin."""
 MOUTH_OPEN_RAD = 0.12
 """Jaws opened further count as an open mouth."""
 EYES_SHUT = 0.5
 """Lids closed further count as shut eyes."""
 SHOWN = 0.4
-"""Strength from which a named expression counts."""
+"""Least strength at which a named expression counts."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "smile": ("smile", "smile_left"),
     "frown": ("frown", "sneer", "brow_down"),
     "raised brows": ("brow_up", "eyes_wide"),
     "lips": ("mouth_pucker", "mouth_wide", "lips_open", "lip_press", "mouth_left", "cheek_puff"),
 }
-"""Names of expressions by what they count as."""
+"""Names of expressions by class."""
 STRONG_RMS = 0.5
-"""Where expressions have no names: root mean square of the coefficients from which a face is not neutral."""
+"""For unnamed expressions: root mean square of the coefficients above which a face is not neutral."""
 
 
 def count_views(head: HeadModel, samples: Iterable[Sample], cluster: int) -> list[Cell]:
-    """Return the views of one person of the group `cluster`, counted."""
+    """Count the views of one person of the group `cluster`."""
     counts: Counter[tuple[int, int, str, int, str]] = Counter()
     for sample in samples:
         expression = expression_class(head, sample.params)
@@ -41,7 +41,7 @@ def count_views(head: HeadModel, samples: Iterable[Sample], cluster: int) -> lis
 
 
 def add_cells(parts: Iterable[Sequence[Cell]]) -> list[Cell]:
-    """Return counts of several parts of a dataset, added up."""
+    """Add up the counts of several parts of a dataset."""
     counts: Counter[tuple[int, int, str, int, str]] = Counter()
     for cell in (cell for part in parts for cell in part):
         counts[cell.yaw_deg, cell.pitch_deg, cell.expression, cell.cluster, cell.split] += cell.n_views
@@ -49,12 +49,12 @@ def add_cells(parts: Iterable[Sequence[Cell]]) -> list[Cell]:
 
 
 def bin_of(angle_deg: float) -> int:
-    """Lower edge in degrees of the bin of an angle."""
+    """Return the lower edge in degrees of the bin of an angle."""
     return math.floor(angle_deg / BIN_DEG) * BIN_DEG
 
 
 def expression_class(head: HeadModel, params: HeadParams) -> str:
-    """Return what the face of unbatched parameters shows most of all; "unknown" if nobody knows them."""
+    """Return the dominant expression class of unbatched parameters; "unknown" if there are none."""
     if params.model_id == NO_HEAD_MODEL:
         return "unknown"
     if float(params.jaw[0]) > MOUTH_OPEN_RAD:

@@ -1,6 +1,6 @@
-"""The pass over all people of a dataset: who is too like someone earlier, in the same split or in another.
+"""Near-duplicate identities: mark people who are too similar to an earlier one, in the same split or another.
 
-A person's marks depend on the people before only, so a dataset that grows keeps the marks it has.
+A person's marks depend only on earlier people, so a dataset that grows keeps its marks.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from headforge.store.dataset.identities import MARK_KINDS, Identity, Mark
 BLOCK = 512
 """People compared with all earlier ones at once: 40 MB of distances for 10,000 people."""
 ROUNDING = 1e-6
-"""Share by which squared distances from a product of matrices may be off; what lies within is measured again."""
+"""Relative error of squared distances from a matrix product; candidates within it are measured again."""
 
 
 def find_marks(identities: Sequence[Identity], limit: float, since: int = 0) -> list[Mark]:
-    """Return marks of the people whose Euclidean distance from an earlier one is below `limit`, in their order.
+    """Return marks of the people whose Euclidean distance to an earlier one is below `limit`, in order.
 
-    Each gets at most one mark of a kind, for the nearest earlier person; of equally near ones the first. Earlier means
-    a smaller subject id. People with an empty vector are left out. Only marks of the people from index `since` on, in
-    the order of their ids, are looked for: the others' are known already.
+    Each person gets at most one mark of a kind, for the nearest earlier person; ties go to the first. Earlier means a
+    smaller subject id. People with an empty vector are skipped. Only people from index `since` on, in the order of
+    their ids, are compared: the marks of the others are already known.
     """
     ordered = sorted(identities, key=lambda one: one.subject_id)
     n_known = len([one for one in ordered[:since] if len(one.vector)])
@@ -43,7 +43,7 @@ def find_marks(identities: Sequence[Identity], limit: float, since: int = 0) -> 
 
 
 def find_marks_pairwise(identities: Sequence[Identity], limit: float) -> list[Mark]:
-    """Return what `find_marks` returns, one pair after the other."""
+    """Return what `find_marks` returns, computed pair by pair."""
     people = sorted((one for one in identities if len(one.vector)), key=lambda one: one.subject_id)
     marks: list[Mark] = []
     for i, person in enumerate(people):
@@ -63,7 +63,7 @@ def find_marks_pairwise(identities: Sequence[Identity], limit: float) -> list[Ma
 def _marks_of(
     people: Sequence[Identity], vectors: np.ndarray, splits: np.ndarray, index: int, others: np.ndarray, limit: float
 ) -> list[Mark]:
-    """Return the marks of one person, given the indices of everyone who may be near enough."""
+    """Return the marks of one person, given the indices of the candidates."""
     distances = np.array([np.linalg.norm(vectors[index] - vectors[other]) for other in others])
     marks = []
     for kind in MARK_KINDS:
@@ -76,8 +76,8 @@ def _marks_of(
 
 
 def _stacked(people: Sequence[Identity]) -> np.ndarray:
-    """Return [N, D] float64."""
+    """Return the vectors as [N, D] float64."""
     lengths = {len(one.vector) for one in people}
     if len(lengths) > 1:
-        raise ShapeError("Identity.vector", f"[{min(lengths)}] for everyone", (max(lengths),))
+        raise ShapeError("Identity.vector", f"[{min(lengths)}] for all people", (max(lengths),))
     return np.array([one.vector for one in people], dtype=np.float64).reshape(len(people), max(lengths, default=0))

@@ -1,4 +1,4 @@
-"""Quality gates: is a picture fit for the dataset? A function of the item and the settings alone."""
+"""Quality gates: whether a picture may enter the dataset. A function of the item and the settings alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headforge.synth.config import SynthesizeConfig
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams, Sample
 
 COVERED = 8
-"""Mask values from here on count as covered at the border."""
+"""Least mask value that counts as covered at the border."""
 INNER_LANDMARKS = slice(17, 68)
-"""iBUG's landmarks without the jaw line, which detectors place less surely."""
+"""iBUG's landmarks without the jaw line, which detectors place less accurately."""
 OUTER_EYE_CORNERS = (36, 45)
 BLUR_SCALE = 1 / 128
 """Standard deviation at which structure is measured, as a share of the picture's width."""
 OUTLINE_SIGMAS = 4
-"""So many standard deviations from the outline, its own response has died away."""
+"""Standard deviations from the outline beyond which its own response is negligible."""
 LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601."""
 
@@ -40,18 +40,18 @@ class Gate:
     name: str
     reason: str
     value: float | None
-    """What was measured, if anything could be."""
+    """The measured value; None if it could not be measured."""
 
 
 Measured = tuple[Gate | None, Mapping[str, float]]
-"""The gate that failed, or None, and what was measured by name."""
+"""The gate that failed, or None, and the measured values by name."""
 
 
 def check_view(config: SynthesizeConfig, sample: Sample, head: HeadModel, detector: Detector | None = None) -> Measured:
-    """Return the first gate that a view fails, or None, and what was measured: by gates that are switched on only.
+    """Return the first gate that a view fails, or None, and the values measured by the enabled gates.
 
-    `detector` is asked if it is given. The cheap gates come first; after one that fails the others are not asked. The
-    gate of the landmarks is only for views whose parameters, of the model `head`, are known.
+    `detector` is used if given. Cheap gates run first; a failure skips the rest. The landmark gate applies only to
+    views with known parameters of the model `head`.
     """
     failed, measured = check_picture(sample.mask, config)
     checks: list[Callable[[], Measured]] = []
@@ -70,7 +70,7 @@ def check_view(config: SynthesizeConfig, sample: Sample, head: HeadModel, detect
 
 
 def check_picture(mask: np.ndarray, config: SynthesizeConfig) -> Measured:
-    """Return whether the head of a mask [H, W] uint8 is large enough, not too large and inside the picture."""
+    """Check that the head of a mask [H, W] uint8 is large enough, not too large and inside the picture."""
     area = float(mask.mean()) / 255
     border = np.concatenate([mask[0], mask[:, 0], mask[:, -1]])
     touched = float((border >= COVERED).mean())
@@ -85,17 +85,17 @@ def check_picture(mask: np.ndarray, config: SynthesizeConfig) -> Measured:
 
 
 def check_sharpness(image: np.ndarray, mask: np.ndarray, least: float) -> Measured:
-    """Return whether the head shows enough structure."""
+    """Check that the head shows enough structure."""
     found = sharpness(image, mask)
     gate = Gate("blur", f"the sharpness is {found:.2f}, at least {least:g} is asked", found) if found < least else None
     return gate, {"sharpness": round(found, 6)}
 
 
 def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
-    """Return standard deviation of the Laplacian inside the mask, in gray levels of 255, at any resolution the same.
+    """Return the standard deviation of the Laplacian inside the mask, in gray levels of 255; independent of resolution.
 
     The Laplacian is taken at a scale that grows with the picture and multiplied by the scale's square (Lindeberg 1998):
-    a picture drawn at another size gives the same number. Its outline is left out. `image` [H, W, 3], `mask` [H, W]
+    a picture drawn at another size gives the same number. The outline is excluded. `image` [H, W, 3], `mask` [H, W]
     uint8; 0 if nothing is inside.
     """
     sigma_px = image.shape[1] * BLUR_SCALE
@@ -106,7 +106,7 @@ def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
 
 
 def check_landmarks(head: HeadModel, params: HeadParams, camera: Camera, least: int) -> Measured:
-    """Return whether the camera sees enough of the 68 landmarks; hair does not count as hiding them."""
+    """Check that the camera sees enough of the 68 landmarks; hair does not count as an occluder."""
     vertices, points = _posed(head, params)
     corners = head.faces[head.landmark_faces]
     normals = face_normals(vertices[:, corners.flatten()], torch.arange(corners.numel()).reshape(-1, 3))
@@ -116,9 +116,9 @@ def check_landmarks(head: HeadModel, params: HeadParams, camera: Camera, least: 
 
 
 def check_detector(config: SynthesizeConfig, sample: Sample, head: HeadModel, detector: Detector) -> Measured:
-    """Return whether a detector finds the face of a near-frontal view where it is; other views pass unmeasured.
+    """Check that a detector finds the face of a near-frontal view in the right place; other views pass unmeasured.
 
-    Where nobody knows the head's parameters, and so its landmarks, it only has to find a face.
+    If the head's parameters, and so its landmarks, are unknown, any detected face passes.
     """
     is_known = sample.params.model_id != NO_HEAD_MODEL
     angle_deg = angle_from_front_deg(sample.params, sample.camera) if is_known else angle_from_axis_deg(sample)
@@ -140,14 +140,14 @@ def check_detector(config: SynthesizeConfig, sample: Sample, head: HeadModel, de
 
 
 def detector_error(exact: np.ndarray, found: np.ndarray) -> float:
-    """Return mean distance of the inner landmarks [68, 2] of both, in outer-eye distances of the exact ones."""
+    """Return the mean distance of the inner landmarks [68, 2] of both, in outer-eye distances of the exact ones."""
     left, right = OUTER_EYE_CORNERS
     distances = np.linalg.norm(exact[INNER_LANDMARKS] - found[INNER_LANDMARKS], axis=-1)
     return float(distances.mean() / np.linalg.norm(exact[left] - exact[right]))
 
 
 def angle_from_front_deg(params: HeadParams, camera: Camera) -> float:
-    """Return angle in degrees between where the face points, its global and neck rotations applied, and the camera."""
+    """Return the angle in degrees between the face's direction (global and neck rotations applied) and the camera."""
     batched = HeadParams(params.model_id, **{name: value[None] for name, value in params.tensors().items()})
     root, neck = joint_rotations(batched)[0, :2]
     facing = (root @ neck)[:, 2]
@@ -156,7 +156,7 @@ def angle_from_front_deg(params: HeadParams, camera: Camera) -> float:
 
 
 def angle_from_axis_deg(sample: Sample) -> float:
-    """Return the angle in degrees between the head's forward axis and the camera, of a head that isn't turned."""
+    """Return the angle in degrees between the head's forward axis and the camera, for a head that isn't turned."""
     yaw, pitch = math.radians(sample.yaw_deg), math.radians(sample.pitch_deg)
     return math.degrees(math.acos(min(max(math.cos(yaw) * math.cos(pitch), -1.0), 1.0)))
 

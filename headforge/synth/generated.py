@@ -1,4 +1,4 @@
-"""Trained generators: people that a network makes up, whose head parameters nobody knows."""
+"""Trained generators: people drawn by a network, with unknown head parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headforge.types import Camera, HeadParams, Sample
 ONE_CLUSTER = 0
 """Latent codes are drawn independently: they fall into no groups."""
 ONE_MOMENT = 0
-"""All views of a person show the same moment: the generator knows one expression of each."""
+"""All views of a person show the same moment: the generator has one expression per person."""
 SYNTHETIC = "synthetic"
 
 
@@ -25,23 +25,23 @@ class TrainedModel(Protocol):
     """Draws people by number; a person is a function of (seed, subject), a picture of (seed, subject, view)."""
 
     def latent(self, seed: int, subject: int) -> np.ndarray:
-        """Return [D] the person's code, standard normal."""
+        """Return the person's code [D], standard normal."""
         ...
 
     def draw(
         self, seed: int, subject: int, angles_deg: Mapping[int, tuple[float, float]], size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Camera]]:
-        """Return pictures of `size` x `size` pixels in the order of `angles_deg`: azimuth and elevation by view.
+        """Yield pictures of `size` x `size` pixels in the order of `angles_deg`: azimuth and elevation by view.
 
-        Each is [H, W, 3] uint8 with the background that the generator gave it, its mask [H, W] uint8 and its unbatched
-        camera in metres.
+        Each is [H, W, 3] uint8 with the generator's background, its mask [H, W] uint8 and its unbatched camera in
+        metres.
         """
         ...
 
 
 @dataclass(frozen=True)
 class TrainedPerson:
-    """A person that a network makes up."""
+    """A person drawn by a network."""
 
     number: int
     latent: np.ndarray
@@ -83,6 +83,6 @@ class TrainedHeads:
 
 
 def over_white(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return [H, W, 3] uint8 over white by a mask [H, W] uint8."""
+    """Composite a picture [H, W, 3] uint8 over white by a mask [H, W] uint8."""
     share = mask[..., None] / 255
     return (image * share + 255 * (1 - share) + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What draws people: the generators beside one another, and what the loop asks of each."""
+"""Interface and registry of the generators of people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headforge.types import Sample
 
 
 class Prepared(Protocol):
-    """A person ready to be drawn; all else that it holds is its generator's own business."""
+    """A person ready to be drawn; its other contents are private to its generator."""
 
     @property
     def number(self) -> int:
@@ -32,7 +32,7 @@ class Generator(Protocol[Person]):
 
     @property
     def has_moments(self) -> bool:
-        """Return whether every row says its moment and its camera; else none does."""
+        """Return whether every row has its moment and its camera; else none does."""
         ...
 
     def subject(self, number: int) -> Person:
@@ -40,14 +40,14 @@ class Generator(Protocol[Person]):
         ...
 
     def draw(self, prepared: Person, shots: Sequence[Shot]) -> Iterator[Sample]:
-        """Draw pictures of a person, each the same whichever others are asked for; not yet gated.
+        """Draw pictures of a person, each independent of the other shots; not yet gated.
 
-        All that are wanted of a person are best asked for at once: some generators draw several at a time.
+        Request all shots of a person at once: some generators draw several at a time.
         """
         ...
 
     def likeness(self, prepared: Person) -> Likeness:
-        """Return what tells the person from others without looking at a picture."""
+        """Return the person's identity vector and group, computed without a picture."""
         ...
 
 
@@ -64,7 +64,7 @@ GENERATORS: Mapping[str, Callable[[SynthesizeConfig, TrainedModel | None], Gener
     "spherehead": _trained_heads,
     "panohead": _trained_heads,
 }
-"""By `SynthesizeConfig.drawn_by`."""
+"""Constructors by `SynthesizeConfig.drawn_by`."""
 
 
 def make_generator(config: SynthesizeConfig, model: TrainedModel | None = None) -> Generator[Any]:

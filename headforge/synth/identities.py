@@ -1,4 +1,4 @@
-"""What tells people apart: a vector for each, and the group of similar people it falls into."""
+"""Identities of people: a vector for each, and the group of similar people it belongs to."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from headforge.store.dataset.identities import Identity
 from headforge.types import Sample
 
 Embedder = Callable[[np.ndarray], np.ndarray | None]
-"""A vector [D] of the identity in a [H, W, 3] uint8 picture, or None if there is no face."""
+"""Maps a [H, W, 3] uint8 picture to an identity vector [D], or to None if there is no face."""
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """What a generator says of a person, a function of the settings and the person alone: datasets may grow."""
+    """A generator's description of a person: a function of the settings and the person alone, so datasets may grow."""
 
     vector: np.ndarray
-    """[D]; the Euclidean distance tells people apart."""
+    """[D]; people are compared by Euclidean distance."""
     cluster: int
     """Number of the group of similar people."""
 

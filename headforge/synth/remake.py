@@ -1,4 +1,4 @@
-"""One view of a dataset made again from what the dataset says of itself, and compared with what it holds."""
+"""Remake one view of a dataset from the dataset's own settings and compare it with the stored view."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from headforge.synth.synthesize import synthesize_one
 from headforge.types import Sample
 
 MEAN_TOLERANCE_LEVELS = 0.5
-"""On another instruction set or with other package versions a picture may differ by this much of 255 in the mean."""
+"""Largest mean difference, of 255, from a picture made with another instruction set or other package versions."""
 PIXEL_TOLERANCE_LEVELS = 8
 SHARE_TOLERANCE = 0.01
-"""And this share of its values by more than `PIXEL_TOLERANCE_LEVELS`: rounding decides who is in front at edges."""
+"""Largest share of values that differ by more than `PIXEL_TOLERANCE_LEVELS`: rounding decides visibility at edges."""
 PARAMETER_TOLERANCE = 1e-4
-"""Of cameras in pixels, of head parameters in their own units."""
+"""Largest difference of cameras in pixels, of head parameters in their own units."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a remade view differs from the stored one."""
+    """Differences of a remade view from the stored one."""
 
     differing: tuple[str, ...]
-    """Names of what is not equal bit for bit; empty if everything is."""
+    """Names of the fields that are not equal bit for bit; empty if all are."""
     mean_levels: float
     """Mean difference of the pictures' values, of 255."""
     max_levels: int
     share: float
-    """Of the pictures' values that differ by more than `PIXEL_TOLERANCE_LEVELS`."""
+    """Share of the pictures' values that differ by more than `PIXEL_TOLERANCE_LEVELS`."""
     max_parameter: float
 
     @property
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def remake_view(dataset: Dataset, subject: int, view: int, generator: Generator[Any] | None = None) -> Sample:
-    """Return the view as the settings in dataset.json give it; nothing else of the dataset is used.
+    """Return the view made from the settings in dataset.json; nothing else of the dataset is used.
 
     `generator` is by default the one that the settings name. Raises InputError if the dataset has no such view or was
     not made by a generator, Rejected if a gate kept the view out, ConfigError if a trained generator is not given.
@@ -87,12 +87,12 @@ def dataset_config(dataset: Dataset) -> SynthesizeConfig:
         said = " ".join(getattr(error, "message", str(error)).rstrip(".").split())
     raise InputError(
         dataset.folder, f"{dataset.folder} was not made by this version of headforge's generator: {said}.",
-        "make pictures of imported datasets again with what made them.",
+        "remake pictures of imported datasets with the tool that made them.",
     )  # fmt: skip
 
 
 def compare_views(remade: Sample, stored: Sample) -> Comparison:
-    """Return pictures, masks, cameras, parameters and seeds of two views. What gates measured is not compared."""
+    """Compare pictures, masks, cameras, parameters and seeds of two views; gate measurements are not compared."""
     differing = [
         name
         for name in ("split", "source", "seed", "yaw_deg", "pitch_deg", "attributes", "timestep", "camera_id")
@@ -112,7 +112,7 @@ def compare_views(remade: Sample, stored: Sample) -> Comparison:
 
 
 def _numbers(sample: Sample) -> dict[str, torch.Tensor]:
-    """Return as they are stored."""
+    """Return cameras and parameters as they are stored."""
     camera = {"K": sample.camera.K, "viewmat": sample.camera.viewmat}
     params = {name: getattr(sample.params, name) for name in PARAM_COLUMNS}
     return {name: value.detach().to(torch.float32) for name, value in (camera | params).items()}

@@ -46,11 +46,11 @@ def synthesize_shard(
     embedder: Embedder | None = None,
     generator: Generator[Any] | None = None,
 ) -> ShardInfo:
-    """Make the pictures of `subjects`: writes part, rejects, identities and coverage .parquet in `output`.
+    """Write the pictures of `subjects`: part, rejects, identities and coverage .parquet in `output`.
 
-    Every row depends on the config, the subject and the view only, not on which others are in the shard. `detector`
-    and `embedder` are what `config.gate_detector` and `config.identity` name; `generator` is by default the one that
-    `config` names, which must not be a trained one then.
+    Every row depends only on the config, the subject and the view, not on the rest of the shard. `detector` and
+    `embedder` are what `config.gate_detector` and `config.identity` name; `generator` is by default the one that
+    `config` names, which must then not be a trained one.
     """
     drawing = make_generator(config) if generator is None else generator
     rejects: list[Reject] = []
@@ -82,7 +82,7 @@ def synthesize_shard(
 def synthesize_subject(
     config: SynthesizeConfig, subject: int, detector: Detector | None = None, generator: Generator[Any] | None = None
 ) -> tuple[list[Sample], list[Reject]]:
-    """Return all views of one subject that pass the gates, and the ones that don't."""
+    """Return the views of one subject that pass the gates, and the rejects."""
     drawing = make_generator(config) if generator is None else generator
     return synthesize_views(config, drawing, drawing.subject(subject), detector)
 
@@ -90,7 +90,7 @@ def synthesize_subject(
 def synthesize_views(
     config: SynthesizeConfig, generator: Generator[Person], prepared: Person, detector: Detector | None = None
 ) -> tuple[list[Sample], list[Reject]]:
-    """Return all views of one prepared subject that pass the gates, and the ones that don't."""
+    """Return the views of one prepared subject that pass the gates, and the rejects."""
     samples: list[Sample] = []
     rejects: list[Reject] = []
     shots = [view_shot(config, prepared.number, view) for view in range(config.views_per_subject)]
@@ -106,7 +106,7 @@ def synthesize_views(
 def synthesize_view(
     config: SynthesizeConfig, prepared: Prepared, view: int, generator: Generator[Any] | None = None
 ) -> Sample:
-    """Return one view of a prepared subject, equal to the one made among others; not gated."""
+    """Return one view of a prepared subject, identical to the one in its shard; not gated."""
     drawing = make_generator(config) if generator is None else generator
     return next(drawing.draw(prepared, [view_shot(config, prepared.number, view)]))
 
@@ -114,13 +114,13 @@ def synthesize_view(
 def synthesize_one(
     config: SynthesizeConfig, subject: int, view: int, generator: Generator[Any] | None = None
 ) -> Sample:
-    """Return one view made alone, equal to the one made among others; not gated."""
+    """Return one view made alone, identical to the one in its shard; not gated."""
     drawing = make_generator(config) if generator is None else generator
     return synthesize_view(config, drawing.subject(subject), view, drawing)
 
 
 def shard_subjects(config: SynthesizeConfig) -> list[range]:
-    """Return which subjects go into which shard."""
+    """Return the subjects of each shard."""
     step = config.subjects_per_shard
     return [range(start, min(start + step, config.n_subjects)) for start in range(0, config.n_subjects, step)]
 
@@ -132,11 +132,11 @@ def assemble_dataset(
     head: Path | None = None,
     licences: Mapping[str, str] = BUILTIN_LICENCES,
 ) -> None:
-    """Put shards (folders of `synthesize_shard`, in order) together as a dataset in the folder `output`.
+    """Assemble shards (folders of `synthesize_shard`, in order) into a dataset in the folder `output`.
 
     `head` is the file of the generator's head model (`save_head`), if there is one already; it takes seconds to make.
-    `licences`: of what the pictures were made with, by the name of the source. The pass over all people writes its
-    marks beside the shards, whose bytes stay as they are.
+    `licences` are those of the pictures' sources, by source name. Marks of near-duplicates are written beside the
+    shards, whose bytes do not change.
     """
     folder = output / "shards"
     folder.mkdir(parents=True, exist_ok=True)

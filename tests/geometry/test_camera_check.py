@@ -157,7 +157,7 @@ def test_too_little_to_tell_is_an_error() -> None:
     with pytest.raises(InputError, match="no picture shows"):
         check_camera_convention(right, torch.full_like(pixels, float("nan")), points=face())
     still = Camera(right.K, right.viewmat[:1].expand(9, -1, -1), *SIZE)
-    with pytest.raises(InputError, match="one camera that stands still"):
+    with pytest.raises(InputError, match="the same fixed camera"):
         check_camera_convention(still, pixels)
     near = cameras(yaw_max_deg=0.2, pitch_deg=0.1)
     with pytest.raises(InputError, match="all from one side"):

@@ -294,12 +294,12 @@ BAD_FILES = {
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 5\n", "Git LFS pointer"),
     "web page": (b"\n<!DOCTYPE html><html><title>Sign in</title>", "web page"),
     "page in capitals": (b"\xef\xbb\xbf<HTML><BODY>404", "web page"),
-    "truncated": (whole_pickle()[:-40], "ends in the middle"),
-    "truncated early": (whole_pickle()[:30], "ends in the middle"),
-    "text": (b"404: Not Found", "no pickle"),
-    "noise": (bytes(range(255, 0, -1)), "no pickle"),
+    "truncated": (whole_pickle()[:-40], "it is truncated"),
+    "truncated early": (whole_pickle()[:30], "it is truncated"),
+    "text": (b"404: Not Found", "not a pickle"),
+    "noise": (bytes(range(255, 0, -1)), "not a pickle"),
     "zip": (b"PK\x03\x04" + bytes(100), "zip archive"),
-    "of itself": (b"\x80\x02c__builtin__\nset\n]q\x00\x85Rq\x01h\x00h\x01a0.", "made of itself"),
+    "of itself": (b"\x80\x02c__builtin__\nset\n]q\x00\x85Rq\x01h\x00h\x01a0.", "contains itself"),
 }
 
 

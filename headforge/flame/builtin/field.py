@@ -18,13 +18,13 @@ LID_RADIUS = 13.9
 
 
 def _smooth_min(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
-    """Return polynomial smooth minimum, blending over a width `k`."""
+    """Return the polynomial smooth minimum, blended over a width `k`."""
     h = np.clip(0.5 + 0.5 * (b - a) / k, 0, 1)
     return b + (a - b) * h - k * h * (1 - h)
 
 
 def _ellipsoid(p: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
-    """Return first-order distance to an ellipsoid."""
+    """Return the first-order distance to an ellipsoid."""
     d = p - np.asarray(centre)
     r = np.asarray(radii)
     k0 = np.sqrt(((d / r) ** 2).sum(-1))
@@ -33,14 +33,14 @@ def _ellipsoid(p: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -
 
 
 def _capsule(p: np.ndarray, a: Sequence[float], b: Sequence[float], ra: float, rb: float) -> np.ndarray:
-    """Return distance to a segment with a radius that runs from `ra` to `rb`."""
+    """Return the distance to a segment whose radius runs from `ra` to `rb`."""
     start, along = np.asarray(a, float), np.asarray(b, float) - np.asarray(a, float)
     h = np.clip(((p - start) @ along) / (along @ along), 0, 1)
     return np.linalg.norm(p - start - h[..., None] * along, axis=-1) - (ra + (rb - ra) * h)
 
 
 def head_distance(points: np.ndarray) -> np.ndarray:
-    """Return approximate signed distance [*] in mm of `points` [*, 3] to the skin; negative inside."""
+    """Return the approximate signed distance [*] in mm of `points` [*, 3] to the skin; negative inside."""
     q = points.copy()
     q[..., 0] = np.sqrt(points[..., 0] ** 2 + 1.0)
     d = _skull(points, q)
@@ -99,14 +99,14 @@ def _mouth(d: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def gradient(points: np.ndarray, step: float = 0.2) -> np.ndarray:
-    """Return unit gradient [N, 3] of the field by central differences on a tetrahedron."""
+    """Return the unit gradient [N, 3] of the field by central differences on a tetrahedron."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], float)
     g = sum(c * head_distance(points + step * c)[..., None] for c in corners)
     return g / np.maximum(np.linalg.norm(g, axis=-1, keepdims=True), 1e-9)
 
 
 def project(points: np.ndarray, n_steps: int) -> np.ndarray:
-    """Return walk `points` [N, 3] down the gradient onto the skin."""
+    """Move `points` [N, 3] down the gradient onto the skin."""
     for _ in range(n_steps):
         points = points - np.clip(head_distance(points), -12, 12)[:, None] * gradient(points)
     return points

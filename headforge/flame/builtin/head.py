@@ -1,7 +1,7 @@
-"""The head model that comes with headforge: a procedural head in FLAME's format, made by code alone.
+"""The builtin head model: a procedural head in FLAME's format, made by code alone.
 
-Skin, eyeballs, ears, mouth cavity, teeth and tongue in one mesh; named identity and expression modes; jaw, neck and
-eye joints; one texture chart for face, scalp and neck with its seam at the back.
+Skin, eyeballs, ears, mouth cavity, teeth and tongue in one mesh; named identity and expression modes; jaw, neck and eye
+joints; one texture chart for face, scalp and neck with its seam at the back.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from headforge.flame.model import HeadModel
 
 MODEL_ID = "headforge-builtin-1"
 VERSION = 1
-"""Of the head model's file, to be raised with every change of its values."""
+"""Version of the head model's file; raise it with every change of its values."""
 SKIN_CHART_BOTTOM = 0.175
 """v below which the texture holds everything but the skin."""
 _CHARTS = {
@@ -63,7 +63,7 @@ class Assembly:
 
 @functools.cache
 def builtin_head() -> HeadModel:
-    """Return the embedded default head; the same object on every call in a process."""
+    """Return the builtin head; the same object on every call in a process."""
     mesh = _assemble()
     places = _places(mesh)
     shapedirs = np.concatenate([identity_modes(places), expression_modes(places)], -1) * 1e-3

@@ -22,13 +22,13 @@ _JAW_ANGLES_RAD = np.deg2rad([23.0, 8.2, -7.4, -25.0, -39.0, -53.5, -65.5, -77.8
 """Rays from the middle of the face to its left outline, from beside the eye to the chin; exactly -90 would run along
 the middle edges of the grid."""
 _CHIN_INSET_MM = 3.0
-"""How far inside the outline the detector marks the last two points (measured on 28 renderings)."""
+"""Inset from the outline at which the detector marks the last two points (measured on 28 renderings)."""
 _EDGE_INSET_MM = 1.0
 """The same for the point beside them: brings it from the rear of the jaw's edge, which a front view foreshortens, to
 the middle between its neighbours."""
 _FAR_INSET_MM = 2.5
-"""How much farther inside the outline the last points before the chin lie on the far side of a head turned by 30
-degrees, where the underside of the jaw is seen behind it."""
+"""Additional inset of the last points before the chin on the far side of a head turned by 30 degrees, where the
+underside of the jaw is seen behind it."""
 
 Embedding = tuple[np.ndarray, np.ndarray]
 
@@ -63,9 +63,7 @@ def _static(skin: Skin) -> list[Embedding]:
 
 
 def _jaw_line(skin: Skin, near: Embedding, mirror: _Mirror, yaw_deg: float) -> Embedding:
-    """Return the 17 jaw points for a camera at `yaw_deg`: the outline on the far side, the jaw's own line on the near
-    one.
-    """
+    """Return the 17 jaw points for a camera at `yaw_deg`: the outline on the far side, the jaw on the near side."""
     far = near if yaw_deg == 0 else _far_half(skin, -abs(yaw_deg), near)
     left, right = (far, near) if yaw_deg < 0 else (near, far)
     right = mirror(right)
@@ -74,7 +72,7 @@ def _jaw_line(skin: Skin, near: Embedding, mirror: _Mirror, yaw_deg: float) -> E
 
 
 def _near_half(skin: Skin) -> Embedding:
-    """Return [9] the left half for a camera in front or on the left: along the mandible, then the chin's edge."""
+    """Return the left half [9] for a camera in front or on the left: along the mandible, then the chin's edge."""
     seen_from_left = np.stack([-skin.vertices[:, 2], skin.vertices[:, 1], skin.vertices[:, 0]], -1)
     y, z = np.array(_MANDIBLE_MM).T
     side = frontal_embedding(seen_from_left, skin.faces, np.stack([-z, y], -1))
@@ -87,12 +85,12 @@ def _near_half(skin: Skin) -> Embedding:
 
 
 def _far_half(skin: Skin, yaw_deg: float, near: Embedding) -> Embedding:
-    """Return [9] the left half for a camera on the right, at `yaw_deg` < 0: the face's outline, the chin as in `near`."""
+    """Return the left half [9] for a camera on the right, `yaw_deg` < 0: the face's outline, the chin as in `near`."""
     c, s = np.cos(np.deg2rad(yaw_deg)), np.sin(np.deg2rad(yaw_deg))
     turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     chin = (_places(skin, near)[_CHIN] - _JAW_CENTRE_MM) @ turn
     share = (_JAW_ANGLES_RAD - _JAW_ANGLES_RAD[0]) / (_JAW_ANGLES_RAD[-1] - _JAW_ANGLES_RAD[0])
-    # The chin turns with the head: the rays beside it do too, the ones to the cheek hardly.
+    # The chin and the rays beside it turn with the head, those to the cheek hardly do.
     angles = _JAW_ANGLES_RAD + (np.arctan2(chin[1], chin[0]) - _JAW_ANGLES_RAD[-1]) * share**3
     outline = _outline(skin, yaw_deg, angles)
     beside = slice(_CHIN - 2, _CHIN)
@@ -132,7 +130,7 @@ def _outline(skin: Skin, yaw_deg: float, angles: np.ndarray) -> Embedding:
 
 
 class _Mirror:
-    """Takes points to the other side: the grid's triangles mirror about its middle."""
+    """Mirrors points: the grid's triangles are symmetric about its middle."""
 
     def __init__(self, skin: Skin) -> None:
         self._skin = skin

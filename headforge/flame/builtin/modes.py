@@ -38,7 +38,7 @@ Field = Callable[[Places], np.ndarray]
 
 
 def bump(p: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-    """Return [N] Gaussian about `centre` and its mirror image; a centre with x = 0 counts once."""
+    """Return a Gaussian [N] about `centre` and its mirror image; a centre with x = 0 counts once."""
     q = (p - np.array(centre)) / np.array(radii)
     value = np.exp(-(q**2).sum(-1))
     if centre[0]:
@@ -48,24 +48,24 @@ def bump(p: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, 
 
 
 def ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Smooth step from 0 at `low` to 1 at `high`; `low` may be the larger."""
+    """Return a smooth step from 0 at `low` to 1 at `high`; `low` may be the larger."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _along(weight: np.ndarray, x: float | np.ndarray, y: float | np.ndarray, z: float | np.ndarray) -> np.ndarray:
-    """Return [N, 3] displacement (x, y, z) times `weight`."""
+    """Return the displacement [N, 3] (x, y, z) times `weight`."""
     return np.stack(np.broadcast_arrays(weight * x, weight * y, weight * z), -1)
 
 
 def _side(p: np.ndarray) -> np.ndarray:
-    """Return [N] -1 to 1, smoothly over the middle: which side of the face."""
+    """Return the side of the face [N], -1 to 1, smooth over the middle."""
     return np.tanh(p[:, 0] / 6)
 
 
 def _about(p: np.ndarray, centre: tuple[float, float, float], weight: np.ndarray,
            scale: tuple[float, float, float]) -> np.ndarray:  # fmt: skip
-    """Return [N, 3] growth about a centre by a fraction per axis."""
+    """Return the growth [N, 3] about a centre by a fraction per axis."""
     return weight[:, None] * (p - np.array(centre)) * np.array(scale)
 
 
@@ -80,7 +80,7 @@ def _eye_size(s: Places) -> np.ndarray:
 
 
 def _lip_fullness(s: Places) -> np.ndarray:
-    """Return moves the lips' outer borders; the line where they meet stays shut."""
+    """Move the lips' outer borders; the line where they meet stays shut."""
     upper = s.lip_upper * np.clip((s.rest[:, 1] + 51.3) / 6, 0, 1)
     lower = s.lip_lower * np.clip((-51.3 - s.rest[:, 1]) / 7, 0, 1)
     return _along(upper - lower, 0, 1.5, 0) + _along(s.lip_upper + s.lip_lower, 0, 0, 1.1)
@@ -152,7 +152,7 @@ def _lids(s: Places, eye: int, upper: float, lower: float) -> np.ndarray:
 
 
 def _corner(s: Places, r: float = 15.0) -> np.ndarray:
-    """Return [N] about the corners of the mouth."""
+    """Return a bump [N] about the corners of the mouth."""
     return bump(s.anchor, (25.5, -51, 89), (r, r * 0.9, 28))
 
 

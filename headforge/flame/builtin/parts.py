@@ -1,4 +1,4 @@
-"""What the skin of the builtin head leaves out: eyeballs, ears, mouth cavity, teeth and tongue. Millimetres."""
+"""Parts of the builtin head besides the skin: eyeballs, ears, mouth cavity, teeth and tongue. Millimetres."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N_EAR_ANGLES = 26
 
 @dataclass(frozen=True)
 class Part:
-    """A mesh of its own: n vertices in mm, faces among them, texture coordinates in its unit square."""
+    """A separate mesh: n vertices in mm, faces, texture coordinates in its own unit square."""
 
     vertices: np.ndarray
     """[n, 3]."""
@@ -34,7 +34,7 @@ class Part:
 
 
 def split_quads(quads: np.ndarray) -> np.ndarray:
-    """Return [Q, 4] corners to [2Q, 3] triangles, without those that have two equal corners."""
+    """Split quads [Q, 4] into triangles [2Q, 3], without those that have two equal corners."""
     faces = np.stack([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]], 1).reshape(-1, 3)
     a, b, c = faces.T
     return faces[(a != b) & (b != c) & (a != c)]
@@ -74,9 +74,7 @@ def _polar_part(rings: np.ndarray, ring_radius: np.ndarray, close: bool) -> Part
 
 
 def eyeball() -> Part:
-    """Return the left eyeball: a sphere with a slight cornea whose pole looks ahead; the texture is a disc about the
-    pupil.
-    """
+    """Return the left eyeball: a sphere with a slight cornea, pole ahead; the texture is a disc about the pupil."""
     polar = np.concatenate([np.linspace(0, 0.6, 5), np.linspace(0.8, np.pi, 8)])
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     radius = EYE_RADIUS + 0.7 * np.exp(-((polar / 0.36) ** 2))
@@ -103,9 +101,7 @@ def ear() -> Part:
 
 
 def _ear_outline(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return backward and upward distance of the rim from the canal; the angle runs from back over up to front and
-    down.
-    """
+    """Return the rim's backward and upward distance from the canal; the angle runs from back over up, front, down."""
     c, s = np.cos(angle), np.sin(angle)
     back = np.where(c > 0, 23.5 * c, 10.5 * c) * np.where(s < 0, 1 - 0.42 * s**2, 1.0)
     up = np.where(s > 0, 32.0 * s, 29.0 * s)
@@ -113,7 +109,7 @@ def _ear_outline(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ear_height(rho: np.ndarray | float, angle: np.ndarray) -> np.ndarray:
-    """Return relief of the ear's outer face over its plane."""
+    """Return the relief of the ear's outer face over its plane."""
     c, s = np.cos(angle), np.sin(angle)
     rear = np.clip(c * 0.75 + np.clip(s, 0, 1) * 0.6 + 0.1, 0, 1)
     lobe = np.exp(-(((s + 1) / 0.4) ** 2))
@@ -128,7 +124,7 @@ def _ear_height(rho: np.ndarray | float, angle: np.ndarray) -> np.ndarray:
 
 
 def _ear_place(back: np.ndarray, up: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return from the ear's plane to the head: the plane leaves the head towards the back."""
+    """Map the ear's plane to the head: the plane leaves the head towards the back."""
     flare = 0.5 * back + 0.012 * np.clip(up, 0, None) ** 1.5
     return EAR_CENTRE + np.stack([flare + out + 1.0, up, -back], -1)
 
@@ -146,10 +142,9 @@ def _ear_back(rho: float, angle: np.ndarray) -> np.ndarray:
 
 
 def mouth_cavity(skin: Skin) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return new vertices [n, 3] of a sock behind the lips, its faces, texture coordinates in a unit square and their
-    faces.
+    """Return a sock behind the lips: new vertices [n, 3], faces, texture coordinates in a unit square, their faces.
 
-    In the faces ids below the skin's vertex count are the skin's; the first ring is the cut between the lips.
+    Face ids below the skin's vertex count are the skin's; the first ring is the cut between the lips.
     """
     upper = skin.upper_lip
     loop = skin.lip_loop()

@@ -1,4 +1,4 @@
-"""The skin of the builtin head: a quad grid drawn onto the signed distance field of `builtin_field`.
+"""The skin of the builtin head: a quad grid drawn onto the signed distance field of `field`.
 
 The grid runs in meridians from the crown to the neck; its rows bend under the chin, so the jaw line and the underside
 of the chin are sampled as well as the cheeks. It is cut along the eyelids and between the lips. Everything in this file
@@ -73,22 +73,22 @@ class Skin:
     """[69, 73] vertex ids for columns -36..36 (lower edges on the cut rows); the first row is the crown."""
 
     def lid_loop(self, eye: int) -> np.ndarray:
-        """Return [24] the edge of an eye's opening: the upper lid outwards, the lower one back."""
+        """Return the edge [24] of an eye's opening: the upper lid outwards, the lower one back."""
         return np.concatenate([self.upper_lids[eye], self.lower_lids[eye][-2:0:-1]])
 
     def lip_loop(self) -> np.ndarray:
-        """Return [44] the edge between the lips: the upper one to the subject's left, the lower one back."""
+        """Return the edge [44] between the lips: the upper one to the subject's left, the lower one back."""
         return np.concatenate([self.upper_lip, self.lower_lip[-2:0:-1]])
 
 
 def column_angles() -> np.ndarray:
-    """Return [37] azimuth in radians of the columns of one half, dense over the face."""
+    """Return the azimuths [37] in radians of the columns of one half, dense over the face."""
     keys = PchipInterpolator([0, 5, 11, 17, 22, 27, 36], [0, 0.222, 0.445, 0.665, 1.08, 1.75, np.pi])
     return keys(np.arange(N_HALF_COLUMNS + 1))
 
 
 def _guide(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Start positions [N, 3] from the rough meridians."""
+    """Return start positions [N, 3] from the rough meridians."""
     keys = PchipInterpolator(_MERIDIAN_KEYS[:, 0], _MERIDIAN_KEYS[:, 1:])(rows)
     front_y, front_z, side_x, side_y, side_z, back_y, back_z = keys.T
     angle = np.sign(columns) * column_angles()[np.abs(columns)]
@@ -100,7 +100,7 @@ def _guide(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _topology() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, columns, sides, quads [Q, 4] (upper and lower sides of the cuts apart) and both grids of vertex ids."""
+    """Return rows, columns, sides, quads [Q, 4] (separate on both sides of the cuts) and both grids of vertex ids."""
     upper = np.zeros((LAST_ROW + 1, N_COLUMNS + 1), int)
     columns = np.arange(-N_HALF_COLUMNS, N_HALF_COLUMNS + 1)
     rows_out, columns_out, side_out = [0], [0], [0]
@@ -128,7 +128,7 @@ def _topology() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def _triangulate(quads: np.ndarray, columns: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-    """Return two triangles a quad, split along diagonals that mirror about the middle; the crown's quads are triangles.
+    """Return two triangles per quad, split along diagonals that mirror about the middle; the crown's are triangles.
 
     With `labels` [Q, 4] the triangles' corners carry those instead of the vertex ids.
     """
@@ -141,7 +141,7 @@ def _triangulate(quads: np.ndarray, columns: np.ndarray, labels: np.ndarray | No
 
 
 def lid_curves(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return edges [n, 3] of the left eye's upper and lower lid, inner to outer corner, on a sphere about the eyeball."""
+    """Return the left eye's upper and lower lid edges [n, 3], inner to outer corner, on a sphere about the eyeball."""
     t = np.linspace(0, 1, n)
     x = 16.8 + (45.0 - 16.8) * t
     corner_y = 13.2 + 2.6 * t
@@ -160,7 +160,7 @@ def _on_lid_sphere(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def lip_line(n: int) -> np.ndarray:
-    """Return [n, 3] the line where the lips meet, from the subject's right corner to the left."""
+    """Return the line [n, 3] where the lips meet, from the subject's right corner to the left."""
     x = np.linspace(-1, 1, n)
     y = (
         -51.3
@@ -216,7 +216,7 @@ def _pins(skin: Skin) -> dict[int, np.ndarray]:
 
 
 def neighbour_mean(quads: np.ndarray, n: int) -> sparse.csr_matrix:
-    """Return [n, n] matrix that averages each vertex's neighbours along the grid's edges."""
+    """Return the [n, n] matrix that averages each vertex's neighbours along the grid's edges."""
     edges = np.concatenate([quads[:, [k, (k + 1) % 4]] for k in range(4)])
     edges = edges[edges[:, 0] != edges[:, 1]]
     edges = np.unique(np.sort(edges, axis=1), axis=0)
@@ -226,7 +226,7 @@ def neighbour_mean(quads: np.ndarray, n: int) -> sparse.csr_matrix:
 
 
 def _relax(vertices: np.ndarray, skin: Skin, pins: dict[int, np.ndarray], quads: np.ndarray) -> np.ndarray:
-    """Return even out the grid along the surface around the pinned edges, staying on the field."""
+    """Even out the grid along the surface around the pinned edges, staying on the field."""
     average = neighbour_mean(quads, len(vertices))
     ids, places = np.array(list(pins)), np.array(list(pins.values()))
     bottom = skin.rows == LAST_ROW
@@ -246,9 +246,7 @@ def _relax(vertices: np.ndarray, skin: Skin, pins: dict[int, np.ndarray], quads:
 
 
 def chart_faces() -> np.ndarray:
-    """Return [F, 3] corners of the skin's triangles in a [69, 73] grid of texture coordinates, in the order of its
-    faces.
-    """
+    """Return the corners [F, 3] of the skin's triangles in a [69, 73] grid of texture coordinates, in face order."""
     _, columns, _, quads, *_ = _topology()
     flat = np.arange((LAST_ROW + 1) * (N_COLUMNS + 1)).reshape(LAST_ROW + 1, N_COLUMNS + 1)
     uv_quads = np.stack([flat[:-1, :-1], flat[1:, :-1], flat[1:, 1:], flat[:-1, 1:]], -1).reshape(-1, 4)
@@ -256,7 +254,7 @@ def chart_faces() -> np.ndarray:
 
 
 def hairline_height(points: np.ndarray) -> np.ndarray:
-    """Return [N] how many mm points of the skin lie above the hairline; negative on the face and the neck."""
+    """Return the height [N] in mm of skin points above the hairline; negative on the face and the neck."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     azimuth = np.arctan2(x, z + 5)
     keys = PchipInterpolator(
@@ -266,7 +264,7 @@ def hairline_height(points: np.ndarray) -> np.ndarray:
 
 
 def lid_followers(skin: Skin, eye: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return how far each skin vertex follows an eye's upper [N] and lower [N] lid, and where [N, 3] it is when shut."""
+    """Return how far each skin vertex follows an eye's upper [N] and lower [N] lid, and its shut position [N, 3]."""
     upper_edge, lower_edge = skin.vertices[skin.upper_lids[eye]], skin.vertices[skin.lower_lids[eye]]
     sign = 1.0 if eye == 0 else -1.0
     centre = EYE_CENTRE * np.array([sign, 1, 1])
@@ -291,7 +289,7 @@ def lid_followers(skin: Skin, eye: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def lip_followers(skin: Skin, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return [n] each, for a mesh that starts with the skin: how far vertices follow the upper and the lower lip."""
+    """Return how far vertices follow the upper and the lower lip, [n] each, for a mesh that starts with the skin."""
     upper, lower = np.zeros(n), np.zeros(n)
     p = skin.vertices
     ends = np.clip(1 - (np.abs(p[:, 0]) / 27) ** 2, 0, 1) ** 0.6
@@ -305,7 +303,7 @@ def lip_followers(skin: Skin, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chart_ids(skin: Skin) -> np.ndarray:
-    """Return [N] each skin vertex's place in the grid of texture coordinates of `chart_faces`."""
+    """Return the place [N] of each skin vertex in the grid of texture coordinates of `chart_faces`."""
     return skin.rows * (N_COLUMNS + 1) + skin.columns + N_HALF_COLUMNS
 
 
@@ -327,8 +325,6 @@ def lip_middle() -> tuple[int, int]:
 
 @functools.cache
 def skin_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return grid rows [N] and signed columns [N] of the skin's vertices, and its faces [F, 3]; the mesh starts with
-    it.
-    """
+    """Return rows [N] and signed columns [N] of the skin's vertices, which come first, and its faces [F, 3]."""
     rows, columns, _, quads, *_ = _topology()
     return rows, columns, _triangulate(quads, columns)

@@ -1,1 +1,1 @@
-"""Readers of head models made by others: FLAME and ICT-FaceKit."""
+"""Readers of third-party head models: FLAME and ICT-FaceKit."""

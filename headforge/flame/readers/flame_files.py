@@ -1,4 +1,4 @@
-"""Which of FLAME's files is which, and their contents checked: the model, landmark embeddings, masks, eyelids."""
+"""Recognition and validation of FLAME's files: the model, landmark embeddings, masks, eyelids."""
 
 from __future__ import annotations
 
@@ -46,14 +46,13 @@ class FlameFiles:
     template: Path | None = None
     """An OBJ of the same topology, for texture coordinates; without it a cylindrical chart is made."""
     left_eyelid: Path | None = None
-    """l_eyelid.npy: what shuts the left eye."""
+    """l_eyelid.npy: offsets that shut the left eye."""
     right_eyelid: Path | None = None
     """r_eyelid.npy."""
 
 
 def sort_flame_files(paths: Sequence[Path]) -> FlameFiles:
-    """Return FLAME's files among `paths` (files, or folders that hold them), told apart by the names they are published
-    under.
+    """Find FLAME's files among `paths` (files, or folders that hold them) by their published names.
 
     The template is the one .obj, the model one of `VERSIONS` or the one other .pkl. Raises InputError if the model or
     the landmarks are missing, or if two files fit one place.
@@ -83,15 +82,17 @@ def sort_flame_files(paths: Sequence[Path]) -> FlameFiles:
 
 
 def _prefer(found: dict[str, list[Path]], place: str, is_better: Callable[[Path], bool]) -> None:
-    """Of the files for a place keep the better ones, if there are any."""
+    """Keep the better files for a place, if there are any."""
     better = [file for file in found.get(place, []) if is_better(file)]
     if better:
         found[place] = better
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a FLAME model pickle, checked against one another: v_template [V, 3], shapedirs [V, 3, N],
-    posedirs [V, 3, 36], J_regressor [5, V] dense, kintree_table [2, 5], weights [V, 5], f [F, 3].
+    """Return the checked arrays of a FLAME model pickle.
+
+    v_template [V, 3], shapedirs [V, 3, N], posedirs [V, 3, 36], J_regressor [5, V] dense, kintree_table [2, 5], weights
+    [V, 5], f [F, 3].
 
     Raises InputError.
     """

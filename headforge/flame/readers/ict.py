@@ -1,7 +1,7 @@
 """ICT-FaceKit's light model (USC ICT, MIT licence), a folder of OBJ files, as a head model in FLAME's format.
 
-Kept are face, head and neck, sockets, gums, teeth and eyeballs; metres in place of centimetres. The model has no
-joints: jaw, neck, root and eyes are added. Opening the jaw follows the file's own `jawOpen` shape; the eyeballs turn
+Face, head and neck, sockets, gums, teeth and eyeballs are kept, in metres instead of centimetres. The model has no
+joints; jaw, neck, root and eyes are added. Opening the jaw follows the file's own `jawOpen` shape; the eyeballs turn
 about the centres of spheres fitted to them. The shapes keep the names of the files.
 """
 
@@ -51,7 +51,7 @@ class IctShapes:
 def read_ict(folder: Path, layout: IctLayout = LIGHT) -> HeadModel:
     """Return the head model in an ICT-FaceKit folder (`FaceXModel`, or the repository that has it).
 
-    All identity files and all those expressions of `vertex_indices.json` that the folder has. Raises InputError for
+    All identity files are read, and the expressions of `vertex_indices.json` that the folder has. Raises InputError for
     a missing or damaged file, another topology than `layout`'s, or a jaw that `jawOpen` doesn't open.
     """
     shapes = _read_shapes(folder, layout)
@@ -140,7 +140,7 @@ def _identity_names(folder: Path) -> list[str]:
 
 
 def _read_index(path: Path, n_vertices: int) -> tuple[list[str], np.ndarray]:
-    """Return names of the expressions and the 68 landmarks' vertices."""
+    """Return the names of the expressions and the vertices of the 68 landmarks."""
     try:
         index = json.loads(path.read_text())
         names, landmarks = index["expressions"], np.array(index["idx_to_landmark_verts"], dtype=np.int64)
@@ -173,7 +173,7 @@ def _surface(mesh: ObjMesh, layout: IctLayout) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _regions(v: np.ndarray, skin: np.ndarray, points: np.ndarray, layout: IctLayout) -> dict[str, np.ndarray]:
-    """Return regions of the skin; what the file calls the narrow face is no scalp."""
+    """Return the regions of the skin; the file's narrow face is not scalp."""
     regions = skin_regions(v, skin, points)
     narrow = regions["scalp"] < layout.n_narrow_face
     regions["face"] = np.union1d(regions["face"], regions["scalp"][narrow])
@@ -234,7 +234,7 @@ def _contour_faces(
 def _pupils(
     v: np.ndarray, faces: np.ndarray, ids: Mapping[str, np.ndarray], regressor: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return triangles [2] and barycentrics [2, 3] of what lies straight before the eyes' centres: right, left."""
+    """Return triangles [2] and barycentrics [2, 3] of the surface straight ahead of the eyes' centres: right, left."""
     picked, weights = [], []
     for name, joint in (("right_eyeball", rig.RIGHT_EYE), ("left_eyeball", rig.LEFT_EYE)):
         own = np.flatnonzero(np.isin(faces, ids[name]).all(-1))

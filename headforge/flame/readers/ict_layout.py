@@ -28,7 +28,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class IctLayout:
-    """Topology of a model in ICT-FaceKit's format. What lies after the last part is left out."""
+    """Topology of a model in ICT-FaceKit's format. Anything after the last part is left out."""
 
     n_vertices: int
     n_polygons: int
@@ -38,12 +38,12 @@ class IctLayout:
     """17 vertices along the jaw from the subject's right to the left, in place of the first 17 landmarks, where a
     detector marks it; may be empty, then the landmarks of `vertex_indices.json` stay."""
     n_narrow_face: int
-    """How many of the face's first vertices are the narrow face area: without ears, throat and the back of the head."""
+    """Number of the face's first vertices in the narrow face area: without ears, throat and the back of the head."""
     n_sclera: int
-    """How many of an eyeball's first vertices are its outer shell; the iris inside is another sphere."""
+    """Number of an eyeball's first vertices in its outer shell; the iris inside is another sphere."""
 
     def start_vertex(self, name: str) -> int:
-        """Return first vertex of a part."""
+        """Return the first vertex of a part."""
         names = [part.name for part in self.parts]
         place = names.index(name)
         return self.parts[place - 1].end_vertex if place else 0

@@ -32,7 +32,7 @@ class ObjMesh:
 
 
 def read_obj(path: Path) -> ObjMesh:
-    """Return the mesh in an OBJ file; materials, groups and normals are passed over.
+    """Return the mesh in an OBJ file; materials, groups and normals are ignored.
 
     Raises InputError if the file is missing, isn't an OBJ, has polygons with more than four corners, or refers to
     vertices that it doesn't have.
@@ -51,7 +51,7 @@ def read_obj(path: Path) -> ObjMesh:
 
 
 def read_obj_vertices(path: Path, n_vertices: int) -> np.ndarray:
-    """Return the vertices [n_vertices, 3] of an OBJ file alone, for shapes of one topology. Raises InputError."""
+    """Return only the vertices [n_vertices, 3] of an OBJ file, for shapes of one topology. Raises InputError."""
     vertices = _numbers(path, _VERTEX.findall(_text(path)), 3, "vertices")
     if len(vertices) != n_vertices:
         raise InputError(path, f"'{path}' has {len(vertices)} vertices, the neutral mesh has {n_vertices}.", _HELP)
@@ -59,7 +59,7 @@ def read_obj_vertices(path: Path, n_vertices: int) -> np.ndarray:
 
 
 def triangulate(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return [P, 4] polygons (-1 where there is no fourth corner) to triangles [F, 3] and their polygons [F].
+    """Split polygons [P, 4] (-1 for no fourth corner); return triangles [F, 3] and the polygon [F] of each.
 
     The triangles of a quad (0, 1, 2, 3) are (0, 1, 2) and (0, 2, 3), one after the other.
     """
@@ -78,7 +78,7 @@ def _text(path: Path) -> bytes:
 def _numbers(path: Path, lines: list[bytes], n_columns: int, what: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # how numpy says that it stopped at what is no number
+            warnings.simplefilter("error", DeprecationWarning)  # numpy's signal that it stopped at a non-number
             flat = np.fromstring(b" ".join(lines), dtype=np.float64, sep=" ")
     except (ValueError, DeprecationWarning) as error:
         raise InputError(path, f"the {what} of '{path}' are not all numbers.", _HELP) from error

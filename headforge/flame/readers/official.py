@@ -1,7 +1,7 @@
 """FLAME 2020 and 2023 (Li et al. 2017; MPI's licence) from the files they are published in, as a head model.
 
-Nothing in the files is run (`headforge.pickles`). Read once, a model is kept by `files.save_head`. The id of the
-model carries its version and a digest of its arrays, so that parameters of one release never pose another.
+Nothing in the files is run (`headforge.pickles`). `files.save_head` stores a model that was read. The id of the model
+carries its version and a digest of its arrays, so that parameters of one release never pose another.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def read_flame(files: FlameFiles, *, n_shape: int = N_SHAPE, with_teeth: bool = 
     """Return FLAME as a head model, any vertex count, in the files' metres and axes.
 
     `with_teeth` appends VHAP's 120 vertices and 168 triangles, if the topology is FLAME's own. The rows of the dynamic
-    contour are brought to the order of `contour_bin`, whichever sign the file uses; if there is none it is made.
-    Raises InputError for anything that is not as published.
+    contour are put in the order of `contour_bin`, whichever sign the file uses; a missing contour is computed. Raises
+    InputError for anything that is not as published.
     """
     arrays = read_arrays(files.model)
     if arrays["shapedirs"].shape[-1] <= n_shape:
@@ -154,7 +154,7 @@ def _chart(files: FlameFiles, v: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
 def cylinder_chart(v: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return texture coordinates [T, 2] in [0, 1] by azimuth and height, with the seam at the back; triangles [F, 3].
 
-    What lies one behind the other (eyeballs, the inside of the mouth) shares its place.
+    Surfaces behind one another (eyeballs, the inside of the mouth) overlap.
     """
     low, high = v.min(0), v.max(0)
     azimuth = np.arctan2(v[:, 0], v[:, 2] - (low[2] + high[2]) / 2) / (2 * np.pi) + 0.5
@@ -169,7 +169,7 @@ def cylinder_chart(v: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def append_teeth(model: HeadModel) -> HeadModel:
-    """Return the model with VHAP's teeth after its own vertices and triangles, whose ids stay what they were.
+    """Return the model with VHAP's teeth after its own vertices and triangles, whose ids do not change.
 
     Upper teeth move with the neck joint, lower ones with the jaw; they take the lips' mean identity shapes and no
     expression; regions `teeth`, `upper_teeth`, `lower_teeth`. For FLAME's topology of 5023 vertices.

@@ -33,9 +33,7 @@ class HairShell:
 
 def build_hair(person: Person, seed: int, skin_vertices: np.ndarray, skin_rest_mm: np.ndarray, skin_normals: np.ndarray,
                skin_faces: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[HairShell]:  # fmt: skip
-    """Return the subject's hair on a skin of N vertices [N, 3] (metres), whose template places are `skin_rest_mm` [N,
-    3].
-    """
+    """Return the subject's hair on skin vertices [N, 3] (metres) with the template places `skin_rest_mm` [N, 3]."""
     rng = item_rng(seed, "hair", person.subject)
     if person.hair_style == "bald":
         return []
@@ -48,7 +46,7 @@ def build_hair(person: Person, seed: int, skin_vertices: np.ndarray, skin_rest_m
 
 
 def _noise(rng: np.random.Generator, points: np.ndarray, wavelength: float, n_waves: int = 24) -> np.ndarray:
-    """Return [N] smooth noise of unit variance at `points` [N, D]."""
+    """Return smooth noise [N] of unit variance at `points` [N, D]."""
     k = rng.normal(0, 2 * np.pi / wavelength, (points.shape[1], n_waves))
     return np.sqrt(2 / n_waves) * np.cos(points @ k + rng.uniform(0, 2 * np.pi, n_waves)).sum(-1)
 
@@ -233,7 +231,7 @@ def _bun(person: Person, rng: np.random.Generator) -> HairShell:
 
 
 def _follow_identity(p: np.ndarray, person: Person) -> np.ndarray:
-    """Return deform free hair [n, 3] (mm, on the mean head) with the subject's identity; metres."""
+    """Deform free hair [n, 3] (mm, on the mean head) with the subject's identity; return metres."""
     n = len(p)
     none = np.zeros(n)
     places = Places(p, p, np.ones(n), none, none, none, np.zeros((n, 2)), np.zeros((n, 2)), p)

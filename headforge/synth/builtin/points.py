@@ -1,4 +1,4 @@
-"""Which points of the head and its hair the samples of a picture see, as kernels, and pictures averaged down.
+"""Kernels that find the points of head and hair seen by the samples of a picture, and that average pictures down.
 
 The arithmetic is that of `render.mesh.rasterize` and of torch, operation by operation in float32, because the bytes of
 the basic appearance's pictures depend on it; the readable twins are in tests/synth/twins.py.
@@ -17,7 +17,7 @@ INFINITE, LEAST_COVER = np.float32(np.inf), np.float32(1e-6)
 
 @kernel(error_model="numpy", forceinline=True)
 def _normal(vertices, a, b, c, out):
-    """Normal of a triangle, twice its area long, into `out` [3]."""
+    """Write the normal of a triangle, twice its area long, into `out` [3]."""
     ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
     vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
     out[0], out[1], out[2] = cross_term(uy, vz, uz, vy), cross_term(uz, vx, ux, vz), cross_term(ux, vy, uy, vx)
@@ -25,7 +25,7 @@ def _normal(vertices, a, b, c, out):
 
 @kernel(error_model="numpy")
 def faces_camera(vertices, faces, eye, out):
-    """Whether a camera at `eye` [3] sees the outer side of each triangle, into `out` [F] bool."""
+    """Write into `out` [F] bool whether a camera at `eye` [3] sees the outer side of each triangle."""
     normal = np.zeros(3, np.float32)
     for f in range(len(faces)):
         a = faces[f, 0]
@@ -38,7 +38,7 @@ def faces_camera(vertices, faces, eye, out):
 
 @kernel(error_model="numpy")
 def vertex_normals_into(vertices, faces, weighted, out):
-    """`geometry.meshes.vertex_normals` of [V, 3] into `out` [V, 3]; `weighted` [F, 3] is overwritten."""
+    """Write `geometry.meshes.vertex_normals` of [V, 3] into `out` [V, 3]; `weighted` [F, 3] is overwritten."""
     out[:] = ZERO
     for f in range(len(faces)):
         _normal(vertices, faces[f, 0], faces[f, 1], faces[f, 2], weighted[f])
@@ -55,7 +55,7 @@ def vertex_normals_into(vertices, faces, weighted, out):
 
 @kernel(error_model="numpy", forceinline=True)
 def _weigh(faces, f, xy, nearness, row, column, weights):
-    """Perspective-correct weights of the corners of triangle `f` at a pixel into `weights` [3]; returns the depth."""
+    """Write perspective-correct corner weights of triangle `f` at a pixel into `weights` [3]; return the depth."""
     px, py = np.float32(column) + HALF, np.float32(row) + HALF
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
     ax, ay, bx, by, cx, cy = xy[a, 0] - px, xy[a, 1] - py, xy[b, 0] - px, xy[b, 1] - py, xy[c, 0] - px, xy[c, 1] - py
@@ -68,7 +68,7 @@ def _weigh(faces, f, xy, nearness, row, column, weights):
 
 @kernel(error_model="numpy")
 def skin_points(ids, shown, faces, uv_faces, xy, nearness, attributes, uvs, depth, place, values, grid):
-    """Gather what the samples see of the head; `shown` are the triangles that `ids` [H, W] number.
+    """Gather the points of the head that the samples see; `shown` are the triangles that `ids` [H, W] number.
 
     Fills depth [H, W] (infinite where empty), place [P] of the samples that see something, values [9, P] of the
     `attributes` [V, 9] and grid [P, 2] where to sample the texture (`torch.nn.functional.grid_sample`).
@@ -99,7 +99,8 @@ def skin_points(ids, shown, faces, uv_faces, xy, nearness, attributes, uvs, dept
 
 @kernel(error_model="numpy")
 def hair_points(ids, faces, xy, nearness, attributes, depth, bias, hidden, n_texels, place, values, grid):
-    """Gather what the samples see of a layer of hair before the head at `depth` [H, W] and not `hidden` [H, W].
+    """Gather the points of a layer of hair that the samples see before the head at `depth` [H, W] and not `hidden` [H,
+    W].
 
     Fills place [P], values [P, 16] and grid [P, 2] where to sample strands of `n_texels` texels, which one more on each
     side repeats; returns P.
@@ -146,7 +147,7 @@ def lay_over(place, color, opacity, rgb, alpha):
 
 @kernel(error_model="numpy")
 def average_over_white(rgb, alpha, image, mask):
-    """Means of 2 x 2 samples of rgb [2H, 2W, 3] with alpha [2H, 2W] over white as bytes: [H, W, 3] and [H, W]."""
+    """Average 2 x 2 samples of rgb [2H, 2W, 3] with alpha [2H, 2W] over white to bytes: [H, W, 3] and [H, W]."""
     for row in range(mask.shape[0]):
         for column in range(mask.shape[1]):
             top, left = 2 * row, 2 * column

@@ -20,7 +20,7 @@ GAMMA = 2.2
 STRAND_PIXELS = 256
 N_STRAND_LEVELS = 5
 _STRAND_TEXEL_M = 0.00018
-"""About how wide a texel of the finest level is on the head."""
+"""Approximate width of a texel of the finest level on the head."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HairSurface:
     color: Tensor
     """[3] linear."""
     strands: tuple[Tensor, ...]
-    """What `strand_texture` gives."""
+    """The result of `strand_texture`."""
     is_open: bool
     """Whether its inner side can be seen: hair that hangs."""
 
@@ -54,7 +54,7 @@ class HairSurface:
 
 
 def _tangents(vertices: Tensor, faces: Tensor, strand: Tensor) -> Tensor:
-    """Return [n, 3] unit direction in which the second strand coordinate grows."""
+    """Return the unit direction [n, 3] in which the second strand coordinate grows."""
     p, s = vertices[faces], strand[faces]
     e1, e2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
     (u1, v1), (u2, v2) = (s[:, 1] - s[:, 0]).unbind(-1), (s[:, 2] - s[:, 0]).unbind(-1)
@@ -71,7 +71,7 @@ _ISOTROPIC_LAYERS = {"afro": ((0.9, 1.2, 0.5), (2.2, 3.0, 0.5)), "buzz": ((0.7, 
 
 
 def strand_texture(seed: int, subject: int, wave: float, style: str) -> tuple[Tensor, ...]:
-    """Return periodic streaks, locks and single hairs, with how steeply their brightness changes across.
+    """Return periodic streaks, locks and single hairs, with the slope of their brightness across.
 
     [S, S, 2], then the same at half the size and so on, each padded by one texel that repeats the other side.
     """
@@ -98,7 +98,7 @@ def strand_texture(seed: int, subject: int, wave: float, style: str) -> tuple[Te
 
 
 def _encode(linear: np.ndarray) -> np.ndarray:
-    """Return sRGB of linear colour [P, 3], in place."""
+    """Encode linear colour [P, 3] as sRGB, in place."""
     color = torch.from_numpy(linear)
     torch.pow(color, 1 / GAMMA, out=color)
     return linear

@@ -1,7 +1,7 @@
-"""The basic appearance's shading as kernels: each does what torch did, operation by operation in float32.
+"""The basic appearance's shading as kernels, equal to torch operation by operation in float32.
 
-`shade.py` raises to powers between them with torch, whose powers numba has not got. The bytes of pictures depend on
-the order of the operations here; the readable twins are in tests/synth/twins.py.
+`shade.py` computes powers between them with torch, because numba's differ. The bytes of pictures depend on the order of
+the operations here; the readable twins are in tests/synth/twins.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _fma: Any = intrinsic(_multiply_add)
 
 @kernel(error_model="numpy", forceinline=True)
 def length(x, y, z):
-    """Euclidean norm, at least 1e-12."""
+    """Return the Euclidean norm, at least 1e-12."""
     return max(np.sqrt(_fma(z, z, _fma(y, y, x * x))), TINY)
 
 
@@ -58,13 +58,13 @@ def _dot(ax, ay, az, bx, by, bz):
 
 @kernel(error_model="numpy", forceinline=True)
 def cross_term(a, b, c, d):
-    """a * b - c * d as torch's cross product rounds it."""
+    """Return a * b - c * d as torch's cross product rounds it."""
     return _fma(a, b, -(c * d))
 
 
 @kernel(error_model="numpy", forceinline=True)
 def _irradiance(sh, c, x, y, z):
-    """Channel `c` of `sh_irradiance` for one unit normal; `sh` [9, 3]."""
+    """Return channel `c` of `sh_irradiance` for one unit normal; `sh` [9, 3]."""
     xx, yy, zz = x * x, y * y, z * z
     total = _K0 * _F0 * sh[0, c]
     total += -_K1 * y * _F1 * sh[1, c]
@@ -80,7 +80,9 @@ def _irradiance(sh, c, x, y, z):
 
 @kernel(error_model="numpy")
 def light_skin(values, sh, key_direction, eye, out):
-    """Light on points of the skin: `out` [6, P] irradiance 3, cosines to half vector, 1 - cosine to viewer, grey."""
+    """Write the light on skin points into `out` [6, P]: irradiance 3, cosines to half vector, 1 - cosine to viewer,
+    grey.
+    """
     kx, ky, kz = key_direction[0], key_direction[1], key_direction[2]
     ex, ey, ez = eye[0], eye[1], eye[2]
     for p in range(values.shape[1]):
@@ -103,7 +105,7 @@ def light_skin(values, sh, key_direction, eye, out):
 
 @kernel(error_model="numpy")
 def dim(light, powers, out):
-    """Times the share of light [3, P] that arrives, which powers [3] make warmer in the shade: `out` [3 of 6, P]."""
+    """Multiply `out` [3 of 6, P] by the share of light [3, P] that arrives, made warmer in the shade by powers [3]."""
     for c in range(3):
         power = powers[c]
         for p in range(light.shape[1]):
@@ -118,10 +120,10 @@ def _compress(linear):
 
 @kernel(error_model="numpy")
 def mix_skin(light, painted, albedo, broad, narrow, sharp, graze, key_color, out):
-    """Linear colour [P, 3] of points of the skin, before it is encoded.
+    """Write the linear colour [P, 3] of points of the skin, before it is encoded.
 
-    `light` [6, P] from `light_skin`; painted [4, P] with the gloss; albedo [3, P]; the cosine to the half vector to
-    the powers 14, 48 and 420, and 1 - the cosine to the viewer to the power 4, [P] each.
+    `light` [6, P] from `light_skin`; painted [4, P] with the gloss; albedo [3, P]; the cosine to the half vector to the
+    powers 14, 48 and 420, and 1 - the cosine to the viewer to the power 4, [P] each.
     """
     for p in range(len(broad)):
         gloss, grey = painted[3, p], light[5, p]
@@ -137,10 +139,10 @@ def mix_skin(light, painted, albedo, broad, narrow, sharp, graze, key_color, out
 
 @kernel(error_model="numpy")
 def light_hair(values, fine, color, sh, key_direction, eye, out):
-    """Light on points of hair: `out` [6, P].
+    """Write the light on points of hair into `out` [6, P].
 
-    values [P, 16] as `HairSurface.attributes`; fine [2, P] streak and slope; color [3] linear. Out come the matte
-    colour 3, the strength of the sheen, the squared sine between strand and half vector, and the opacity.
+    values [P, 16] as `HairSurface.attributes`; fine [2, P] streak and slope; color [3] linear. The rows of `out` are
+    the matte colour 3, the strength of the sheen, the squared sine between strand and half vector, and the opacity.
     """
     kx, ky, kz = key_direction[0], key_direction[1], key_direction[2]
     ex, ey, ez = eye[0], eye[1], eye[2]
@@ -183,7 +185,7 @@ def light_hair(values, fine, color, sh, key_direction, eye, out):
 
 @kernel(error_model="numpy")
 def mix_hair(light, fine, wide, narrow, key_color, tint, out):
-    """Linear colour [P, 3] of points of hair, before it is encoded.
+    """Write the linear colour [P, 3] of points of hair, before it is encoded.
 
     `light` [6, P] from `light_hair`; `fine` [2, P]; its squared sine to the powers 24 and 90 [P]; tint [3] of the
     sheen.

@@ -30,7 +30,7 @@ from headforge.synth.people.subjects import Person, sample_person
 from headforge.types import Camera, HeadParams
 
 _HAIR_BIAS_M = np.float32(0.0012)
-"""How much nearer than it is hair counts, so that a thin layer doesn't flicker with the skin under it."""
+"""Depth bias of hair towards the camera, so that a thin layer doesn't flicker with the skin under it."""
 
 
 _THROAT_Z_M, _LIPS_Z_M = 0.055, 0.096
@@ -61,12 +61,12 @@ class Subject:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a dataset row tells about the subject."""
+        """The subject's attributes in a dataset row."""
         return self.person.attributes
 
 
 def prepare_subject(seed: int, subject: int, long_hair_share: float) -> Subject:
-    """Return everything about a subject that its views share: a function of (seed, subject) and the share of long hair."""
+    """Return everything that a subject's views share: a function of (seed, subject) and the share of long hair."""
     head = builtin_head()
     person = sample_person(seed, subject, long_hair_share)
     light = sample_light(seed, subject)
@@ -111,7 +111,7 @@ def _hair(person: Person, seed: int, head: HeadModel, vertices: Tensor, normals:
 
 
 def _join(shells: list[HairShell]) -> tuple[Tensor, Tensor, HairShell | None]:
-    """Return one mesh of all shells: vertices [n, 3], faces [f, 3] and the joined shell."""
+    """Join all shells into one mesh: vertices [n, 3], faces [f, 3] and the joined shell."""
     if not shells:
         return torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64), None
     starts = np.cumsum([0, *(len(s.vertices) for s in shells[:-1])])
@@ -126,7 +126,7 @@ def _join(shells: list[HairShell]) -> tuple[Tensor, Tensor, HairShell | None]:
 
 
 def render_view(subject: Subject, params: HeadParams, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Return the picture [H, W, 3] uint8 over white and its mask [H, W] uint8 for unbatched parameters and camera.
+    """Render the picture [H, W, 3] uint8 over white and its mask [H, W] uint8 for unbatched parameters and camera.
 
     Drawn at twice the camera's size and averaged down.
     """
@@ -147,9 +147,7 @@ def render_view(subject: Subject, params: HeadParams, camera: Camera) -> tuple[n
 
 
 def _window(camera: Camera, points: Tensor) -> tuple[Camera, int, int]:
-    """Return the part of a picture that shows `points` [N, 3], as a camera of its own, and its left and top pixel
-    (even).
-    """
+    """Return the part of a picture that shows `points` [N, 3], as a camera, and its left and top pixel (even)."""
     xy, _ = project(camera, points)
     low = (xy.amin(0) - 1).floor().long().clamp_min(0) // 2 * 2
     size = torch.tensor([camera.width, camera.height])
@@ -165,7 +163,7 @@ def _window(camera: Camera, points: Tensor) -> tuple[Camera, int, int]:
 def _draw_skin(
     subject: Subject, head: HeadModel, vertices: Tensor, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return colour [H, W, 3], coverage [H, W] and depth [H, W] (infinite where empty) of the head without its hair."""
+    """Render colour [H, W, 3], coverage [H, W] and depth [H, W] (infinite where empty) of the head without its hair."""
     normals = _vertex_normals(vertices, head.faces)
     shown = np.flatnonzero(_faces_camera(vertices, head.faces, camera))
     faces = head.faces.numpy()
@@ -214,7 +212,7 @@ def _faces_camera(vertices: Tensor, faces: Tensor, camera: Camera) -> np.ndarray
 
 
 def _vertex_normals(vertices: Tensor, faces: Tensor) -> np.ndarray:
-    """Return [V, 3] area-weighted unit normals."""
+    """Return the area-weighted unit normals [V, 3]."""
     out = np.empty(vertices.shape, np.float32)
     vertex_normals_into(vertices.numpy(), faces.numpy(), np.empty(faces.shape, np.float32), out)
     return out

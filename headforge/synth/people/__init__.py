@@ -1,1 +1,1 @@
-"""Who the people of a dataset are: parameters, skin and the light on them."""
+"""The people of a dataset: parameters, skin and light."""

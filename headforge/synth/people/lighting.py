@@ -23,7 +23,7 @@ _SHADOW_RADIUS_M = 0.235
 """Half the width that the shadow maps cover."""
 _SHADOW_BIAS_M = 0.002
 _NORMAL_OFFSET_M = 0.0035
-"""How far points are lifted off their surface before the depth maps are asked, so that it doesn't shadow itself."""
+"""Offset of points along their normals before the depth lookup, so that a surface doesn't shadow itself."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _environment(directions: Tensor, rng: np.random.Generator) -> tuple[Tensor, 
 
 
 def sample_light(seed: int, subject: int) -> Light:
-    """Return the subject's light, with about the same brightness for everyone."""
+    """Return the subject's light, with about the same brightness for all subjects."""
     dense = sphere_directions(512)
     radiance, key, key_color = _environment(dense, item_rng(seed, "light", subject))
     front = (dense[:, 2:].clamp_min(0) * radiance).mean() * 4
@@ -109,7 +109,7 @@ def light_reaching(light: Light, vertices: Tensor, normals: Tensor, occluders: T
 
 
 def _soft_shadow(depth: Tensor, pixel: Tensor, z: Tensor) -> Tensor:
-    """Return [V] share of the 2x2 nearest texels of a depth map [S, S] that lie behind the points, bilinearly weighted."""
+    """Return the share [V] of the 2x2 nearest texels of a depth map [S, S] behind the points, bilinearly weighted."""
     depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e3))
     size = depth.shape[0]
     x, y = (pixel - 0.5).unbind(-1)

@@ -1,4 +1,4 @@
-"""How alike two people are by their parameters, and the groups that similar people fall into."""
+"""Similarity of people by their parameters, and groups of similar people."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from headforge.synth.people.subjects import Person, sample_person
 
 N_CLUSTERS = 8
 N_CLUSTERED = 256
-"""The groups are those of the generator's first so many people, whether they are in the dataset or not."""
+"""Number of the generator's first people that define the groups, whether or not they are in the dataset."""
 SPREADS = {"skin_srgb": 0.2, "hair_srgb": 0.2, "iris_srgb": 0.15, "age": 0.2}
-"""Standard deviations of what is not in standard deviations already."""
+"""Standard deviations of the attributes that are not in standard deviations already."""
 
 
 def person_likeness(person: Person, seed: int, long_hair_share: float) -> Likeness:

@@ -22,7 +22,7 @@ PARTS = ("skin", "ear", "eyeball", "mouth_interior", "teeth", "tongue")
 
 @dataclass(frozen=True)
 class TextureMap:
-    """What every texel of the builtin head's texture shows; the same for all subjects."""
+    """Place and features of every texel of the builtin head's texture; the same for all subjects."""
 
     part: np.ndarray
     """[R, R] index into `PARTS`, -1 where the texture is unused."""
@@ -43,7 +43,7 @@ class TextureMap:
 
 @functools.cache
 def texture_map() -> TextureMap:
-    """Return made once in a process."""
+    """Return the map of the builtin head's texture, made once in a process."""
     head = builtin_head()
     face_ids, barycentrics = rasterize_uv(head, RESOLUTION)
     part_of_vertex = np.zeros(head.n_vertices, int)
@@ -64,19 +64,19 @@ def texture_map() -> TextureMap:
 
 
 def ramp(x: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
-    """Smooth step from 0 at `low` to 1 at `high`; `low` may be the larger."""
+    """Return a smooth step from 0 at `low` to 1 at `high`; `low` may be the larger."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _spot(p: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-    """Return Gaussian about a place and its mirror image."""
+    """Return a Gaussian about a place and its mirror image."""
     q = np.stack([np.abs(p[..., 0]), p[..., 1], p[..., 2]], -1)
     return np.exp(-(((q - np.array(centre, np.float32)) / np.array(radii, np.float32)) ** 2).sum(-1))
 
 
 def _brow_line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return height of the brow's middle, its half thickness and its density at the distance `x` from the middle, mm."""
+    """Return the brow's middle height, half thickness and density at the distance `x` from the middle, mm."""
     y = np.interp(x, [8, 14, 22, 32, 42, 52], [33.8, 35.8, 38.4, 40.6, 40.2, 35.5])
     half = np.interp(x, [7, 11, 20, 32, 44, 54], [2.0, 3.6, 3.6, 2.9, 2.0, 0.8])
     density = ramp(x, 7, 13) * ramp(x, 54, 44)
@@ -85,14 +85,12 @@ def _brow_line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @functools.cache
 def _half_lip_line() -> np.ndarray:
-    """Return [101, 3] the line between the lips from the middle to the left corner; made once in a process."""
+    """Return the line [101, 3] between the lips from the middle to the left corner; made once in a process."""
     return lip_line(201)[100:]
 
 
 def _lip_borders(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return height of the upper lip's border, of the line between the lips and of the lower border at distance `x`,
-    mm.
-    """
+    """Return the heights of the upper border, the line between the lips and the lower border at distance `x`, mm."""
     line = _half_lip_line()
     middle = np.interp(x, line[:, 0], line[:, 1])
     upper = np.interp(x, [0, 3, 6.5, 11, 16, 21, 25.5], [-44.7, -44.0, -43.1, -44.2, -46.2, -48.9, -51.8])
@@ -101,7 +99,7 @@ def _lip_borders(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def feature_masks(p: np.ndarray) -> dict[str, np.ndarray]:
-    """Return [*] in [0, 1] by feature of the face at places [*, 3] on the mean head in mm."""
+    """Return masks [*] in [0, 1] by feature of the face at places [*, 3] on the mean head in mm."""
     x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
     front = ramp(z, 55, 75)
     upper, middle, lower = _lip_borders(x)
@@ -146,7 +144,7 @@ def feature_masks(p: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
-    """Return [R, R] smooth noise of unit variance with `across` x `down` cells, periodic from side to side."""
+    """Return smooth noise [R, R] of unit variance with `across` x `down` cells, periodic from side to side."""
     small = rng.normal(size=(down, across)).astype(np.float32)
     small = np.concatenate([small, small[:, :1]], 1)
     rows = np.linspace(0, down - 1, RESOLUTION)
@@ -161,7 +159,7 @@ def texel_noise(rng: np.random.Generator, across: int, down: int) -> np.ndarray:
 
 @kernel(error_model="numpy")
 def _interpolate_cells(small, i, j, a, b, wide, out):
-    """Bilinear: rows `i` [R] and columns `j` [R] of `small`, weights a and b [R], float32 throughout.
+    """Interpolate rows `i` [R] and columns `j` [R] of `small` bilinearly, weights a and b [R], float32 throughout.
 
     The rows of `small` are interpolated across first, into `wide` [rows, R].
     """
@@ -210,7 +208,7 @@ def tint(color: np.ndarray, factor: tuple[float, float, float], weight: np.ndarr
 
 @kernel(error_model="numpy")
 def _blend(color, other, weight):
-    """`blend` where there is anything to do, in the same float32 operations."""
+    """Run `blend` where the weight is not 0, in the same float32 operations."""
     for i in range(weight.shape[0]):
         for j in range(weight.shape[1]):
             w = weight[i, j]
@@ -221,7 +219,7 @@ def _blend(color, other, weight):
 
 @kernel(error_model="numpy")
 def _tint(color, change, weight):
-    """`tint` where there is anything to do, in the same float32 operations."""
+    """Run `tint` where the weight is not 0, in the same float32 operations."""
     one = np.float32(1)
     for i in range(weight.shape[0]):
         for j in range(weight.shape[1]):
@@ -239,7 +237,7 @@ def paint_skin(
     maps: TextureMap,
     moles: float = 1.0,
 ) -> None:
-    """Skin, lips, lids and shirt, in place; `moles` is a factor on their strength."""
+    """Paint skin, lips, lids and shirt, in place; `moles` is a factor on their strength."""
     m, fair = maps.masks, 1 - person.melanin
     red = (1.0 + 0.03 * fair, 0.86, 0.84)
     blush = rng.uniform(0.3, 1.0) * (0.4 + 0.6 * fair)
@@ -279,7 +277,7 @@ _SHADOWS_SRGB = ((0.42, 0.30, 0.26), (0.36, 0.30, 0.36), (0.52, 0.38, 0.32))
 
 
 def _strands(rng: np.random.Generator, across: int, down: int, slant: float) -> np.ndarray:
-    """Return [R, R] fine streaks in [0, 1], slanted by `slant` columns per row."""
+    """Return fine streaks [R, R] in [0, 1], slanted by `slant` columns per row."""
     noise = texel_noise(rng, across, down)
     rows, columns = np.indices(noise.shape)
     sheared = noise[rows, (columns + slant * rows).astype(int) % RESOLUTION]
@@ -289,7 +287,7 @@ def _strands(rng: np.random.Generator, across: int, down: int, slant: float) -> 
 def _paint_hair(
     color: np.ndarray, gloss: np.ndarray, person: Person, rng: np.random.Generator, maps: TextureMap
 ) -> None:
-    """Brows, beard and what shows of the scalp between the hairs."""
+    """Paint brows, beard and the scalp between the hairs."""
     m = maps.masks
     hair = person.hair_srgb.astype(np.float32)
     brow_hair = hair * (0.75 if person.hair_color in ("blond", "light_brown", "grey", "white") else 1.0)
@@ -320,7 +318,7 @@ def _paint_hair(
 def paint_inside(
     color: np.ndarray, gloss: np.ndarray, person: Person, rng: np.random.Generator, maps: TextureMap
 ) -> None:
-    """Eyeballs, teeth, tongue and the inside of the mouth."""
+    """Paint eyeballs, teeth, tongue and the inside of the mouth."""
     part = maps.part
     eye = part == PARTS.index("eyeball")
     angle, place = maps.gaze[eye], maps.place[eye]

@@ -1,4 +1,4 @@
-"""Who a synthetic subject is: identity coefficients, skin, hair, age. A function of (seed, subject)."""
+"""Identity of a synthetic subject: shape coefficients, skin, hair, age. A function of (seed, subject)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _IRIS_SRGB = {"brown": (0.27, 0.15, 0.08), "hazel": (0.42, 0.31, 0.15), "green":
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that stays the same over a subject's views, before it becomes geometry and texture."""
+    """Everything that a subject's views share, before geometry and texture."""
 
     subject: int
     shape: torch.Tensor
@@ -68,7 +68,7 @@ class Person:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a dataset row tells about the subject."""
+        """The subject's attributes in a dataset row."""
         return {
             "hair": _HAIR_ATTRIBUTE.get(self.hair_style, self.hair_style),
             "hair_style": self.hair_style,
@@ -141,7 +141,7 @@ def _iris_odds(melanin: float) -> list[float]:
 
 
 def _is_long(seed: int, subject: int, share: float) -> bool:
-    """Return long hair, spread evenly over the subjects so that small datasets have their share of it too."""
+    """Return whether the hair is long, spread evenly over the subjects so that small datasets match the share too."""
     start = item_rng(seed, "long hair").random()
     return bool((start + subject * (math.sqrt(5) - 1) / 2) % 1.0 < share)
 

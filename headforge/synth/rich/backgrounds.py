@@ -1,4 +1,4 @@
-"""What is behind the head. A function of (seed, subject, camera)."""
+"""Backgrounds of pictures. A function of (seed, subject, camera)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _RUN_PX = 16
 
 
 def make_panorama(seed: int, subject: int, light: Light) -> np.ndarray:
-    """Return [64, 128, 3] float32 sRGB all around the subject by elevation (top first) and azimuth: out-of-focus
-    surroundings.
+    """Return out-of-focus surroundings [64, 128, 3] float32 sRGB by elevation (top first) and azimuth.
 
-    As bright and coloured as the light that comes from there, with shapes of its own.
+    Brightness and colour follow the light from each direction; the shapes are independent.
     """
     rng = item_rng(seed, "surroundings", subject)
     rows, columns = _PANORAMA
@@ -44,7 +43,9 @@ def make_panorama(seed: int, subject: int, light: Light) -> np.ndarray:
 
 
 def draw_background(kind: str, seed: int, subject: int, panorama: np.ndarray | None, camera: Camera) -> np.ndarray:
-    """Return [H, W, 3] float32 sRGB for an unbatched camera; `panorama` is needed for "surroundings" only."""
+    """Render the background [H, W, 3] float32 sRGB for an unbatched camera; `panorama` is needed for "surroundings"
+    only.
+    """
     out = np.ones((camera.height, camera.width, 3), np.float32)
     if kind == "studio":
         rng = item_rng(seed, "studio", subject)
@@ -70,7 +71,7 @@ def _vignette(base, centre, fall, out):
 
 @kernel(error_model="numpy")
 def _panorama_place(to_world, u, v, n_rows, n_columns, out):
-    """Row and column of a panorama that pixel (u, v) looks at, into `out` [2]."""
+    """Write the row and column of a panorama that pixel (u, v) looks at into `out` [2]."""
     x = to_world[0, 0] * u + to_world[0, 1] * v + to_world[0, 2]
     y = to_world[1, 0] * u + to_world[1, 1] * v + to_world[1, 2]
     z = to_world[2, 0] * u + to_world[2, 1] * v + to_world[2, 2]

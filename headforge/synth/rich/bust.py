@@ -1,4 +1,4 @@
-"""Shoulders under the head model, which ends at the collar: rings that widen and fall out of the picture."""
+"""Shoulders under the head model, which ends at the collar: rings that widen and leave the picture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headforge.flame.builtin.surface import LAST_ROW, skin_grid
 _RINGS_MM = np.array(
     [[4.0, -12.0, 4.0], [16.0, -26.0, 10.0], [26.0, -52.0, 16.0], [30.0, -110.0, 18.0], [30.0, -230.0, 18.0]]
 )
-"""How far each ring lies outwards to the sides, up, and outwards to front and back of the head model's last one."""
+"""Offset of each ring from the head model's last one: outwards to the sides, up, and outwards to front and back."""
 
 
 @functools.cache
 def bust_topology() -> tuple[np.ndarray, np.ndarray]:
-    """Return ids [72] of the head's last ring of vertices in order, and faces [f, 3] of it and the rings added after V."""
+    """Return ids [72] of the head's last vertex ring in order, and faces [f, 3] of it and the rings added after V."""
     rows, columns, _ = skin_grid()
     ring = np.flatnonzero(rows == LAST_ROW)
     ring = ring[np.argsort(columns[ring])]
@@ -29,7 +29,7 @@ def bust_topology() -> tuple[np.ndarray, np.ndarray]:
 
 
 def bust_vertices(ring: np.ndarray) -> np.ndarray:
-    """Return [5 * 72, 3] float32 metres: the added rings under the head's last one [72, 3]."""
+    """Return the added rings [5 * 72, 3] float32 metres under the head's last one [72, 3]."""
     centre = ring.mean(0)
     outwards = ring - centre
     outwards[:, 1] = 0

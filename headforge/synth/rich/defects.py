@@ -1,6 +1,6 @@
-"""What is wrong with generated heads: ears and teeth (glasses are in `glasses`). Only the domain "synthetic" has it.
+"""Defects of generated heads: ears and teeth (glasses are in `glasses`). Only the domain "synthetic" has them.
 
-The places are those that SphereHead's pictures get wrong by the authors' own account in Learn2Control.
+The regions are those for which the authors of Learn2Control report defects in SphereHead's pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFECT_REGIONS = ("left_ear", "right_ear", "teeth")
 
 
 def ear_offsets(traits: Traits, seed: int) -> np.ndarray:
-    """Return [V, 3] float32 metres: the pinna melts: its relief is flattened, its rim runs into lumps. Zero elsewhere."""
+    """Return [V, 3] float32 metres that melt the pinna: flattened relief, lumpy rim. Zero elsewhere."""
     head = builtin_head()
     rest = head.v_template.double().numpy()
     out = np.zeros(rest.shape, np.float32)

@@ -8,10 +8,10 @@ from headforge.render.jit import kernel
 from headforge.synth.rich.reflect import encode
 
 NEAR_SLACK = 1.0015
-"""How much nearer than it is a hair counts, so that those on the skin are not half buried in it."""
+"""Factor on the nearness of a hair, so that hairs on the skin are not half buried in it."""
 
 HIDDEN = 1.003
-"""A point of a hair is hidden behind what is nearer by this factor."""
+"""A point of a hair is hidden behind a surface nearer by this factor."""
 
 
 @kernel(error_model="numpy")
@@ -61,7 +61,7 @@ def draw_hairs(
 
 @kernel(error_model="numpy", forceinline=True)
 def _project_hair(points, s, view, camera, place, seen):
-    """Points of hair `s` into `place` [3, K + 2], both ends twice; column, row and 1 / depth into `seen` [3, K]."""
+    """Write hair `s` into `place` [3, K + 2], both ends twice; column, row and 1 / depth into `seen` [3, K]."""
     n_points = points.shape[1]
     a0, a1, a2, a3 = view[0, 0], view[0, 1], view[0, 2], view[0, 3]
     b0, b1, b2, b3 = view[1, 0], view[1, 1], view[1, 2], view[1, 3]
@@ -80,7 +80,7 @@ def _project_hair(points, s, view, camera, place, seen):
 
 @kernel(error_model="numpy", forceinline=True)
 def _shine(place, first, viewer, key_direction, out):
-    """White and coloured highlight of a hair's points from `first` on (Marschner et al. 2003, simplified)."""
+    """Write the white and coloured highlight of a hair's points from `first` on (Marschner et al. 2003, simplified)."""
     ex, ey, ez = viewer[0], viewer[1], viewer[2]
     kx, ky, kz = key_direction[0], key_direction[1], key_direction[2]
     for k in range(first, out.shape[1]):
@@ -131,7 +131,7 @@ def _draw_segment(x0, y0, w0, x1, y1, w1, color0, color1, fade, thick, near, rgb
 
 @kernel(error_model="numpy")
 def turn_clockwise(xy, faces, out):
-    """Whether triangles [F, 3] of points xy [V, 2] turn clockwise where v points down, into `out` [F] bool."""
+    """Write into `out` [F] bool whether triangles [F, 3] of points xy [V, 2] turn clockwise where v points down."""
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         ux, uy, vx, vy = xy[b, 0] - xy[a, 0], xy[b, 1] - xy[a, 1], xy[c, 0] - xy[a, 0], xy[c, 1] - xy[a, 1]
@@ -161,7 +161,7 @@ def draw_lenses(ids, nearness, tints, glare, near, rgb, alpha):
 
 @kernel(error_model="numpy")
 def average_down(rgb, alpha, background, image, mask):
-    """Means of 2 x 2 pixels of `rgb` [2H, 2W, 3] with `alpha` [2H, 2W] over `background` [H, W, 3] as bytes.
+    """Average 2 x 2 pixels of `rgb` [2H, 2W, 3] with `alpha` [2H, 2W] over `background` [H, W, 3] to bytes.
 
     background is float32 sRGB; image [H, W, 3] and mask [H, W] are uint8.
     """

@@ -20,7 +20,7 @@ _RIMS: Mapping[str, tuple[float, float, float, float, float]] = {
 }
 """Half width and half height in mm, exponent of the superellipse, half thickness in the front and along the view."""
 _CLEARANCE_M = 0.0125
-"""From the front of the eyeball to the lens."""
+"""Distance from the front of the eyeball to the lens."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Glasses:
 def build_glasses(traits: Traits, seed: int, vertices: np.ndarray, *, has_defects: bool) -> Glasses | None:
     """Return the subject's glasses on the neutral head's `vertices` [V, 3], or None.
 
-    With `has_defects` they are as generators draw them: two different lenses, a wavy rim, a temple that stops short.
+    With `has_defects` they have the defects of generated pictures: two different lenses, a wavy rim, a temple that
+    stops short.
     """
     if traits.glasses == "none":
         return None
@@ -83,7 +84,7 @@ def build_glasses(traits: Traits, seed: int, vertices: np.ndarray, *, has_defect
 
 
 def _bridge_z(vertices: np.ndarray, y_mm: float) -> float:
-    """Return how far the bridge of the nose reaches forward at a height, mm."""
+    """Return the forward reach of the nose's bridge at a height, mm."""
     p = vertices * 1e3
     near = (np.abs(p[:, 0]) < 4) & (np.abs(p[:, 1] - y_mm - 4) < 6) & (p[:, 2] > 60)
     return float(p[near, 2].max())
@@ -102,7 +103,7 @@ def _outline(kind: str, angle: np.ndarray, width: float, height: float, power: f
 
 
 def _temple(vertices: np.ndarray, hinge: np.ndarray, sign: float, reach: float) -> np.ndarray:
-    """Return [T, 3] mm: from the hinge back over the ear and down behind it, outside the head."""
+    """Return a temple's path [T, 3] in mm: from the hinge back over the ear and down behind it, outside the head."""
     p = vertices * 1e3
     ear = p[builtin_head().regions["left_ear" if sign > 0 else "right_ear"].numpy()]
     top_y = ear[:, 1].max() - 13.0
@@ -160,7 +161,7 @@ def _lens(rim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return one mesh in metres of several in mm."""
+    """Join meshes in mm into one in metres."""
     starts = np.cumsum([0, *(len(v) for v, _ in parts[:-1])])
     vertices = np.concatenate([v for v, _ in parts]) * 1e-3
     faces = np.concatenate([f + start for (_, f), start in zip(parts, starts, strict=True)])

@@ -1,4 +1,4 @@
-"""How much of the light reaches skin and hair: shadows of the head, the thickness of hair, cavities of the face."""
+"""Share of light that reaches skin and hair: shadows of the head, thickness of hair, cavities of the face."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ VOXEL_M = 0.007
 _GRID_CELLS = (44, 56, 48)
 GRID_LOW_M = np.array([-0.154, -0.225, -0.168])
 _ABSORPTION_M2 = 2.2e-4
-"""Cross section of a metre of hair: what a ray through a voxel loses is 1 - exp(-this * length / area)."""
+"""Cross section of a metre of hair: a ray through a voxel loses 1 - exp(-this * length / area)."""
 _KEY_POWER = 10.0
-"""How closely the directions that stand for the key light surround it."""
+"""Concentration of the directions that represent the key light about it."""
 
 
 @dataclass(frozen=True)
 class Occluders:
-    """What stands in the way of light."""
+    """Geometry that blocks light."""
 
     depth: np.ndarray
     """[K, S, S] float32 nearness of the surface seen from each light direction."""
@@ -41,7 +41,7 @@ class Occluders:
 
 
 def make_occluders(vertices: np.ndarray, faces: np.ndarray, hair: Strands | None) -> Occluders:
-    """Return from the mesh [V, 3] float32, [F, 3] int64 and the hairs."""
+    """Return the occluders of a mesh [V, 3] float32, [F, 3] int64 and of the hairs."""
     directions = sphere_directions(N_DIRECTIONS)
     up = torch.tensor([0.02, 0.9, 0.1])
     axes = look_at(directions, torch.zeros_like(directions), up)[:, :3, :3].numpy()
@@ -149,9 +149,7 @@ def _gather_light(points, normals, directions, weights, depth, axes, hair, out):
 
 
 def occupied_voxels(hair: Strands) -> tuple[np.ndarray, np.ndarray]:
-    """Return cells [nx, ny, nz] numbered by use (-1 where no hair is) and the centres [n, 3] of the used ones in
-    metres.
-    """
+    """Return cells [nx, ny, nz] numbered by use (-1 without hair) and the centres [n, 3] of the used ones in metres."""
     grid = np.zeros(_GRID_CELLS, np.float32)
     _fill(hair.points, grid)
     used = np.argwhere(grid > 0)
@@ -199,8 +197,7 @@ def spread_to_hairs(points, numbers, values, out):
 
 @functools.cache
 def cavities() -> np.ndarray:
-    """Return [V] float32, 1 in the open to about 0.4 in the nostrils and the corners of the eyes, by vertex of the mean
-    head.
+    """Return [V] float32 by vertex of the mean head: 1 in the open to about 0.4 in nostrils and eye corners.
 
     From the distance field: how much nearer the surface is than it would be over a plane (Evans 2006).
     """
@@ -222,9 +219,7 @@ def cavities() -> np.ndarray:
 
 
 def _hollows(p: np.ndarray, face_ids: torch.Tensor, faces: np.ndarray) -> np.ndarray:
-    """Return [V] darkening of the dents of a folded sheet such as the ear: how far the neighbours of a vertex rise over
-    it.
-    """
+    """Return the darkening [V] of dents in a folded sheet such as the ear: the rise of the neighbours over a vertex."""
     f = faces[face_ids.numpy()]
     mean, count, normal = np.zeros_like(p), np.zeros(len(p)), np.zeros_like(p)
     for k in range(3):

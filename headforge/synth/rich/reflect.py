@@ -1,4 +1,4 @@
-"""How points of the head reflect light: matte, under the skin, and shiny. Linear colour in, sRGB out."""
+"""Reflection of light: diffuse, subsurface and specular. Linear colour in, sRGB out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ KINDS = ("skin", "ear", "eyeball", "mouth_interior", "teeth", "tongue", "frame",
 SKIN, EAR, EYEBALL, MOUTH, TEETH, TONGUE, FRAME, CLOTH = range(len(KINDS))
 GAMMA = 2.2
 UNDER_SKIN = (0.75, 0.35, 0.0)
-"""How far the light on skin follows the smooth normal, by colour."""
+"""Share of the light on skin that follows the smooth normal, by colour."""
 FILL = (0.30, 0.0, -0.10)
-"""How much more of each colour than arrives comes back in the shadows of skin."""
+"""Extra share of each colour that comes back in the shadows of skin."""
 MAX_LINEAR = 2.5
 CURVE_SIZE = 4096
 
@@ -27,7 +27,7 @@ def tone_curve() -> np.ndarray:
 
 
 def irradiance_polynomial(light: Light) -> np.ndarray:
-    """Return [3, 9] float64: irradiance of a light as a polynomial 1, x, y, z, xy, yz, xz, zz, xx - yy of the normal."""
+    """Return [3, 9] float64: a light's irradiance as a polynomial 1, x, y, z, xy, yz, xz, zz, xx - yy of the normal."""
     rng = np.random.default_rng(0)
     n = rng.normal(size=(64, 3))
     n /= np.linalg.norm(n, axis=-1, keepdims=True)
@@ -39,7 +39,7 @@ def irradiance_polynomial(light: Light) -> np.ndarray:
 
 @kernel(error_model="numpy", forceinline=True)
 def irradiance(poly, c, x, y, z):
-    """Light of channel `c` on a surface with the unit normal (x, y, z); at least 0.01."""
+    """Return the light of channel `c` on a surface with the unit normal (x, y, z); at least 0.01."""
     value = (
         poly[c, 0]
         + poly[c, 1] * x
@@ -56,7 +56,7 @@ def irradiance(poly, c, x, y, z):
 
 @kernel(error_model="numpy", forceinline=True)
 def encode(curve, value):
-    """sRGB of a linear value, from `tone_curve`."""
+    """Return sRGB of a linear value, from `tone_curve`."""
     at = value * ((CURVE_SIZE - 1) / MAX_LINEAR)
     if at <= 0:
         return curve[0]
@@ -68,14 +68,14 @@ def encode(curve, value):
 
 @kernel(error_model="numpy", forceinline=True)
 def smooth_step(x, low, high):
-    """0 below `low` to 1 above `high`."""
+    """Return a smooth step from 0 below `low` to 1 above `high`."""
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
 
 @kernel(error_model="numpy", forceinline=True)
 def reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_color, out):
-    """Linear colour that a point sends to the viewer, into `out` [3].
+    """Write the linear colour that a point sends to the viewer into `out` [3].
 
     `n` [3] and `smooth` [3] are the unit normals with and without bumps, `v` [3] points to the viewer; `color` [4]
     linear colour and gloss; `share` [4] of the light (red, green, blue) and of the key light that arrive; `wet` 0 to 1
@@ -104,7 +104,7 @@ def reflect(kind, n, smooth, v, color, share, wet, poly, key_direction, key_colo
 
 @kernel(error_model="numpy", forceinline=True)
 def _highlight(kind, half, gloss):
-    """Strength of the key light's highlight for the cosine `half` between normal and half vector."""
+    """Return the strength of the key light's highlight for the cosine `half` between normal and half vector."""
     p16 = half**16
     p64 = p16 * p16 * p16 * p16
     if kind == FRAME or kind == TEETH or kind == TONGUE:
@@ -114,7 +114,7 @@ def _highlight(kind, half, gloss):
 
 @kernel(error_model="numpy", forceinline=True)
 def _softbox(n, v, key_direction):
-    """Mirror image of a round lamp in the wet eye."""
+    """Return the mirror image of a round lamp in the wet eye."""
     along = 2 * (n[0] * v[0] + n[1] * v[1] + n[2] * v[2])
     toward = 0.0
     for c in range(3):

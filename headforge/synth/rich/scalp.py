@@ -1,4 +1,4 @@
-"""Points spread over the skin, and where and how thick the hair of the scalp grows."""
+"""Points spread over the skin, and the density of the scalp's hair."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ScalpPoints:
     """[N, 3]."""
 
     def take(self, chosen: np.ndarray) -> ScalpPoints:
-        """Return some of them."""
+        """Return the chosen points."""
         return ScalpPoints(self.faces[chosen], self.weights[chosen], self.rest_mm[chosen])
 
     def on(self, vertices: np.ndarray) -> np.ndarray:
-        """Return [N, C] values of the skin's vertices [V, C] at the points."""
+        """Interpolate values of the skin's vertices [V, C] at the points: [N, C]."""
         corners = skin_grid()[2][self.faces]
         return np.einsum("nk,nkc->nc", self.weights, vertices[corners])
 
@@ -58,7 +58,7 @@ def scatter(rng: np.random.Generator, allowed: np.ndarray, n: int) -> ScalpPoint
 
 
 def density(traits: Traits, seed: int, p: np.ndarray) -> np.ndarray:
-    """Return [N] 0 to 1: how thick the hair grows at template places `p` [N, 3] in mm."""
+    """Return the hair density [N], 0 to 1, at template places `p` [N, 3] in mm."""
     rng = item_rng(seed, "hairline", traits.person.subject)
     azimuth = np.arctan2(np.abs(p[:, 0]), p[:, 2] + 5)
     front = ramp(p[:, 2], 20, 75)
@@ -79,7 +79,7 @@ def density(traits: Traits, seed: int, p: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def rest_normals() -> np.ndarray:
-    """Return [N, 3] of the mean skin."""
+    """Return the normals [N, 3] of the mean skin."""
     rest, _ = skin_areas()
     faces = skin_grid()[2]
     a, b, c = rest[faces].transpose(1, 0, 2)
@@ -90,7 +90,7 @@ def rest_normals() -> np.ndarray:
 
 
 def follow_identity(p: np.ndarray, traits: Traits) -> np.ndarray:
-    """Return deform places [n, 3] (mm, on the mean head) with the subject's identity; metres."""
+    """Deform places [n, 3] (mm, on the mean head) with the subject's identity; return metres."""
     n, none = len(p), np.zeros(len(p))
     places = Places(p, p, np.ones(n), none, none, none, np.zeros((n, 2)), np.zeros((n, 2)), p)
     return (p + identity_modes(places) @ traits.person.shape.double().numpy()) * 1e-3

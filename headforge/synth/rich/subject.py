@@ -93,7 +93,7 @@ class RichSubject:
 
     @property
     def person(self) -> Person:
-        """Who it is, without what only this appearance shows."""
+        """The person, without the traits that only this appearance shows."""
         return self.traits.person
 
     @property
@@ -103,13 +103,13 @@ class RichSubject:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a dataset row tells about the subject."""
+        """The subject's attributes in a dataset row."""
         return self.traits.attributes
 
 
 @functools.cache
 def surface_kinds(n_frame_faces: int) -> np.ndarray:
-    """Return [F + b + n] int64 index into `reflect.KINDS` by triangle of the head, then of the bust, then of a frame."""
+    """Return the index [F + b + n] int64 into `reflect.KINDS` by triangle of the head, the bust, then a frame."""
     head = builtin_head()
     kind = np.full(head.n_vertices, SKIN)
     for name, value in (("left_ear", EAR), ("right_ear", EAR), ("left_eyeball", EYEBALL), ("right_eyeball", EYEBALL),
@@ -121,7 +121,7 @@ def surface_kinds(n_frame_faces: int) -> np.ndarray:
 
 
 def prepare_rich(traits: Traits, seed: int, background: str) -> RichSubject:
-    """Return everything about a subject that its views share: a function of its traits, the seed and the background."""
+    """Return everything that a subject's views share: a function of its traits, the seed and the background."""
     head = builtin_head()
     person = traits.person
     n_skin = len(skin_grid()[0])
@@ -161,14 +161,14 @@ def prepare_rich(traits: Traits, seed: int, background: str) -> RichSubject:
 
 
 def _mixed_srgb(tones: np.ndarray, grey_share: float) -> np.ndarray:
-    """Return [3] float32 sRGB of hair of which a share is grey."""
+    """Return the sRGB [3] float32 of hair with a share of grey."""
     return ((tones[0] * (1 - grey_share) + tones[1] * grey_share) ** (1 / GAMMA)).astype(np.float32)
 
 
 def _surface_shares(
     head: HeadModel, light: Light, occluders: Occluders, neutral: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
-    """Return [V, 4] float32 share of the light and of the key light at the head's vertices."""
+    """Return the shares [V, 4] float32 of the light and of the key light at the head's vertices."""
     lifted = neutral + 0.0035 * normals
     share, key = light_shares(light, occluders, lifted, normals)
     share = share * cavities()[:, None]
@@ -186,7 +186,7 @@ def _surface_shares(
 
 
 def _bust_shares(shares: np.ndarray) -> np.ndarray:
-    """Return shares of the bust's vertices: those of the collar over them."""
+    """Return the shares of the bust's vertices: those of the collar over them."""
     ring, faces = bust_topology()
     n_rings = (faces.max() + 1 - len(shares)) // len(ring)
     return np.tile(shares[ring], (n_rings, 1))
@@ -205,7 +205,7 @@ def _light_hair(strands: Strands, light: Light, poly: np.ndarray, occluders: Occ
 
 @kernel(error_model="numpy")
 def _diffuse(points, tone, shares, poly, out):
-    """Matte colour of hairs: light falls on the side that faces away from the head, less of it at the roots."""
+    """Write the matte colour of hairs: light falls on the side that faces away from the head, less at the roots."""
     n_points = points.shape[1]
     for s in range(points.shape[0]):
         for k in range(n_points):
@@ -252,7 +252,7 @@ def _light_whiskers(
 
 @kernel(error_model="numpy")
 def vertex_normals_into(vertices, faces, out):
-    """Area-weighted unit normals of `vertices` [V, 3] into `out` [V, 3]; the twin is `meshes.vertex_normals`."""
+    """Write area-weighted unit normals of `vertices` [V, 3] into `out` [V, 3]; the twin is `meshes.vertex_normals`."""
     out[:] = 0
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]

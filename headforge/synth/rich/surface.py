@@ -11,7 +11,7 @@ EYE_MAP_RAD = 1.4
 """Angle from the pupil that the eye's picture covers."""
 N_LID_POINTS = 13
 COVERED = 0.985
-"""Coverage by hair from which on nobody sees what lies under it."""
+"""Hair coverage from which on the surface below is not shaded."""
 DETAIL_TEXELS = 5.0
 """Texels of the detail tile per texel of the texture."""
 
@@ -21,7 +21,7 @@ def shade_surfaces(
     ids, near, xy, nearness, faces, kinds, attributes, uv_faces, uvs, texture, detail, detail_amount, eyes, middle,
     turn, eye_picture, lids, plain, poly, key_direction, key_color, viewer, curve, rgb, alpha,
 ):  # fmt: skip
-    """Lay the surfaces under what is drawn already: `rgb` [H, W, 3] sRGB with the coverage `alpha` [H, W].
+    """Lay the surfaces under the drawn picture: `rgb` [H, W, 3] sRGB with the coverage `alpha` [H, W].
 
     Samples that hair covers are not shaded, blocks of 2 x 2 samples that see one piece of skin or cloth are shaded
     once, as multisampling does. Afterwards every sample that sees a triangle is covered.
@@ -76,7 +76,7 @@ def shade_surfaces(
 
 @kernel(error_model="numpy", forceinline=True)
 def _is_covered(alpha, row, column, size):
-    """Whether hair covers a block of samples; if so, it counts as covered altogether."""
+    """Return whether hair covers a block of samples; if so, it counts as fully covered."""
     for i in range(row, row + size):
         for j in range(column, column + size):
             if alpha[i, j] < COVERED:
@@ -99,7 +99,7 @@ def _lay_under(color, row, column, size, rgb, alpha):
 
 @kernel(error_model="numpy", forceinline=True)
 def _is_one_surface(ids, near, kinds, row, column):
-    """Whether a block of 2 x 2 samples shows one piece of skin or cloth, so that one colour does for it."""
+    """Return whether a block of 2 x 2 samples shows one piece of skin or cloth, so that one colour suffices."""
     a, b, c, d = ids[row, column], ids[row, column + 1], ids[row + 1, column], ids[row + 1, column + 1]
     if a < 0 or b < 0 or c < 0 or d < 0:
         return False
@@ -112,7 +112,7 @@ def _is_one_surface(ids, near, kinds, row, column):
 
 @kernel(error_model="numpy", forceinline=True)
 def _interpolate(faces, f, xy, nearness, attributes, px, py, weights, value):
-    """Perspective-correct `weights` [3] of triangle `f` at a place in the picture, and the attributes there."""
+    """Write perspective-correct `weights` [3] of triangle `f` at a place in the picture, and the attributes there."""
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
     ax, ay = xy[a, 0] - px, xy[a, 1] - py
     bx, by = xy[b, 0] - px, xy[b, 1] - py
@@ -135,7 +135,7 @@ def _normalized(x, y, z, out):
 
 @kernel(error_model="numpy", forceinline=True)
 def read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, color):
-    """Colour and gloss [4] at a point of triangle `f`, and its normal `n` [3] tilted by bumps."""
+    """Write colour and gloss [4] at a point of triangle `f`, and its normal `n` [3] tilted by bumps."""
     u, v = 0.0, 0.0
     for k in range(3):
         u += weights[k] * uvs[uv_faces[f, k], 0]
@@ -176,7 +176,7 @@ def read_texture(texture, detail, amount, turn, uvs, uv_faces, f, weights, n, co
 
 @kernel(error_model="numpy", forceinline=True)
 def read_eye(eye, turn, eye_picture, lids, x, y, z, out):
-    """Linear colour, normal, occlusion and height over the lower lid of a point of an eyeball into `out` [8].
+    """Write linear colour, normal, occlusion and height over the lower lid of a point of an eyeball into `out` [8].
 
     `eye` [12] is the centre and the axes right, up and ahead of the eyeball; `turn` [3, 3] takes the head's axes to the
     world's; `lids` [26, 2] are the azimuth and elevation of the lids' edges about the centre, upper then lower.
@@ -211,7 +211,7 @@ def read_eye(eye, turn, eye_picture, lids, x, y, z, out):
 
 @kernel(error_model="numpy", forceinline=True)
 def lid_elevation(lids, start, azimuth):
-    """Elevation of a lid's edge, whose 13 points are ordered by growing azimuth, at an azimuth."""
+    """Return the elevation of a lid's edge, whose 13 points are ordered by growing azimuth, at an azimuth."""
     first = start
     while first < start + N_LID_POINTS - 2 and lids[first + 1, 0] < azimuth:
         first += 1
@@ -222,7 +222,7 @@ def lid_elevation(lids, start, azimuth):
 
 @kernel(error_model="numpy", forceinline=True)
 def _bilinear(texture, row, column, c):
-    """Channel `c` of a texture [R, R, C] at a place in texels, centres at +0.5, the edge repeated."""
+    """Return channel `c` of a texture [R, R, C] at a place in texels, centres at +0.5, the edge repeated."""
     n_rows, n_columns = texture.shape[0], texture.shape[1]
     y = min(max(row - 0.5, 0.0), n_rows - 1.001)
     x = min(max(column - 0.5, 0.0), n_columns - 1.001)

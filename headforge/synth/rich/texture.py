@@ -30,7 +30,7 @@ _EYE_RINGS, _EYE_AROUND = 112, 224
 
 @functools.cache
 def tangents() -> np.ndarray:
-    """Return [R, R, 2, 3] float32: how bumps in mm, per texel along rows and columns, tilt the mean skin's unit normal."""
+    """Return [R, R, 2, 3] float32: tilt of the mean skin's normal by bumps in mm, per texel along rows and columns."""
     maps = texture_map()
     place = maps.filled(maps.place)
     out = np.zeros((RESOLUTION, RESOLUTION, 2, 3), np.float32)
@@ -43,7 +43,7 @@ def tangents() -> np.ndarray:
 
 @functools.cache
 def detail_tile() -> np.ndarray:
-    """Return [D, D, 3] float32: tileable tilt of the normal along two directions and mottle, of about unit size: pores."""
+    """Return tileable pores [D, D, 3] float32: tilt of the normal along two directions and mottle, about unit size."""
     rng = np.random.default_rng(20240611)
     n = _DETAIL_PIXELS
     fine = ndimage.gaussian_filter(rng.normal(size=(n, n)), 1.6, mode="wrap")
@@ -76,7 +76,7 @@ def make_texture(traits: Traits, seed: int, hair_srgb: np.ndarray) -> np.ndarray
 
 
 def skin_srgb(traits: Traits) -> np.ndarray:
-    """Return [3] the skin's colour; fair skin reflects less light, more of it red, than the basic appearance's plaster."""
+    """Return the skin's colour [3]; fair skin reflects less light, more of it red, than in the basic appearance."""
     fair = 1 - min(traits.person.melanin / 0.6, 1.0)
     return (traits.person.skin_srgb**GAMMA * (1 - fair * np.array([0.16, 0.27, 0.34]))) ** (1 / GAMMA)
 
@@ -84,7 +84,7 @@ def skin_srgb(traits: Traits) -> np.ndarray:
 def _paint_depth(
     color: np.ndarray, gloss: np.ndarray, traits: Traits, rng: np.random.Generator, maps: TextureMap
 ) -> None:
-    """What makes painted skin look alive: zones of colour, veins of age, eye bags."""
+    """Paint zones of colour, veins of age and eye bags."""
     m, person = maps.masks, traits.person
     fair = 1 - person.melanin
     patches = 0.5 * texel_noise(rng, 14, 12) + 0.5 * texel_noise(rng, 34, 28)
@@ -105,7 +105,7 @@ def _paint_roots(
     rng: np.random.Generator,
     maps: TextureMap,
 ) -> None:
-    """The shade that hair casts on the skin it grows from."""
+    """Paint the shade that hair casts on the skin it grows from."""
     m, grain = maps.masks, np.clip(0.55 + 0.5 * texel_noise(rng, 500, 480), 0, 1)
     blend(color, hair, np.clip(m["brow"] ** (1.3 / traits.brow_thickness) * 0.35, 0, 0.6).astype(np.float32))
     whiskers = beard_mask(traits, maps.place, m)
@@ -130,7 +130,7 @@ def _paint_roots(
 
 
 def beard_mask(traits: Traits, place: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Return 0 to 1: how thick the beard grows at template places [*, 3] with the feature masks of `paint`."""
+    """Return the beard's density, 0 to 1, at template places [*, 3] with the feature masks of `paint`."""
     x, y = np.abs(place[..., 0]), place[..., 1]
     mustache, cheeks = masks["mustache"] * masks["beard"].clip(0, 1), masks["beard"]
     if traits.beard == "none":
@@ -144,7 +144,7 @@ def beard_mask(traits: Traits, place: np.ndarray, masks: dict[str, np.ndarray]) 
 
 
 def _relief(traits: Traits, rng: np.random.Generator, maps: TextureMap) -> np.ndarray:
-    """Return [R, R] float32 mm: wrinkles, folds, lips."""
+    """Return the relief [R, R] float32 in mm: wrinkles, folds, lips."""
     m, age = maps.masks, traits.wrinkles
     wobble = 1 + 0.3 * texel_noise(rng, 30, 26)
     height = -(0.42 * age * m["lines"] + 0.30 * age * m["crow"]) * wobble
@@ -161,7 +161,7 @@ def _relief(traits: Traits, rng: np.random.Generator, maps: TextureMap) -> np.nd
 
 
 def eye_picture(traits: Traits, seed: int) -> np.ndarray:
-    """Return [A, B, 3] float32 linear: the eyeball by angle from the pupil (0 to `EYE_MAP_RAD`) and way around it."""
+    """Return [A, B, 3] float32 linear: the eyeball by angle from the pupil (0 to `EYE_MAP_RAD`) and direction."""
     rng = item_rng(seed, "eye", traits.person.subject)
     angle = ((np.arange(_EYE_RINGS) + 0.5) / _EYE_RINGS * EYE_MAP_RAD)[:, None]
     around = np.linspace(0, 2 * np.pi, _EYE_AROUND)[None]

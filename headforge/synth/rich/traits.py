@@ -1,4 +1,4 @@
-"""Who a subject of the rich appearance is: `Person` with a wider range, and what only this appearance shows."""
+"""Identity of a subject of the rich appearance: `Person` with a wider range, and further traits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Traits:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a dataset row tells about the subject."""
+        """The subject's attributes in a dataset row."""
         age = self.person.age
         return {
             **self.person.attributes,
@@ -91,7 +91,7 @@ class Traits:
 def sample_traits(seed: int, subject: int, long_hair_share: float, real_share: float, glasses_share: float) -> Traits:
     """Draw the subject: a function of (seed, subject) and the shares.
 
-    The shares decide the domain and who wears glasses and change nothing else about anybody.
+    The shares decide the domain and the wearers of glasses and change no other trait.
     """
     person = sample_person(seed, subject, long_hair_share)
     rng = item_rng(seed, "traits", subject)
@@ -139,7 +139,7 @@ _FRAMES_SRGB = ((0.05, 0.05, 0.055), (0.05, 0.05, 0.055), (0.30, 0.17, 0.09), (0
 
 
 def evenly_chosen(seed: int, name: str, subject: int, share: float) -> bool:
-    """Return whether `subject` is among the `share` of all: spread evenly, so that small datasets have their share too."""
+    """Return whether `subject` is among the `share` of all: spread evenly, so that small datasets match it too."""
     start = item_rng(seed, name).random()
     return bool((start + subject * (math.sqrt(2) - 1)) % 1.0 < share)
 
@@ -174,7 +174,7 @@ def _beard(rng: np.random.Generator, person: Person, is_child: bool) -> str:
 
 
 def _hair_color(rng: np.random.Generator, person: Person, grey_share: float) -> np.ndarray:
-    """Return the colour of the hairs that are not grey; the basic appearance's grey people get one back."""
+    """Return the colour of the hairs that are not grey; people who are grey in the basic appearance get one back."""
     if person.hair_color not in ("grey", "white"):
         return person.hair_srgb
     base = np.array([0.17, 0.115, 0.085]) if person.melanin < 0.5 else np.array([0.09, 0.075, 0.07])

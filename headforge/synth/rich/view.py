@@ -22,17 +22,17 @@ from headforge.synth.rich.texture import detail_tile
 from headforge.types import Camera, HeadParams
 
 _FULL_DETAIL_M = 0.00036
-"""Width of a pixel of the supersampled picture from which on all hairs are drawn."""
+"""Width of a pixel of the supersampled picture below which all hairs are drawn."""
 _HAIR_SHEEN = np.array([0.10, 0.55])
 _WHISKER_SHEEN = np.array([0.008, 0.06])
 _OPEN_MOUTH_M = 0.012
-"""Between the lips from which on they don't shade the teeth."""
+"""Gap between the lips from which on they don't shade the teeth."""
 _CURVE = tone_curve()
 
 
 @dataclass(frozen=True)
 class _Posed:
-    """The head and what it wears in one pose, world metres."""
+    """The head, bust and glasses in one pose, world metres."""
 
     vertices: np.ndarray
     """[V + bust + frame, 3] float32."""
@@ -45,8 +45,7 @@ class _Posed:
 
 
 def render_rich(subject: RichSubject, params: HeadParams, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Return the picture [H, W, 3] uint8 on its background and its mask [H, W] uint8 for unbatched parameters and
-    camera.
+    """Render the picture [H, W, 3] uint8 on its background and its mask [H, W] uint8; parameters are unbatched.
 
     Drawn at twice the camera's size and averaged down. The mask counts hair and glasses as foreground.
     """
@@ -97,7 +96,7 @@ def _pose(subject: RichSubject, params: HeadParams) -> _Posed:
 
 
 def _rigid(rest: np.ndarray, posed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotation [3, 3] and shift [3] that take points to where they are posed; exactly none if none moved."""
+    """Return the rotation [3, 3] and shift [3] from rest to posed points; exactly none if none moved."""
     if np.abs(rest - posed).max() < 1e-6:
         return np.eye(3), np.zeros(3)
     _, rotation, _ = align(rest, posed)
@@ -105,9 +104,7 @@ def _rigid(rest: np.ndarray, posed: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def align(rest: np.ndarray, posed: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return `geometry.meshes.similarity_alignment` of points [N, 3] in NumPy, whose small calls cost less than
-    torch's.
-    """
+    """Return `geometry.meshes.similarity_alignment` of points [N, 3], in NumPy: its small calls cost less."""
     rest, posed = rest.astype(float), posed.astype(float)
     middle, moved = rest.mean(0), posed.mean(0)
     a, b = rest - middle, posed - moved
@@ -129,9 +126,7 @@ def _project(points: np.ndarray, view: np.ndarray, camera: np.ndarray) -> tuple[
 
 
 def _facing(xy: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Return ids of the triangles whose outer side the camera sees: in pictures, whose v points down, they turn
-    clockwise.
-    """
+    """Return the ids of triangles whose outer side the camera sees: they turn clockwise, since v points down."""
     turns = np.empty(len(faces), np.bool_)
     turn_clockwise(xy, faces, turns)
     return np.flatnonzero(turns)
@@ -166,9 +161,7 @@ def _shade(
 
 
 def _eyes(posed: _Posed) -> tuple[np.ndarray, np.ndarray]:
-    """Return [2, 12] centre and axes of the eyeballs, and [2, 26, 2] azimuth and elevation of the lids' edges about
-    them.
-    """
+    """Return centre and axes [2, 12] of the eyeballs, and azimuth and elevation [2, 26, 2] of the lids' edges."""
     head = builtin_head()
     eyes, lids = np.zeros((2, 12)), np.zeros((2, 2 * N_LID_POINTS, 2))
     for eye, (name, sign) in enumerate((("left_eyeball", 1.0), ("right_eyeball", -1.0))):

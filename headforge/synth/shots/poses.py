@@ -1,4 +1,4 @@
-"""A turned head seen by a camera is the resting head seen by a camera that is turned the other way."""
+"""Conversion of a head's global pose to the camera's: the head rests and the camera turns the other way."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from headforge.types import Camera, HeadParams
 
 
 def at_rest(head: HeadModel, params: HeadParams, camera: Camera) -> tuple[HeadParams, Camera]:
-    """Return the same picture without global rotation and translation: unbatched parameters and the camera moved
-    instead.
+    """Return unbatched parameters without global pose, and a moved camera that gives the same picture.
 
-    Whatever does not follow the parameters (hair, light) then turns with the head.
+    Parts that do not follow the parameters (hair, light) then turn with the head.
     """
     if not (params.rotation.any() or params.translation.any()):
         return params, camera

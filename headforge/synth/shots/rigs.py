@@ -1,4 +1,4 @@
-"""Capture rigs: cameras at fixed places that all fire at once, each with intrinsics of its own.
+"""Capture rigs: synchronised cameras at fixed places, each with its own intrinsics.
 
 They have the extent and the number of cameras of published rigs, not their calibration, which is not public for all.
 """
@@ -20,7 +20,7 @@ from headforge.types import Camera
 
 @dataclass(frozen=True)
 class RigCamera:
-    """Where one camera of a rig stands, about the point that all look at."""
+    """Direction of a rig's camera from the point that all look at."""
 
     name: str
     yaw_deg: float

@@ -1,4 +1,4 @@
-"""What each view of a dataset shows: split, camera, expression. Every value depends on (seed, item) only."""
+"""Split, camera and expression of each view of a dataset. Every value depends on (seed, item) only."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _MOODS: tuple[tuple[float, Mapping[str, tuple[float, float]]], ...] = (
     (0.05, {"sneer": (0.4, 1.0), "brow_down": (0.3, 0.8)}),
     (0.04, {"smile_left": (0.5, 1.2), "mouth_left": (0.0, 0.6)}),
 )
-"""How often each mood is shown and between which values it sets the named expressions."""
+"""Frequency of each mood and the ranges of its named expressions."""
 
 
 def item_rng(seed: int, *parts: str | int) -> np.random.Generator:
-    """Return a generator of its own for one item."""
+    """Return an independent random generator for one item."""
     return np.random.default_rng(item_seed(seed, *parts))
 
 
@@ -51,9 +51,7 @@ def split_of(seed: int, subject: int, heldout_every: int) -> str:
 
 
 def view_angles(config: SynthesizeConfig, subject: int, view: int) -> tuple[float, float]:
-    """Return azimuth and elevation in degrees: near-frontal for the first views, then spread evenly over the whole
-    range.
-    """
+    """Return azimuth and elevation in degrees: near-frontal for the first views, then spread evenly."""
     rng = item_rng(config.seed, "camera", subject)
     start = rng.random(2)
     fraction = (start + (view + 1) * np.array([1 / _PLASTIC, 1 / _PLASTIC**2])) % 1.0
@@ -78,8 +76,7 @@ def orbit_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> 
 
 
 def arc_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
-    """Return azimuth and elevation in degrees of camera `index` of `n` on an arc before the face, from its right to its
-    left.
+    """Return azimuth and elevation in degrees of camera `index` of `n` on an arc from the face's right to its left.
 
     The steps are even; the elevation is the subject's, near the height of the face.
     """
@@ -98,16 +95,12 @@ def view_camera(config: SynthesizeConfig, yaw_deg: float, pitch_deg: float, size
 
 
 def view_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, subject: int, view: int) -> HeadParams:
-    """Return unbatched parameters of one view of the person with the identity `shape` [n_shape]: own expression, jaw,
-    eyes.
-    """
+    """Return unbatched parameters of one view of the person with identity `shape` [n_shape]: expression, jaw, eyes."""
     return face_params(config, head, shape, item_rng(config.seed, "expression", subject, view))
 
 
 def face_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, rng: np.random.Generator) -> HeadParams:
-    """Return unbatched parameters of the person with the identity `shape` [n_shape] with a drawn expression, jaw and
-    gaze.
-    """
+    """Return unbatched parameters of the person with identity `shape` [n_shape]: random expression, jaw and gaze."""
     strength = config.expression_strength
     values = dict.fromkeys(head.expression_names, 0.0)
     for name in values:
@@ -130,7 +123,7 @@ def face_params(config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, 
 
 
 def _blink(rng: np.random.Generator, values: dict[str, float], gaze_down: float) -> None:
-    """Shut or nearly shut eyes now and then, a wink rarely; the lids follow a lowered gaze."""
+    """Shut or nearly shut the eyes sometimes, wink rarely; the lids follow a lowered gaze."""
     both = rng.choice([0.0, rng.uniform(0.25, 0.6), 1.0], p=[0.86, 0.07, 0.07]) + max(gaze_down, 0) * 0.9
     left = right = min(float(both), 1.0)
     if rng.random() < 0.03:

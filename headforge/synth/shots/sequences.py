@@ -1,4 +1,4 @@
-"""Film: how one person's face and head move over time. Every value depends on (seed, subject, time) only.
+"""Motion sequences: one person's face and head over time. Every value depends on (seed, subject, time) only.
 
 Between keyframes, each drawn by its own number, values move with minimum jerk (Flash and Hogan 1985, eq. 4): twice
 differentiable, at rest at each end, never outside what the two keyframes span.
@@ -24,13 +24,13 @@ PEAK_SPEED = 1.875
 
 @dataclass(frozen=True)
 class Rhythm:
-    """How often something changes."""
+    """Timing of changes."""
 
     name: str
     interval_s: float
     """Time from keyframe to keyframe."""
     move_s: float
-    """How long the change takes, at the interval's end; before that the last keyframe holds."""
+    """Duration of the change, at the interval's end; before that the last keyframe holds."""
 
     @property
     def peak_speed_per_s(self) -> float:
@@ -42,9 +42,9 @@ EXPRESSION = Rhythm("expression", 1.1, 0.6)
 GAZE = Rhythm("gaze", 0.8, 0.16)
 HEAD = Rhythm("head", 1.5, 1.5)
 BLINK_EVERY_S, BLINK_CLOSES_S, BLINK_OPENS_S = 3.0, 0.12, 0.24
-"""One blink somewhere in each so many seconds; how long the lids take to shut and to open."""
+"""Interval with one blink each; times that the lids take to shut and to open."""
 LIDS_FOLLOW_GAZE = 0.9
-"""How far the lids close per radian that the eyes look down."""
+"""Closing of the lids per radian that the eyes look down."""
 HEAD_SHARES = (0.5, 1.0, 0.35)
 """Largest nod, turn and tilt of the head as shares of `head_turn_max_deg`."""
 
@@ -58,7 +58,7 @@ def minimum_jerk(share: float) -> float:
 def between_keyframes(
     rhythm: Rhythm, seed: int, subject: int, time_s: float, keyframe: Callable[[np.random.Generator], np.ndarray]
 ) -> np.ndarray:
-    """Return the value at a time of what `keyframe` draws for each keyframe; the first one's time differs by subject."""
+    """Interpolate the draws of `keyframe` at a time; the time of the first keyframe differs by subject."""
     place = time_s / rhythm.interval_s + item_rng(seed, "phase", rhythm.name, subject).random()
     before = math.floor(place)
     moved = minimum_jerk(((place - before - 1) * rhythm.interval_s + rhythm.move_s) / rhythm.move_s)
@@ -69,9 +69,7 @@ def between_keyframes(
 def sequence_params(
     config: SynthesizeConfig, head: HeadModel, shape: torch.Tensor, subject: int, time_s: float
 ) -> HeadParams:
-    """Return unbatched parameters of the person with the identity `shape` [n_shape] at a time: face, gaze, blinks,
-    head.
-    """
+    """Return unbatched parameters of the person with identity `shape` [n_shape] at a time: face, gaze, blinks, head."""
     lids_at = [i for i, name in enumerate(head.expression_names) if name.startswith("blink")]
     opened_by = [i for i, name in enumerate(head.expression_names) if name in ("eyes_wide", "squint")]
 
@@ -105,7 +103,7 @@ def blink(seed: int, subject: int, time_s: float) -> float:
 
 
 def _gaze(rng: np.random.Generator) -> np.ndarray:
-    """Return down and sideways turn of both eyes, radians."""
+    """Return the down and sideways turn of both eyes, radians."""
     return np.clip(rng.normal(0, 0.45, 2), -1, 1) * MAX_GAZE_RAD
 
 

@@ -1,4 +1,4 @@
-"""From where and when each view of a subject is taken: what the numbers of the views mean, and their rows.
+"""Camera and moment of each view of a subject: the meaning of view numbers, and dataset rows.
 
 With the motion "stills" and no rig, each view has a camera and an expression of its own. Otherwise `n` fixed cameras
 look at the same moments: view = timestep * n + camera.
@@ -32,13 +32,13 @@ from headforge.types import Camera, HeadParams, Sample
 
 @dataclass(frozen=True)
 class Shot:
-    """From where and when a view is taken, and what its row says whatever draws it."""
+    """Camera and moment of a view, and the parts of its row that are independent of the generator."""
 
     subject: int
     view: int
     split: str
     seed: int
-    """Of the view."""
+    """Seed of the view."""
     camera: Camera
     """Unbatched."""
     yaw_deg: float
@@ -50,7 +50,7 @@ class Shot:
 
 
 def _range_angles(config: SynthesizeConfig, subject: int, index: int, n: int) -> tuple[float, float]:
-    """Return as `view_angles`: where the cameras before the `n`-th stand does not depend on `n`."""
+    """Return `view_angles`: the cameras before the `n`-th do not depend on `n`."""
     return view_angles(config, subject, index)
 
 
@@ -63,7 +63,7 @@ ANGLES: Mapping[str, Callable[[SynthesizeConfig, int, int, int], tuple[float, fl
 
 
 def n_fixed_cameras(config: SynthesizeConfig) -> int | None:
-    """Return how many cameras look at the same moments; None if each view has a camera and a moment of its own."""
+    """Return the number of cameras that share moments; None if each view has a camera and a moment of its own."""
     if config.sampler in RIGS:
         return len(RIGS[config.sampler])
     return config.sequence_cameras if config.motion == "sequence" else None

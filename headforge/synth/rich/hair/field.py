@@ -20,9 +20,7 @@ _GUARD_CENTRE, _GUARD_RADII = np.array([0.0, -12.0, 88.0]), np.array([55.0, 84.0
 
 @functools.cache
 def head_grid(*, guards_face: bool) -> np.ndarray:
-    """Return [49, 64, 52, 4] distance to the head with its ears, and the unit gradient, at `LOW_MM + SPACING_MM *
-    index`.
-    """
+    """Return [49, 64, 52, 4]: distance to the head with ears, and unit gradient, at `LOW_MM + SPACING_MM * index`."""
     axes = [low + SPACING_MM * np.arange(n) for low, n in zip(LOW_MM, _COUNTS, strict=True)]
     p = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     mirrored = np.concatenate([np.abs(p[..., :1]), p[..., 1:]], -1)
@@ -37,7 +35,7 @@ def head_grid(*, guards_face: bool) -> np.ndarray:
 
 @functools.cache
 def _head_distances() -> np.ndarray:
-    """Return one half and its mirror image: the head is symmetric, the grid too."""
+    """Return the distances, one half and its mirror image: head and grid are symmetric."""
     axes = [low + SPACING_MM * np.arange(n) for low, n in zip(LOW_MM, _COUNTS, strict=True)]
     half = head_distance(np.stack(np.meshgrid(axes[0][: _COUNTS[0] // 2 + 1], *axes[1:], indexing="ij"), -1))
     return np.concatenate([half, half[-2::-1]])

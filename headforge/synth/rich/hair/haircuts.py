@@ -22,7 +22,7 @@ _TIE_HEIGHTS_MM = {"bun": ((8.0, 28.0), (70.0, 96.0)), "ponytail": ((10.0, 40.0)
 
 @dataclass(frozen=True)
 class Cut:
-    """What sets a haircut apart from the others."""
+    """Parameters of a haircut."""
 
     n_hairs: int
     n_points: int
@@ -106,7 +106,7 @@ class Roots:
 
 @dataclass(frozen=True)
 class Combing:
-    """How a haircut grows at the roots; a number stands for all of them."""
+    """Growth of a haircut at the roots; a number applies to all of them."""
 
     flow: np.ndarray
     """[G, 3]."""
@@ -118,7 +118,7 @@ class Combing:
 
 
 def _growth(traits: Traits, rng: np.random.Generator, p: np.ndarray) -> Growth:
-    """Return how the guides at template places `p` [G, 3] grow."""
+    """Return the growth of the guides at template places `p` [G, 3]."""
     n = len(p)
     roots = Roots(p, ramp(p[:, 1], 55, 105), ramp(p[:, 2], 15, 75), p - _WHORL_MM, float(rng.choice([-1.0, 1.0])),
                   traits.person.hair_volume)  # fmt: skip
@@ -144,7 +144,7 @@ def _vector(x: np.ndarray | float, y: np.ndarray | float, z: np.ndarray | float)
 
 
 def _short_sides(roots: Roots, top_mm: float, sides_mm: float) -> np.ndarray:
-    """Return length that falls from the top to the sides, and to a few mm at the nape and the sideburns."""
+    """Return a length that falls from the top to the sides, and to a few mm at the nape and the sideburns."""
     low = ramp(roots.p[:, 1], -50, 30)
     return (sides_mm + (top_mm - sides_mm) * roots.top) * (0.3 + 0.7 * low)
 

@@ -35,7 +35,7 @@ class Strands:
 
 @dataclass(frozen=True)
 class Growth:
-    """How G guides grow; every array has one entry a guide."""
+    """Growth of G guides; every array has one entry per guide."""
 
     flow: np.ndarray
     """[G, 3] the way the hair is combed; its length doesn't matter."""
@@ -43,21 +43,19 @@ class Growth:
     lift: np.ndarray
     """0 lies on the skin, 1 stands up at the root."""
     gravity: np.ndarray
-    """How fast the hair turns downwards, per 30 mm."""
+    """Rate at which the hair turns downwards, per 30 mm."""
     layer_mm: np.ndarray
-    """How far from the skin the hair comes to lie."""
+    """Distance of the resting hair from the skin."""
     cling: np.ndarray
     """0 to 1: how strongly hair farther out than that is drawn back."""
     goal: np.ndarray | None = None
     """[3] mm: where hair is tied together."""
     tail_mm: float = 0.0
-    """How far tied hair hangs down behind the tie."""
+    """Length of tied hair that hangs down behind the tie."""
 
 
 def grow_guides(grid: np.ndarray, roots: np.ndarray, normals: np.ndarray, growth: Growth, n_points: int) -> np.ndarray:
-    """Return [G, K, 3] mm: guides from `roots` [G, 3] with the skin's unit `normals` [G, 3], outside the head in
-    `grid`.
-    """
+    """Return guides [G, K, 3] in mm from `roots` [G, 3] with unit skin `normals` [G, 3], outside the head in `grid`."""
     out = np.zeros((len(roots), n_points, 3))
     goal = np.zeros(3) if growth.goal is None else growth.goal
     steps = np.stack(
@@ -69,7 +67,7 @@ def grow_guides(grid: np.ndarray, roots: np.ndarray, normals: np.ndarray, growth
 
 @kernel(error_model="numpy")
 def sample_grid(grid, x, y, z, out):
-    """Trilinear sample of a `head_grid` at a place in mm into `out` [4]: distance and gradient."""
+    """Write a trilinear sample of a `head_grid` at a place in mm into `out` [4]: distance and gradient."""
     nx, ny, nz = grid.shape[0], grid.shape[1], grid.shape[2]
     fx = min(max((x - LOW_MM[0]) / SPACING_MM, 0.0), nx - 1.001)
     fy = min(max((y - LOW_MM[1]) / SPACING_MM, 0.0), ny - 1.001)
@@ -151,7 +149,7 @@ def _grow(grid, roots, normals, flow, steps, goal, is_tied, tail_mm, out):
 
 @dataclass(frozen=True)
 class Texture:
-    """How hairs differ from their guides."""
+    """Deviation of hairs from their guides."""
 
     clump: float
     """0 none to 1: hairs run together into locks at their tips."""
@@ -167,7 +165,7 @@ def grow_hairs(
     guides_m: np.ndarray, guide_roots_mm: np.ndarray, flow: np.ndarray, roots_m: np.ndarray, roots_mm: np.ndarray,
     texture: Texture, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """Return [S, K, 3] float32 metres: hairs at `roots_m` [S, 3] that follow the nearest of `guides_m` [G, K, 3].
+    """Return hairs [S, K, 3] float32 metres at `roots_m` [S, 3] that follow the nearest of `guides_m` [G, K, 3].
 
     Nearness is measured on the mean head, where the roots are `roots_mm` [S, 3] and the guides' `guide_roots_mm`.
     Guides combed another way (across a parting) are not mixed: `flow` [G, 3].

@@ -55,7 +55,7 @@ def _pose(vertices, triangles, faces, weights, local, out):
 
 @kernel(error_model="numpy")
 def _frame(vertices, triangles, f, e, u, n):
-    """Orthonormal axes of triangle `f`: its first edge, across it, its outward normal."""
+    """Write the orthonormal axes of triangle `f`: its first edge, across it, its outward normal."""
     a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
     size = 1e-18
     for i in range(3):
@@ -114,9 +114,7 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def _grow_on(points: ScalpPoints, vertices: np.ndarray, normals: np.ndarray, direction: np.ndarray, bend: np.ndarray,
              length_mm: np.ndarray, lift: np.ndarray | float) -> np.ndarray:  # fmt: skip
-    """Return [S, K, 3] metres: hairs that leave along `direction` [S, 3] in the skin's plane, raised by `lift`, then
-    bend.
-    """
+    """Return hairs [S, K, 3] in metres that leave along `direction` [S, 3] in the skin plane, rise by `lift`, bend."""
     roots, up = points.on(vertices), points.on(normals)
     up /= np.linalg.norm(up, axis=-1, keepdims=True)
     flat = direction - (direction * up).sum(-1, keepdims=True) * up
@@ -171,7 +169,7 @@ def _lashes(traits: Traits, rng: np.random.Generator, vertices: np.ndarray) -> P
 
 
 def _edge_triangles(edge: np.ndarray, i: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return triangles [n] that hold the `i`-th segments of an `edge`, and weights [n, 3] of the points at `t` on them."""
+    """Return triangles [n] of the `i`-th segments of an `edge`, and weights [n, 3] of the points at `t` on them."""
     faces = _segment_triangles(tuple(edge.tolist()))[i]
     corners, t = skin_grid()[2][faces], t[:, None]
     return faces, (corners == edge[i, None]) * (1 - t) + (corners == edge[i + 1, None]) * t
@@ -179,7 +177,7 @@ def _edge_triangles(edge: np.ndarray, i: np.ndarray, t: np.ndarray) -> tuple[np.
 
 @functools.cache
 def _segment_triangles(edge: tuple[int, ...]) -> np.ndarray:
-    """Return [n] the skin's first triangle that holds each segment of an edge of n + 1 vertices."""
+    """Return the skin's first triangle [n] that holds each segment of an edge of n + 1 vertices."""
     triangles = skin_grid()[2]
     return np.array([(np.isin(triangles, pair).sum(-1) == 2).argmax() for pair in itertools.pairwise(edge)])
 
