@@ -1,4 +1,4 @@
-"""The stages by name, in order: what each reads from params.yaml and which folder it owns."""
+"""The stages by name, in order, and their output folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Stage:
 
     name: str
     output: Path
-    """The folder it owns, relative to the project."""
+    """Output folder, relative to the project."""
     purpose: str
     """One line for the help."""
 
@@ -29,7 +29,7 @@ STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 DVC_CACHE = Path(".dvc/cache/files/md5")
-"""Relative to the project."""
+"""Objects of DVC's cache, relative to the project."""
 
 
 def stage_named(name: str) -> Stage:

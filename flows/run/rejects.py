@@ -1,4 +1,4 @@
-"""Items that were recorded as bad, read from what the stages published."""
+"""Rejected items, read from the stages' outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REJECTS_FILE = "rejects.json"
 
 
 def published_rejects(root: Path) -> list[Rejection]:
-    """Return rejected views, portraits and subjects of a project as it is now."""
+    """Return the rejected views, portraits and subjects in the current outputs of a project."""
     found = []
     described = root / stage_named("synthesize").output / "dataset.json"
     table = described.with_name("rejects.parquet")
