@@ -92,7 +92,7 @@ def _add(wanted: argparse.Namespace) -> Summary:
     for change in added.changes:
         print(f"params.yaml: {change}")
     if not added.in_project:
-        print(f"this folder is not in a project; in a project, name it with: headforge run -S assets.{name}={asset.sha256}")
+        print(f"this folder is not in a project; in one, name it with: headforge run -S assets.{name}={asset.sha256}")
     details = {"kind": asset.kind, "name": name, "sha256": asset.sha256, "is_new": asset.is_new,
                "licences": list(asset.licences), "facts": dict(asset.facts), "folder": str(asset.folder)}  # fmt: skip
     return Summary(details=details)

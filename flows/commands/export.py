@@ -43,8 +43,8 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--tracks", type=Path, metavar="DIR",
-                        help="write the cameras and head parameters of these tracks instead of the dataset's own")  # fmt: skip
-    parser.add_argument("--video", type=Path, metavar="FILM",
+                        help="write cameras and head parameters of these tracks, not the dataset's own")  # fmt: skip
+    parser.add_argument("--video", type=Path, metavar="FILE",
                         help="the video, if DATASET is the folder of a video's tracks")  # fmt: skip
     parser.add_argument("--head", type=Path, metavar="FILE", help="head model (safetensors) of a video's tracks")
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of a video")
@@ -109,5 +109,9 @@ def _film(wanted: argparse.Namespace) -> Exported:
 def require_folder(path: Path) -> Path:
     """Return `path`; raises InputError if it is not a folder of tracks."""
     if not (path / "shards").is_dir():
-        raise InputError(path, f"{path} holds no tracks: it has no folder 'shards'.", "give a folder of tracks, such as data/tracked.")
+        raise InputError(
+            path,
+            f"{path} holds no tracks: it has no folder 'shards'.",
+            "give a folder of tracks, such as data/tracked.",
+        )
     return path

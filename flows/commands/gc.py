@@ -12,9 +12,9 @@ from flows.run.summary import Summary
 if TYPE_CHECKING:
     from flows.commands.command import Commands
 
-DESCRIPTION = """Remove what interrupted runs left in the store: work folders, lock files that no process holds, temporary
-files not written to for an hour. Files of active runs are kept, and so are checkpoints from which an interrupted
-training can resume.
+DESCRIPTION = """Remove what interrupted runs left in the store: work folders, lock files that no process holds,
+temporary files not written to for an hour. Files of active runs are kept, and so are checkpoints from which an
+interrupted training can resume.
 
 With --unreferenced also remove objects and photos that no project needs. headforge registers each project it runs in;
 a project needs the objects that its results were published from, and those that match its params.yaml or dvc.lock, in
@@ -31,7 +31,9 @@ def add_parser(commands: Commands) -> None:
     """Add `gc`."""
     parser = add_command(commands, "gc", "remove unneeded files from the store", DESCRIPTION, EXAMPLES)
     parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and remove nothing")
-    parser.add_argument("--unreferenced", action="store_true", help="also remove objects and photos that no project needs")
+    parser.add_argument(
+        "--unreferenced", action="store_true", help="also remove objects and photos that no project needs"
+    )
     parser.add_argument("--checkpoints", action="store_true", help="also remove checkpoints of interrupted runs")
     parser.add_argument("--quarantine", action="store_true", help="also remove what verify --repair put in quarantine")
     parser.add_argument("--forget", action="append", type=Path, default=[], metavar="PATH",

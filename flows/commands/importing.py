@@ -43,12 +43,12 @@ def add_parser(commands: Commands) -> None:
     """Add `import`."""
     parser = add_command(
         commands, "import", "import pictures and cameras of another program",
-        "Import pictures and cameras of another program as a dataset, or the result of another tracker as tracks.", EXAMPLES,
+        "Import pictures and cameras of another program as a dataset, or tracks of another tracker.", EXAMPLES,
     )  # fmt: skip
     parser.add_argument("path", type=Path, metavar="PATH", help="the format's file, or a folder with one or several")
     parser.add_argument("--from", required=True, choices=(*FORMATS, TRACK_FORMAT), dest="kind", help="the format")
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder that does not exist yet, or is empty")
-    parser.add_argument("--source", required=True, choices=("real", "synthetic"), help="what the pictures are")
+    parser.add_argument("--source", required=True, choices=("real", "synthetic"), help="source of the pictures")
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the pictures")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where the names in the file start; default: there")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="gray pictures of the same names, 255 = foreground")

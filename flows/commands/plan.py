@@ -28,7 +28,9 @@ def add_parser(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("-S", "--set", action="append", default=[], metavar="section.key=value",
                         help="plan with this value; params.yaml stays as it is; repeatable")  # fmt: skip
-    parser.add_argument("--subjects", type=int, metavar="N", help="number of subjects, by default synthesize.n_subjects")
+    parser.add_argument(
+        "--subjects", type=int, metavar="N", help="number of subjects, by default synthesize.n_subjects"
+    )
     parser.add_argument("--workers", type=int, metavar="W", help="number of workers, by default engine.workers")
     parser.add_argument("--shards", type=int, default=3, metavar="K", help="number of shards to measure, by default 3")
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from flows.commands.command import Commands
     from flows.upkeep.remake import Remade
 
-DESCRIPTION = """Render one view of a dataset again, from the settings in its dataset.json alone, and compare it with the
-stored one: picture, mask, camera and parameters.
+DESCRIPTION = """Render one view of a dataset again, from the settings in its dataset.json alone, and compare it with
+the stored one: picture, mask, camera and parameters.
 
 Under the same package versions and instruction set both are equal bit for bit. Otherwise rounding may differ. The
 tolerance is half a level of 255 on average, with at most 1 % of the values more than 8 levels apart, and 1e-4 in
@@ -63,9 +63,7 @@ def _said(remade: Remade) -> str:
     if found.is_equal:
         return "equal bit for bit."
     names = ", ".join(found.differing)
-    size = (
-        f"{found.mean_levels:.3g} levels on average, {found.max_levels} at most, {found.share:.2%} of values by more"
-    )
+    size = f"{found.mean_levels:.3g} levels on average, {found.max_levels} at most, {found.share:.2%} of values by more"
     state = "close, as on another machine" if found.is_close else "DIFFERENT"
     if remade.others is None:
         why = "the store has no record of what the stored one was made with"

@@ -12,8 +12,8 @@ from flows.run.summary import Summary
 if TYPE_CHECKING:
     from flows.commands.command import Commands
 
-DESCRIPTION = """Retry the items that failed in the last run of a stage: a worker that crashed or ran out of memory, a full
-disk. Finished items are found in the store and not built again; then the stage publishes all of them.
+DESCRIPTION = """Retry the items that failed in the last run of a stage: a worker that crashed or ran out of memory, a
+full disk. Finished items are found in the store and not built again; then the stage publishes all of them.
 
 Rejected items (no face, a failed gate) did not fail: a rejection is a result, and the same input gives it again."""
 EXAMPLES = """examples:

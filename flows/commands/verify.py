@@ -13,8 +13,8 @@ from flows.run.summary import Summary
 if TYPE_CHECKING:
     from flows.commands.command import Commands
 
-DESCRIPTION = """Hash all files again: objects and photos in the store, published outputs (against dvc.lock), and DVC's cache.
-This finds bits flipped by a disk, which checks of size and time miss.
+DESCRIPTION = """Hash all files again: objects and photos in the store, published outputs (against dvc.lock), and DVC's
+cache. This finds bits flipped by a disk, which checks of size and time miss.
 
 With --repair a damaged file is replaced by an intact copy from one of the other places. Without an intact copy it is
 rebuilt: a shard from its own recipe alone, other files by their stage, unless the settings have changed since. Damaged
@@ -50,9 +50,7 @@ def run(wanted: argparse.Namespace) -> Summary:
         found = verify(Path.cwd())
     bad = [finding for finding in found if not finding.good]
     if not bad:
-        print(
-            f"verify: {len(found)} repaired, everything is intact." if found else "verify: nothing is damaged."
-        )
+        print(f"verify: {len(found)} repaired, everything is intact." if found else "verify: nothing is damaged.")
     help = STILL_HELP if wanted.repair else REPAIR_HELP
     return Summary(
         "damaged" if bad else "done",

@@ -29,8 +29,8 @@ PHOTO, ASTRONAUT, PHOTO_TRACKER = "photo", "astronaut", "ibug-300w"
 def licences_of(output: Path | None, start: Path) -> Verdict:
     """Return the union of the licences of an output; by default those of all outputs and assets of the project.
 
-    The project is that at `start`. An output of a stage inherits the licences of the stages before it. Raises InputError
-    for a path of unknown origin.
+    The project is that at `start`. An output of a stage inherits the licences of the stages before it. Raises
+    InputError for a path of unknown origin.
     """
     if output is None:
         root = find_root(start)

@@ -19,7 +19,7 @@ def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, str]:
-    """Return the git revision and whether tracked files differ from it; the revision is empty before the first commit."""
+    """Return the git revision (empty before the first commit) and whether tracked files differ from it."""
     revision = _git(root, "rev-parse", "HEAD")
     return {"git.rev": revision, "git.dirty": str(bool(_git(root, "status", "--porcelain", "-uno"))).lower()}
 

@@ -89,7 +89,7 @@ def _judged(finding: Finding, outcome: str | HeadforgeError | CrashedError | Non
     if finding.manifest is not None and finding.manifest.digest != outcome:
         said = "rebuilt, but the bytes differ: the old ones were made with other package versions or another processor"
         return dataclasses.replace(finding, outcome=said, good=True)
-    return dataclasses.replace(finding, outcome="made again", good=True)
+    return dataclasses.replace(finding, outcome="rebuilt", good=True)
 
 
 def _build(
@@ -181,7 +181,9 @@ def _run_stages(root: Path, found: Sequence[Finding]) -> list[Finding]:
         if not has_lost and stage not in wanted:
             continue
         if CHANGED_DEPS in status or CHANGED_COMMAND in status:
-            refused[stage] = f"not rebuilt: dependencies of {stage} have changed since; 'headforge run' builds the new result"
+            refused[stage] = (
+                f"not rebuilt: dependencies of {stage} have changed since; 'headforge run' builds the new result"
+            )
         elif has_lost:
             run_request(Request(stages=(stage,)), root)
         else:
@@ -195,9 +197,9 @@ def _finally(root: Path, finding: Finding, named: Mapping[str, str], refused: Ma
     store, stage = Store(store_root()), named.get(finding.key) or _owner(root, finding.path)
     is_there = store.is_intact(finding.key) if finding.place == STORE else has_md5(finding.path, finding.key)
     if is_there or (not finding.key and finding.path.is_dir()):
-        return dataclasses.replace(finding, outcome=f"made again by {stage}" if stage else "made again", good=True)
+        return dataclasses.replace(finding, outcome=f"rebuilt by {stage}" if stage else "rebuilt", good=True)
     if stage:
-        return dataclasses.replace(finding, outcome=refused.get(stage, f"could not be made again by {stage}"))
+        return dataclasses.replace(finding, outcome=refused.get(stage, f"could not be rebuilt by {stage}"))
     settings = load_settings(root)
     if finding.place == STORE and finding.key in map(content_of, settings.portraits.values()):
         return dataclasses.replace(finding, outcome=LOST_PHOTO)
