@@ -22,7 +22,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("track", Path("data/tracked"), "fit head model and cameras to the dataset, portraits and videos"),
     Stage("train", Path("data/models"), "train the models that train.models lists"),
     Stage("fit", Path("data/avatars"), "fit avatars of held-out subjects and of the portraits, by each of fit.methods"),
-    Stage("evaluate", Path("data/metrics"), "measure pictures and avatars on what was held out"),
+    Stage("evaluate", Path("data/metrics"), "compute metrics of pictures and avatars on held-out data"),
     Stage("report", Path("data/reports"), "write the report, one self-contained page"),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)

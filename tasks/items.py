@@ -80,8 +80,8 @@ def make_files(
     """Call an item's function, then hash its files, so that the driver need not read them; runs in a worker.
 
     Returns the files and the versions they were made with (`tasks.environment`). Raises LostWorkerError if it was
-    called with these folders before: a cluster repeats a call when it loses the worker, which may still be writing. Raises
-    StoreError if the folder is not visible here or the disk is full.
+    called with these folders before: a cluster repeats a call when it loses the worker, which may still be writing.
+    Raises StoreError if the folder is not visible here or the disk is full.
     """
     try:
         (folders[0] / BEGUN_FILE).open("x").close()
