@@ -79,7 +79,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _add(wanted: argparse.Namespace) -> Summary:
-    from flows.project.assets import add  # torch comes with it
+    from flows.project.assets import add  # imports torch
     from headforge.priors.assets import Options
 
     name = wanted.name or wanted.kind
@@ -99,13 +99,13 @@ def _add(wanted: argparse.Namespace) -> Summary:
 
 
 def _list(wanted: argparse.Namespace) -> Summary:
-    from flows.project.assets import listed  # torch comes with it
+    from flows.project.assets import listed  # imports torch
 
     entries = listed(Path.cwd())
     for entry in entries:
         print(f"{entry.name or '-':<16} {_state(entry)}")
     if not entries:
-        print("no assets; 'headforge assets add --help' says which there may be.")
+        print("no assets; 'headforge assets add --help' lists the kinds.")
     missing = [entry for entry in entries if entry.asset is None]
     if missing:
         print(f"help: headforge assets add KIND PATH --name {missing[0].name}")
@@ -126,7 +126,7 @@ def _state(entry: Listed) -> str:
 
 
 def _licences(wanted: argparse.Namespace) -> Summary:
-    from flows.project.licences import licences_of  # the settings come with it
+    from flows.project.licences import licences_of  # imports the settings classes
 
     found = licences_of(wanted.output, Path.cwd())
     _print_verdict(found)

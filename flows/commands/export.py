@@ -54,7 +54,7 @@ def add_parser(commands: Commands) -> None:
 def run(wanted: argparse.Namespace) -> Summary:
     """Write the folder and print its counts."""
     made = _film(wanted) if (wanted.dataset / FILM_TRACKS).is_file() else _dataset(wanted)
-    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people, {made.n_bytes / 1e6:.1f} MB.")
+    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} subjects, {made.n_bytes / 1e6:.1f} MB.")
     if made.n_left_out:
         print(f"{made.n_left_out} pictures without a usable track were left out.")
     details = {"n_subjects": made.n_subjects, "n_views": made.n_views, "n_bytes": made.n_bytes}
@@ -62,7 +62,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _dataset(wanted: argparse.Namespace) -> Exported:
-    from flows.commands.heads import read_head  # torch and pyarrow come with these
+    from flows.commands.heads import read_head  # these import torch and pyarrow
     from headforge.store.dataset.shards import Dataset
     from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_dataset
@@ -80,7 +80,7 @@ def _dataset(wanted: argparse.Namespace) -> Exported:
 def _film(wanted: argparse.Namespace) -> Exported:
     """Export the tracks of a video with its frames."""
     import headforge
-    from flows.commands.heads import head_facts, landmark_finder  # torch and pyarrow come with these
+    from flows.commands.heads import head_facts, landmark_finder  # these import torch and pyarrow
     from headforge.flame.files import load_head
     from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_views

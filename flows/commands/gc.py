@@ -42,7 +42,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Remove the files and print what was removed."""
-    from flows.upkeep.gc import GcRequest, collect  # a YAML reader comes with it
+    from flows.upkeep.gc import GcRequest, collect  # imports a YAML reader
 
     names = ("dry_run", "unreferenced", "checkpoints", "quarantine", "forget")
     cleared, kept = collect(GcRequest(**{name: getattr(wanted, name) for name in names}), Path.cwd())

@@ -68,7 +68,7 @@ def run(wanted: argparse.Namespace) -> Summary:
     if wanted.kind == TRACK_FORMAT:
         return _run_tracks(wanted)
     made = _import(wanted)
-    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people.")
+    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} subjects.")
     rejected = [Rejection(reject.item, reject.reason, REJECTS_HELP) for reject in made.rejects]
     details: dict[str, object] = {
         "output": str(made.folder), "n_subjects": made.n_subjects, "n_views": made.n_views,
@@ -81,7 +81,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _import(wanted: argparse.Namespace) -> Imported:
-    from flows.commands.heads import read_head  # torch and pyarrow come with these
+    from flows.commands.heads import read_head  # these import torch and pyarrow
     from headforge.store.exchange.importing import import_dataset
     from headforge.store.exchange.source import ImportConfig, ImportSource
 

@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Print the description."""
-    from flows.upkeep.inspect import describe  # pyarrow comes with it
+    from flows.upkeep.inspect import describe  # imports pyarrow
 
     print(json.dumps(describe(wanted.path), indent=None if wanted.json else 1, default=str))
     return Summary()

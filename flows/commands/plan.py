@@ -37,7 +37,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Measure a few shards, predict the cost of the dataset, and print it."""
-    from flows.upkeep.planning.plan import plan  # the settings classes come with it, and torch with them
+    from flows.upkeep.planning.plan import plan  # imports the settings classes and torch
 
     measured, prediction = plan(Path.cwd(), wanted.set, wanted.subjects, wanted.workers, wanted.shards)
     for line in described(measured, prediction):
@@ -54,7 +54,7 @@ def described(measured: Measured, p: Prediction) -> list[str]:
         f"(measured: {len(measured.subject_s)} shards, {measured.n_workers} at a time)",
         f"  wall time    {_time(p.wall_s)}, between {_time(p.wall_s_low)} and {_time(p.wall_s_high)}; "
         f"{_time(p.start_up_s)} of it does not grow",
-        f"  work         {p.cpu_hours:.3g} processor hours, {p.gpu_hours:.3g} card hours",
+        f"  work         {p.cpu_hours:.3g} processor hours, {p.gpu_hours:.3g} GPU hours",
         f"  disk         {_bytes(p.disk_bytes)} ({mean}); the dataset has {_bytes(p.store_bytes)}",
         f"  Prefect      {p.n_shards} task runs, {_bytes(p.database_bytes)} of database",
         f"  limits       a shard takes {shard_s:.3g} s: with more than about {p.driver_limit_workers} workers one "

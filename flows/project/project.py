@@ -156,7 +156,7 @@ def busy_error(root: Path, who: str) -> BusyError:
     """Return the error for a project that another process works on."""
     return BusyError(
         f"another run is in progress in {root} ({who}).",
-        "wait for it to end, or stop it; a different experiment can run beside it with 'dvc exp run --temp'.",
+        "wait for it to end, or stop it; a different experiment can run at the same time with 'dvc exp run --temp'.",
     )
 
 

@@ -18,7 +18,7 @@ def published_rejects(root: Path) -> list[Rejection]:
     table = described.with_name("rejects.parquet")
     if described.is_file() and json.loads(described.read_text()).get("n_rejected") and table.is_file():
         from headforge.store.dataset.tables import (
-            read_rejects,  # with it comes torch, which a run that ends early can spare
+            read_rejects,  # imports torch, which a run that ends early does not need
         )
 
         found += [Rejection(reject.item, reject.reason) for reject in read_rejects(table)]

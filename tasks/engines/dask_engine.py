@@ -115,7 +115,7 @@ class DaskEngine:
     ) -> Any:
         """See `Engine.run`."""
         if needs_gpu and not self._has_gpu():
-            raise EngineError("an item needs a graphics card, and no worker has one.", GPU_HELP[self.config.profile])
+            raise EngineError("an item needs a GPU, and no worker has one.", GPU_HELP[self.config.profile])
         name = f"{function.__name__}-{uuid.uuid4().hex}"
         self._progress[name] = progress
         resources = {GPU: 1} if needs_gpu else None
@@ -267,8 +267,8 @@ CLUSTERS: Mapping[str, Callable[[DaskEngine], SpecCluster | None]] = {
 }
 GPU_HELP = {
     "dask-local": "set engine.gpus to 1 or more.",
-    "dask": f"start a worker per card: {CARDS_VARIABLE}=0 dask worker ADDRESS --nthreads 1 --resources GPU=1",
-    "slurm": "set engine.gpus to engine.workers: each job then asks for a card.",
+    "dask": f"start a worker per GPU: {CARDS_VARIABLE}=0 dask worker ADDRESS --nthreads 1 --resources GPU=1",
+    "slurm": "set engine.gpus to engine.workers: each job then asks for a GPU.",
 }
 
 

@@ -122,7 +122,7 @@ def visible_cards(n: int) -> list[str]:
     named = os.environ.get(CARDS_VARIABLE)
     cards = [str(number) for number in range(n)] if named is None else [name for name in named.split(",") if name]
     if n > len(cards):
-        allowed = f"at most {len(cards)}, the number of cards that {CARDS_VARIABLE} names"
+        allowed = f"at most {len(cards)}, the number of GPUs that {CARDS_VARIABLE} names"
         raise ConfigError("engine.gpus", n, f"engine.gpus is {n}, it must be {allowed}.",
                           f"set engine.gpus to a value that is {allowed}.")  # fmt: skip
     return cards[:n]

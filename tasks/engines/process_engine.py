@@ -65,7 +65,7 @@ class ProcessEngine:
     ) -> Any:
         """See `Engine.run`."""
         if needs_gpu and not any(slot.card for slot in self._slots):
-            raise EngineError("an item needs a graphics card, and no worker has one.", "set engine.gpus to 1 or more.")
+            raise EngineError("an item needs a GPU, and no worker has one.", "set engine.gpus to 1 or more.")
         call = packed(function, args)
         slot = self._take(needs_gpu)
         try:
