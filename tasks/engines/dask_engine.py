@@ -324,7 +324,7 @@ def _answer(call: bytes, name: str, topic: str, code: str) -> Any:
     """Answer a call with the driver's code version; runs in a worker."""
     if code != code_digest():
         return Raised(
-            f"the worker on {platform.node()} runs a different version of headforge's code than the driver.",
+            f"the worker on {platform.node()} runs another version of headforge's code than the driver.",
             "",
             "install the same version for both, and start the workers again.",
         )
