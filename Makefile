@@ -18,11 +18,11 @@ check: .venv/.ready
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# torch comes first and alone: it is the one package whose CPU and CUDA builds share a version.
+# torch is installed first, by itself: its CPU and CUDA builds share a version.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "headforge needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
-	  echo "help: name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	  echo "help: choose a newer one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev]'

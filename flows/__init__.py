@@ -1,1 +1,1 @@
-"""Composition: which stage runs when, on what, and where its results go."""
+"""Composition of the pipeline: stage order, stage inputs and output folders."""

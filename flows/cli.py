@@ -30,7 +30,7 @@ from flows.run.summary import Request, Summary, print_summary
 from flows.stages import STAGES
 from headforge.errors import ConfigError, HeadforgeError
 
-INTERRUPTED = "interrupted; what is finished stays finished.\nhelp: run the same command again to go on."
+INTERRUPTED = "interrupted; finished work is kept.\nhelp: run the same command again to resume."
 
 DESCRIPTION = """From seeds and photos to multi-view head datasets, a head diffusion model and animatable avatars.
 
@@ -41,18 +41,18 @@ EXAMPLES = """examples:
   headforge run --portrait me.jpg --portrait you.jpg make avatars of these photos
   headforge track --video talk.mp4                   track the person in a video
   headforge run --preset tiny                        a chain of a minute or two
-  headforge run -S train.n_images_seen=32000         change a value of params.yaml, then run what depends on it
+  headforge run -S train.n_images_seen=32000         change a value of params.yaml, then rerun what depends on it
   headforge synthesize -S synthesize.n_subjects=480  one stage
-  headforge verify --repair                          hash everything again and make again what is bad
-  headforge why track                                which settings or inputs its results miss
-  headforge inspect data/avatars/astronaut           say what a file or folder holds
+  headforge verify --repair                          hash everything again and rebuild damaged results
+  headforge why track                                which settings or inputs have changed
+  headforge inspect data/avatars/astronaut           describe a file or folder
   headforge export data/synthetic --to huggingface OUT  write the dataset in another program's format
 
 exit codes: 0 done; 1 some items were rejected or failed (listed, the rest finished);
   2 the input or the configuration is wrong; 130 interrupted"""
 
 
-GENERATOR_HELP = "builtin, or spherehead or panohead once 'headforge assets add' has their weights"
+GENERATOR_HELP = "builtin, or spherehead or panohead after 'headforge assets add' of their weights"
 COMMANDS: Mapping[str, Command] = {
     "verify": verify,
     "inspect": inspect,
@@ -69,7 +69,7 @@ COMMANDS: Mapping[str, Command] = {
     "down": down,
     "reap": reap,
 }
-"""What `headforge` does besides running stages, in the order of its help."""
+"""Commands of `headforge` besides the stages, in the order of the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,11 +94,11 @@ def _run(wanted: argparse.Namespace) -> Summary:
     names = ("portrait", "video", "landmarks")
     portraits, videos, landmarks = (tuple(getattr(wanted, name, None) or ()) for name in names)
     if len(landmarks) > len(videos):
-        message = "--landmarks belongs to a --video, and there are fewer of those."
+        message = "there are more --landmarks than --video options."
         raise ConfigError("--landmarks", len(landmarks), message, "give one for each video, in the same order.")
     face = getattr(wanted, "face", None)
     if face is not None and not (portraits or videos):
-        raise ConfigError("--face", face, "--face picks a face of a photo or video, and none was given.",
+        raise ConfigError("--face", face, "--face selects a face in a photo or video, and none was given.",
                           "give one with --portrait or --video.")  # fmt: skip
     generator = getattr(wanted, "generator", None)
     assignments = (*wanted.set, *(() if generator is None else (f"synthesize.generator={generator}",)))
@@ -111,7 +111,7 @@ def _parser() -> Parser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = Parser("headforge", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    run = commands.add_parser("run", help="the whole chain", description="Bring every stage up to date.",
+    run = commands.add_parser("run", help="run the whole chain", description="Bring every stage up to date.",
                               epilog=EXAMPLES, formatter_class=formatter)  # fmt: skip
     _add_inputs(run)
     _add_settings(run)
@@ -131,14 +131,14 @@ def _parser() -> Parser:
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--portrait", action="append", type=Path, metavar="PHOTO",
-        help="make an avatar of this photo, not of the portraits in params.yaml; repeatable",
+        help="make an avatar of this photo instead of the portraits in params.yaml; repeatable",
     )  # fmt: skip
     parser.add_argument("--video", action="append", type=Path, metavar="FILE",
-                        help="track the person in this video, not those in params.yaml; repeatable")  # fmt: skip
+                        help="track the person in this video instead of those in params.yaml; repeatable")  # fmt: skip
     parser.add_argument("--landmarks", action="append", type=Path, metavar="FILE",
-                        help="landmarks (.npz, .csv) of the video, in place of a detector's; repeatable")  # fmt: skip
+                        help="landmarks (.npz, .csv) of the video instead of detected ones; repeatable")  # fmt: skip
     parser.add_argument("--face", type=int, metavar="N",
-                        help="which face of the photo or video is meant, 0 being the largest")  # fmt: skip
+                        help="number of the face in the photo or video; 0 is the largest")  # fmt: skip
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(run: StageRun) -> None:
-    """Draw held-out views with the models and their baselines, then measure them and the avatars."""
+    """Sample held-out views with the models and their baselines, then compute metrics of them and of the avatars."""
     dataset, tracked, sources = run.data("synthesize"), run.data("track"), run.sources()
     items = [item for method in chosen_rows(run.settings, "train").values() for item in method.predictions(sources)]
     predictions = [found.path / PREDICTIONS_FILE for found in run.build(items, "sets of pictures")]
@@ -33,7 +33,7 @@ def evaluate(run: StageRun) -> None:
 
 
 def flat_numbers(values: object, prefix: str = "") -> dict[str, float]:
-    """Return the numbers of nested JSON objects by dotted name."""
+    """Return the numbers in nested JSON objects, by dotted name."""
     if isinstance(values, dict):
         parts = [flat_numbers(value, f"{prefix}.{name}" if prefix else str(name)) for name, value in values.items()]
         return {name: number for part in parts for name, number in part.items()}

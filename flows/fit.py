@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fit(run: StageRun) -> None:
-    """Fit avatars of held-out subjects and of every portrait that was tracked, by each method."""
+    """Fit avatars of held-out subjects and of all tracked portraits, with each method."""
     items = method_items(run.settings, "fit", run.sources())
     avatars = run.build(items, "avatars")
     accepted = run.accepted(avatars)

@@ -16,7 +16,7 @@ INPUTS = {"dataset": "synthesize", "tracked": "track", "models": "train", "avata
 
 
 def report(run: StageRun) -> None:
-    """Write the page about everything the other stages made."""
+    """Write the report page from the results of the other stages."""
     inputs = {name: run.data(stage) for name, stage in INPUTS.items()}
     trained, fitted = (chosen_outputs(run.settings, stage) for stage in ("train", "fit"))
     lineage = lineage_of(run.root, run.settings)

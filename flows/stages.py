@@ -1,4 +1,4 @@
-"""The stages by name, in order: what each reads from params.yaml and which folder it owns."""
+"""The stages by name, in order, and their output folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Stage:
 
     name: str
     output: Path
-    """The folder it owns, relative to the project."""
+    """Output folder, relative to the project."""
     purpose: str
     """One line for the help."""
 
@@ -22,14 +22,14 @@ STAGES: tuple[Stage, ...] = (
     Stage("track", Path("data/tracked"), "fit head model and cameras to the dataset, portraits and videos"),
     Stage("train", Path("data/models"), "train the models that train.models lists"),
     Stage("fit", Path("data/avatars"), "fit avatars of held-out subjects and of the portraits, by each of fit.methods"),
-    Stage("evaluate", Path("data/metrics"), "measure pictures and avatars on what was held out"),
+    Stage("evaluate", Path("data/metrics"), "compute metrics of pictures and avatars on held-out data"),
     Stage("report", Path("data/reports"), "write the report, one self-contained page"),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 DVC_CACHE = Path(".dvc/cache/files/md5")
-"""Relative to the project."""
+"""Objects of DVC's cache, relative to the project."""
 
 
 def stage_named(name: str) -> Stage:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def synthesize(run: StageRun) -> None:
-    """Make the shards and put them together as data/synthetic."""
+    """Build the shards and assemble them in data/synthetic."""
     config = run.settings["synthesize"]
     asset = generator_asset(config, run.settings.assets, run.store.root)
     named = head_asset(config.generator_head, run.settings.assets, run.store.root)

@@ -51,7 +51,7 @@ def track(run: StageRun) -> None:
 
 
 def untracked(tracks: Iterable[Track]) -> list[dict[str, str]]:
-    """Return subjects none of whose views could be tracked, as rejects; the reason is that of the first view."""
+    """Return the subjects without a tracked view, as rejects; the reason is that of the first view."""
     reasons: dict[str, str] = {}
     good: set[str] = set()
     for track in tracks:

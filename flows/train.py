@@ -16,7 +16,7 @@ LOG = "train_log.jsonl"
 
 
 def train(run: StageRun) -> None:
-    """Train the models, each from its last checkpoint if a run was interrupted."""
+    """Train the models; an interrupted training resumes from its last checkpoint."""
     output = run.data("train")
     items = method_items(run.settings, "train", run.sources())
     models = run.build(items, "models")
@@ -33,7 +33,7 @@ def train(run: StageRun) -> None:
 
 
 def read_log(path: Path, prefix: str = "train/") -> list[tuple[str, float, int]]:
-    """Return the whole training log as (name, value, images seen), also of the part before an interruption."""
+    """Return the whole training log as (name, value, images seen), including the part before an interruption."""
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [
         (f"{prefix}{name}", float(value), int(line["n_images_seen"]))

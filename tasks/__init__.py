@@ -1,1 +1,1 @@
-"""Thin Prefect tasks: dataclasses and paths in, receipts out."""
+"""Prefect tasks and the items of work that they build."""

@@ -1,4 +1,4 @@
-"""One Prefect task per item of work: a shard, a subject, a model. The store decides whether it has to run."""
+"""Building items of work (a shard, a subject, a model), one Prefect task each. The store decides which must run."""
 
 from __future__ import annotations
 
@@ -25,37 +25,35 @@ RETRY_DELAYS_S = [1.0, 5.0]
 
 
 class Watch(Protocol):
-    """Follows what becomes of items. Implementations must accept calls from several threads."""
+    """Progress reporter of several items. Implementations must be thread-safe."""
 
     def item_begun(self, item: Item) -> Progress:
-        """Return an item is about to be made, maybe not for the first time; what its function reports goes to the
-        answer.
-        """
+        """Begin an attempt at an item; return the progress reporter for its function."""
         ...
 
     def item_ended(self, item: Item, is_hit: bool) -> None:
-        """An item is in the store, and was before if `is_hit`."""
+        """Report an item as finished; `is_hit` means a cache hit."""
         ...
 
     def item_failed(self, item: Item) -> None:
-        """An item could not be made."""
+        """Report an item as failed."""
         ...
 
 
 @dataclass(eq=False)
 class Workshop:
-    """What every item needs: the store, the engine, how often to try again, and who wants to know."""
+    """What all items share: store, engine, number of retries and progress reporter."""
 
     store: Store
     engine: Engine
     retries: int
     watch: Watch
     candidates: tuple[Path, ...] = ()
-    """Folders with other copies of results, from which damaged objects are healed."""
+    """Folders with other copies of results, from which damaged objects are restored."""
 
 
 def build_items(workshop: Workshop, items: Sequence[Item]) -> Built:
-    """Build all items, several at a time, and go on when one fails. Call it inside a flow."""
+    """Build items in parallel, and continue when one fails. Must be called in a flow."""
     make = _make.with_options(retries=workshop.retries)
     futures = [make.submit(_Quoted(workshop), _Quoted(item), item.label) for item in items]
     outcomes = [_outcome(workshop, item, future) for item, future in zip(items, futures, strict=True)]
@@ -64,7 +62,7 @@ def build_items(workshop: Workshop, items: Sequence[Item]) -> Built:
 
 
 class _Quoted:
-    """Keeps Prefect from looking for futures inside a value, field by field."""
+    """Wrapper that keeps Prefect from searching a value for futures, field by field."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -87,7 +85,7 @@ def _make(quoted_workshop: _Quoted, quoted_item: _Quoted, label: str) -> State[S
         files, environment = workshop.engine.run(*call, progress=progress, needs_gpu=item.needs_gpu)
         return Made(files, Note(item.label, environment))
 
-    # Hits are hashed: what was flipped by a disk has the size and the time that the manifest says.
+    # Cache hits are hashed: a bit flipped by a disk changes neither size nor time.
     found = workshop.store.build(item.recipe, make, workshop.candidates, rehash=True)
     workshop.watch.item_ended(item, found.hit)
     return Completed(name="Cached", data=found) if found.hit else found
@@ -105,7 +103,7 @@ def _failure(item: Item, error: Exception) -> Failure:
     key = item.recipe.key
     if isinstance(error, HeadforgeError):
         return Failure(item.label, error.message, error.help, key=key)
-    help = "run the command again: what is finished stays finished."
+    help = "run the command again: finished work is kept."
     if isinstance(error, CrashedError):
         return Failure(item.label, error.reason, help, error.details, key)
     details = "".join(traceback.format_exception(error))

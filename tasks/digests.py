@@ -1,4 +1,4 @@
-"""Content digests of what a stage reads: the part of a recipe that says which inputs were used."""
+"""Content digests of a stage's inputs, for recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headforge.store.files import canonical_json, sha256_file
 
 
 def folder_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
-    """Return SHA-256 of the names and contents of files in a folder, all of them by default."""
+    """Return the SHA-256 of the names and contents of files in a folder, by default all."""
     chosen = sorted(path for path in folder.rglob("*") if path.is_file()) if files is None else sorted(files)
     return _listing_digest(folder, {path: sha256_file(path) for path in chosen})
 
@@ -26,7 +26,7 @@ def _listing_digest(folder: Path, digests: Mapping[Path, str]) -> str:
 
 
 def shard_digests(dataset: Path) -> dict[Path, str]:
-    """Return SHA-256 of each shard of a dataset, in order; DataError if one is not what dataset.json says of it."""
+    """Return the SHA-256 of each shard of a dataset, in order; raises DataError if one differs from dataset.json."""
     wanted = {shard["path"]: shard["sha256"] for shard in Dataset(dataset).description["shards"]}
     digests = {path: sha256_file(path) for path in shard_paths(dataset)}
     found = {path.relative_to(dataset).as_posix(): digest for path, digest in digests.items()}
@@ -38,9 +38,7 @@ def shard_digests(dataset: Path) -> dict[Path, str]:
 
 
 def dataset_digest(dataset: Path, *, head: bool = True) -> str:
-    """Return SHA-256 of names and contents of a dataset's shards, and of its head model; DataError if a shard is
-    damaged.
-    """
+    """Return the SHA-256 of a dataset's shards and (with `head`) head model; raises DataError for a damaged shard."""
     digests = shard_digests(dataset)
     if head:
         digests[Dataset(dataset).head] = sha256_file(Dataset(dataset).head)
@@ -48,9 +46,9 @@ def dataset_digest(dataset: Path, *, head: bool = True) -> str:
 
 
 def subject_digests(shards: Iterable[Path]) -> dict[str, str]:
-    """Return SHA-256 of each subject's rows in Parquet shards with one row group per subject, by subject id.
+    """Return the SHA-256 of each subject's rows in Parquet shards with one row group per subject, by subject id.
 
-    A subject keeps its digest when it moves to another shard: the stored bytes of a row group hold no positions.
+    The digest is independent of the shard: the stored bytes of a row group contain no positions.
     """
     digests: dict[str, str] = {}
     for shard in shards:

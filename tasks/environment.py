@@ -1,4 +1,4 @@
-"""What the bytes of a result depend on besides its recipe."""
+"""Versions and instruction set, on which the bytes of a result depend besides its recipe."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import platform
 from collections.abc import Mapping
 
 PACKAGES = ("torch", "numpy", "scipy", "numba", "diffusers", "pyarrow", "pillow", "dlib-bin")
-"""Those whose version can change a result."""
+"""Packages whose version can change a result."""
 
 
 @functools.cache
 def made_with() -> Mapping[str, str]:
-    """Return versions of Python and of those packages, and the instruction set that torch's kernels use, here and now.
+    """Return the versions of Python and of `PACKAGES`, and the instruction set of torch's kernels, of this process.
 
-    Where all of it is equal, and so is the recipe, results are equal bit for bit.
+    Results with equal values and equal recipes are equal bit for bit.
     """
-    import torch  # only who makes something needs it
+    import torch  # only workers need it
 
     versions = {name: package_version(name) for name in PACKAGES}
     python = ".".join(platform.python_version_tuple()[:2])
@@ -25,7 +25,7 @@ def made_with() -> Mapping[str, str]:
 
 
 def package_version(package: str) -> str:
-    """Return of an installed package, without what follows a plus sign."""
+    """Return the version of an installed package, without a local suffix ("+cu126")."""
     try:
         return importlib.metadata.version(package).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:

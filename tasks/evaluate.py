@@ -1,4 +1,4 @@
-"""Work of the stage `evaluate`: the numbers, from pictures that were made before."""
+"""Items of the stage `evaluate`: metrics of existing pictures."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PREDICTIONS_FILE = "predictions.parquet"
 
 
 def perceptual_asset(config: EvaluateConfig, assets: Mapping[str, str], store: Path) -> Asset | None:
-    """Return the weights that `config.perceptual` needs, by the section `assets` of params.yaml; None if it needs none.
+    """Return the weights for `config.perceptual` from the section `assets` of params.yaml; None if it needs none.
 
-    Raises ConfigError with the command that adds them.
+    Raises ConfigError, with the command that adds them, if they are missing.
     """
     name = config.perceptual
     return None if name == "none" or name in BUILTIN else named_asset(name, name, assets, store)
@@ -44,9 +44,9 @@ def evaluate_item(
     models: Sequence[MethodOutput],
     methods: Sequence[MethodOutput],
 ) -> Item:
-    """Return the item of all numbers, from one or more files of predictions.
+    """Return the item of all metrics, from one or more prediction files.
 
-    `weights` as `perceptual_asset` gives them, `models` drew the predictions, `methods` fitted the avatars.
+    `weights` come from `perceptual_asset`; `models` made the predictions, `methods` the avatars.
     """
     inputs = {
         "dataset": dataset_digest(dataset, head=False),
@@ -75,7 +75,7 @@ def make_metrics(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Runs in a worker. `weights` is the folder of an asset. Leaves the predictions it measured beside the numbers."""
+    """Write the metrics and the predictions that they measure; runs in a worker. `weights` is an asset's folder."""
     joined = folder / "details" / "predictions.parquet"
     joined.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(joined, [prediction for part in predictions for prediction in read_predictions(part)])
@@ -85,7 +85,7 @@ def make_metrics(
 
 
 def perceptual_distance(config: EvaluateConfig, weights: Path | None) -> PerceptualDistance | None:
-    """Return what `config.perceptual` names; `weights` is the folder of its asset, if it needs one."""
+    """Return the distance that `config.perceptual` names; `weights` is the folder of its asset, if it needs one."""
     if weights is not None:
         return load_lpips(read_asset(weights))
     return BUILTIN[config.perceptual]() if config.perceptual in BUILTIN else None

@@ -1,4 +1,4 @@
-"""Work of the stage `fit`: for each method one item per subject and one per portrait."""
+"""Items of the stage `fit`: for each method one per subject and one per portrait."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rigged_items(sources: Sources) -> list[Item]:
 
 
 def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Sequence[str]) -> list[Item]:
-    """Return one item per subject."""
+    """Return the items of subjects' avatars, one per subject."""
     params = {name: value for name, value in params_of(config).items() if not name.startswith(PORTRAIT_PREFIX)}
     head = sha256_file(Dataset(dataset).head)
     rows, tracks = subject_digests(shard_digests(dataset)), subject_digests(shard_paths(tracked))
@@ -61,14 +61,14 @@ def subject_items(config: FitConfig, dataset: Path, tracked: Path, subjects: Seq
 
 
 def portrait_item(config: FitConfig, portrait: Path, views: Path, head: Path) -> Item:
-    """Return the avatar of a tracked portrait; `views` is the file of the model's pictures of it."""
+    """Return the item of a tracked portrait's avatar; `views` is the file of the model's pictures of it."""
     inputs = {"portrait": folder_digest(portrait), "views": sha256_file(views), "head": sha256_file(head)}
     recipe = Recipe("fit_portrait", VERSION, params_of(config), inputs, CPU_RUNTIME)
     return Item(portrait.name, recipe, make_portrait, (config, portrait, views, head))
 
 
 def portrait_folders(tracked: Path, names: Mapping[str, str]) -> list[Path]:
-    """Return the tracked portraits; rejected ones have no folder."""
+    """Return the folders of the tracked portraits; rejected ones have none."""
     folders = [tracked / "portraits" / name for name in sorted(names)]
     return [folder for folder in folders if folder.is_dir()]
 
@@ -76,7 +76,7 @@ def portrait_folders(tracked: Path, names: Mapping[str, str]) -> list[Path]:
 def make_subject(
     config: FitConfig, dataset: Path, tracked: Path, subject: str, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker. A subject with too few tracked views is recorded as rejected."""
+    """Fit a subject's avatar, or record a rejection if it has too few tracked views; runs in a worker."""
     try:
         fit_subject(config, dataset, tracked, subject, folder, progress)
     except Rejected as error:
@@ -85,7 +85,7 @@ def make_subject(
 
 
 def make_portrait(config: FitConfig, portrait: Path, views: Path, head: Path, folder: Path, progress: Progress) -> None:
-    """Runs in a worker. Leaves the pictures that the avatar was fitted to beside it."""
+    """Fit a portrait's avatar and copy the pictures it is fitted to beside it; runs in a worker."""
     fit_portrait(config, portrait, views, load_head(head), folder, progress)
     shutil.copyfile(views, folder / VIEWS_FILE)
 
@@ -101,4 +101,4 @@ METHODS: Mapping[str, Method] = {
         label="avatar",
     ),
 }
-"""The methods that `fit.methods` may name."""
+"""Values allowed in `fit.methods`."""

@@ -1,6 +1,7 @@
-"""Pictures by the trained model and its baselines, for the stages `fit` (portraits) and `evaluate` (held-out views).
+"""Items of pictures by the trained model and its baselines, for the stages `fit` (portraits) and `evaluate` (held-out
+views).
 
-Diffusers is imported when there is something to make: whoever reads the tables of methods does not wait for it.
+Diffusers is imported in the workers' functions only, so that reading the tables of methods stays fast.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ VIEWS_FILE = "views.parquet"
 
 
 def portrait_views_item(config: GenerateConfig, model: Path, portrait: Path) -> Item:
-    """Return the item of the trained model's pictures of a tracked portrait from many sides."""
+    """Return the item of the trained model's pictures of a tracked portrait from several directions."""
     from headforge.diffusion.generate import VERSION
 
     inputs = {"model": folder_digest(model, model.glob("*.safetensors")), "portrait": folder_digest(portrait)}
@@ -29,7 +30,7 @@ def portrait_views_item(config: GenerateConfig, model: Path, portrait: Path) -> 
 
 
 def prediction_items(config: GenerateConfig, image_size: int, model: Path, dataset: Path, tracked: Path) -> list[Item]:
-    """Return the items of the model's and the baselines' pictures of held-out views, `image_size` pixels a side."""
+    """Return the items of the model's and the baselines' pictures of held-out views, of side `image_size` pixels."""
     from headforge.diffusion.baselines import VERSION as BASELINES_VERSION
     from headforge.diffusion.generate import VERSION as GENERATE_VERSION
 
@@ -53,7 +54,7 @@ def prediction_items(config: GenerateConfig, image_size: int, model: Path, datas
 
 
 def make_portrait_views(config: GenerateConfig, model: Path, portrait: Path, folder: Path, progress: Progress) -> None:
-    """Runs in a worker."""
+    """Sample views of a tracked portrait with the model; runs in a worker."""
     from headforge.diffusion.generate import generate_portrait_views
 
     generate_portrait_views(config, model, portrait, folder / VIEWS_FILE, progress)
@@ -62,7 +63,7 @@ def make_portrait_views(config: GenerateConfig, model: Path, portrait: Path, fol
 def make_heldout(
     config: GenerateConfig, model: Path, dataset: Path, tracked: Path, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker."""
+    """Sample held-out views with the model; runs in a worker."""
     from headforge.diffusion.generate import generate_heldout
 
     generate_heldout(config, model, dataset, tracked, folder / PREDICTIONS_FILE, progress)
@@ -71,7 +72,7 @@ def make_heldout(
 def make_baselines(
     config: GenerateConfig, dataset: Path, tracked: Path, image_size: int, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker."""
+    """Write the baselines' pictures of held-out views; runs in a worker."""
     from headforge.diffusion.baselines import write_baselines
 
     write_baselines(config, dataset, tracked, image_size, folder / PREDICTIONS_FILE, progress)

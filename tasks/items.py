@@ -1,5 +1,4 @@
-"""Items of work: what is to be made, what came of it, and where rejected ones are recorded. No Prefect here: workers,
-which run what items name, don't need it."""
+"""Items of work, their results, and the records of rejected ones. Does not import Prefect: workers don't need it."""
 
 from __future__ import annotations
 
@@ -18,80 +17,80 @@ from headforge.store.objects.store import Recipe, StoredObject
 from tasks.environment import made_with
 
 REJECTED_FILE = "rejected.json"
-"""In an object that records that its item was rejected, in place of anything else."""
+"""Only file of an object that records the rejection of its item."""
 BEGUN_FILE = ".begun"
-"""In the folder of an item in the making; hidden, so that it is no part of the object."""
+"""Marks the folder of an item that a worker has begun; hidden, so that it is not part of the object."""
 CPU_RUNTIME: Mapping[str, str] = {"device": "cpu", "machine": platform.machine(), "threads": "1"}
-"""What else the bytes of a result depend on."""
+"""Runtime part of recipes: the bytes of a result depend on it."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A piece of work and the recipe that names its result."""
+    """A unit of work and the recipe that identifies its result."""
 
     label: str
-    """Such as "shard 3" or "000005"."""
+    """Name, such as "shard 3" or "000005"."""
     recipe: Recipe
     function: Callable[..., object]
-    """Top level, called as function(*args, folder, progress) in a worker; it writes into `folder`, which is empty."""
+    """Top-level function, called as function(*args, folder, progress) in a worker; it writes to the empty `folder`."""
     args: tuple[object, ...]
     resumable: bool = False
-    """Whether the function takes a second folder after `folder`, which survives a crash, to go on from."""
+    """Whether the function takes a second folder after `folder`, which survives a crash, to resume from."""
     n_parts: int | None = None
-    """How many subjects or pictures it will report as done, if that is known before it begins."""
+    """Number of subjects or pictures that it will report as done, if known in advance."""
     part: str = ""
-    """What those are, such as "subject"."""
+    """Name of a part, such as "subject"."""
     needs_gpu: bool = False
-    """Whether the function needs a graphics card."""
+    """Whether the function needs a GPU."""
 
     def relabelled(self, label: str) -> Item:
-        """Return the same piece of work under another label."""
+        """Return the same item with another label."""
         return dataclasses.replace(self, label=label)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that could not be made."""
+    """A failed item."""
 
     label: str
     reason: str
     help: str
     details: str = ""
-    """The trace back of a crash."""
+    """Traceback of a crash."""
     key: str = ""
-    """Of its recipe."""
+    """Key of its recipe."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What became of a list of items, in their order."""
+    """Results of a list of items, in their order."""
 
     objects: tuple[StoredObject | None, ...]
-    """None where an item failed."""
+    """Objects; None for a failed item."""
     failures: tuple[Failure, ...]
 
 
 class LostWorkerError(Exception):
-    """A worker was lost in the middle of an item; another attempt needs fresh folders."""
+    """A worker was lost during an item; another attempt needs new folders."""
 
 
 def make_files(
     function: Callable[..., object], args: tuple[object, ...], folders: tuple[Path, ...], progress: Progress
 ) -> tuple[Mapping[str, FileEntry], Mapping[str, str]]:
-    """Runs in a worker: call an item's function, then hash what it left, so that the driver need not read it.
+    """Call an item's function, then hash its files, so that the driver need not read them; runs in a worker.
 
-    Gives the files and what they were made with (`tasks.environment`). Raises LostWorkerError if it was called with
-    these folders before: a cluster starts a call again when it loses the worker, which may still be writing. StoreError
-    if there is no such folder here, or the disk is full.
+    Returns the files and the versions they were made with (`tasks.environment`). Raises LostWorkerError if it was
+    called with these folders before: a cluster repeats a call when it loses the worker, which may still be writing.
+    Raises StoreError if the folder is not visible here or the disk is full.
     """
     try:
         (folders[0] / BEGUN_FILE).open("x").close()
     except FileExistsError as error:
-        raise LostWorkerError("the worker that had begun with it died (killed, or out of memory)") from error
+        raise LostWorkerError("its worker died (killed, or out of memory)") from error
     except FileNotFoundError as error:
         raise StoreError(
             folders[0],
-            f"{platform.node()} does not see the folder {folders[0]}, which the driver has made.",
+            f"{platform.node()} does not see the folder {folders[0]}, which the driver has created.",
             "put HEADFORGE_HOME on a file system that the driver and all workers share, at the same path.",
         ) from error
     with storage_errors(folders[0], only=DISK_ERRORS):
@@ -100,12 +99,12 @@ def make_files(
 
 
 def rejection(found: StoredObject) -> Mapping[str, str] | None:
-    """Return why the item of an object was rejected, or None if it was not."""
+    """Return the rejection recorded in an object, or None."""
     path = found.path / REJECTED_FILE
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def write_rejection(folder: Path, item: str, gate: str, reason: str, help: str) -> None:
-    """Record in an item's folder that it was rejected."""
+    """Record an item's rejection in its folder."""
     fields = {"item": item, "gate": gate, "reason": reason, "help": help}
     (folder / REJECTED_FILE).write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")

@@ -1,7 +1,7 @@
-"""What a method is: one way of doing a stage's work, a row of the stage's table.
+"""Methods: alternative ways to do a stage's work, each a row of the stage's table.
 
-`tasks.train.MODELS` and `tasks.fit.METHODS` are the tables. A new method is one file with its settings, its items and
-its worker function, and one row; nothing else knows it by name.
+The tables are `tasks.train.MODELS` and `tasks.fit.METHODS`. A new method is one file with its settings, its items and
+its worker function, and one row; no other code names it.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from tasks.items import Item
 
 @dataclass(frozen=True)
 class Sources:
-    """What a method may make its items from."""
+    """Inputs from which a method builds its items."""
 
     dataset: Path
-    """data/synthetic."""
+    """Folder of the dataset, data/synthetic."""
     tracked: Path
-    """data/tracked."""
+    """Folder of the tracks, data/tracked."""
     models: Mapping[str, Path]
-    """Folder of each model that is to be trained, by name."""
+    """Folder of each chosen model, by name."""
     portraits: Mapping[str, str]
-    """What params.yaml says of the portraits, by name."""
+    """Portraits as params.yaml names them, by name."""
     settings: Mapping[str, Any]
-    """A settings dataclass by section of params.yaml, such as "generate" or "fit.coin"."""
+    """Settings dataclasses by section of params.yaml, such as "generate" or "fit.coin"."""
     build: Callable[[Sequence[Item], str], list[StoredObject]]
-    """Build items that other items need, several at a time, named by their plural."""
+    """Function that builds items that other items need, in parallel; takes the items and their name in the plural."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Where a recipe's settings and VERSION come from."""
+    """Source of a recipe's settings and VERSION."""
 
     section: str
-    """Of params.yaml."""
+    """Section of params.yaml."""
     module: str
-    """The module with the VERSION, such as headforge.avatar.fit."""
+    """Module with the VERSION, such as headforge.avatar.fit."""
 
     @property
     def file(self) -> str:
-        """The module's file, as dvc.yaml names it."""
+        """Path of the module's file, as in dvc.yaml."""
         return f"{self.module.replace('.', '/')}.py"
 
 
@@ -54,35 +54,35 @@ class Method:
     """A row of a stage's table."""
 
     title: str
-    """Of its results in the report."""
+    """Title of its results in the report."""
     settings: type
-    """Frozen dataclass of its settings."""
+    """Frozen dataclass of the settings."""
     items: Callable[[Sources], list[Item]]
-    """Items of the stage, one for each subject. An item's label is its result's folder below the method's."""
+    """Function that returns the items, one per subject. A label is the result's folder below the method's."""
     code: Mapping[str, Code]
-    """By the stage name of each recipe that its results are made with."""
+    """Code of each recipe of its results, by the recipe's stage name."""
     needs: tuple[str, ...] = ()
-    """Models that must be trained for it."""
+    """Models that it requires."""
     at_top: bool = False
-    """Whether its settings lie directly in the stage's section and its results directly in the stage's folder, without
-    a level of its name: the method that the stage had before it had several."""
+    """Whether its settings and results are directly in the stage's section and folder, without a level of its name, as
+    for the first method of a stage."""
     label: str = ""
-    """What its pictures of held-out views are called, before "_tracked" or "_exact"; by default the method's name."""
+    """Label of its pictures of held-out views, before "_tracked" or "_exact"; by default the method's name."""
     predictions: Callable[[Sources], list[Item]] = field(default=lambda sources: [])
-    """Items of the stage `evaluate` whose predictions.parquet holds pictures of held-out views."""
+    """Function that returns the items of the stage `evaluate` that make predictions.parquet of held-out views."""
 
 
 def section_of(stage: str, name: str, method: Method) -> str:
-    """Return the section of params.yaml that holds a method's settings."""
+    """Return the section of params.yaml with a method's settings."""
     return stage if method.at_top else f"{stage}.{name}"
 
 
 def output_of(name: str, method: Method, suffix: str = "") -> MethodOutput:
-    """Return what the stages after it need to know of a method; `suffix` ends the label of one that names none."""
+    """Return the output of a method, as later stages need it; `suffix` ends the label of a method that sets none."""
     folder, prefix = ("", "") if method.at_top else (name, f"{name}_")
     return MethodOutput(name, method.title, method.label or f"{name}{suffix}", folder, prefix)
 
 
 def labelled(item: Item, output: MethodOutput) -> Item:
-    """Return the item with its place below the stage's folder as its label."""
+    """Return the item with its path below the stage's folder as label."""
     return item if not output.folder else item.relabelled(f"{output.folder}/{item.label}")

@@ -1,4 +1,4 @@
-"""Work of the stage `report`: one page."""
+"""Item of the stage `report`: the page."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def report_item(
     trained: Sequence[MethodOutput],
     fitted: Sequence[MethodOutput],
 ) -> Item:
-    """Return the item of the page about the stages' folders `inputs`: dataset, tracked, models, avatars, metrics.
+    """Return the item of the report page; `inputs` are the folders dataset, tracked, models, avatars, metrics.
 
-    The lineage names the methods, so that the recipe need not.
+    The recipe has no method names: the lineage contains them.
     """
     digests = {name: folder_digest(folder) for name, folder in inputs.items()}
     recipe = Recipe("report", VERSION, params_of(config) | {"lineage": dict(lineage)}, digests, CPU_RUNTIME)
@@ -41,6 +41,6 @@ def make_report(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Runs in a worker."""
+    """Write the report page; runs in a worker."""
     build_report(config, *(inputs[name] for name in ("dataset", "tracked", "models", "avatars", "metrics")),
                  output=folder, lineage=lineage, trained=trained, fitted=fitted)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Work of the stage `synthesize`: one item per shard."""
+"""Items of the stage `synthesize`: one per shard."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tasks.inputs.generators import load_generator
 from tasks.items import CPU_RUNTIME, Item
 
 LAYOUT = ("n_subjects", "subjects_per_shard", "duplicate_distance")
-"""Settings that say which subjects there are and where, or that look at all of them at once, and change no shard: a
-grown dataset keeps its shards."""
+"""Settings that change no shard: they choose the subjects, or concern all of them together. A grown dataset keeps its
+shards."""
 
 
 def shard_items(config: SynthesizeConfig, asset: Asset | None = None) -> list[Item]:
-    """Return one item per shard of the dataset; `asset` as in `shard_item`."""
+    """Return the items of the dataset, one per shard; `asset` as in `shard_item`."""
     return [shard_item(config, subjects, asset) for subjects in shard_subjects(config)]
 
 
@@ -55,9 +55,9 @@ def shard_item(config: SynthesizeConfig, subjects: range, asset: Asset | None = 
 
 
 def item_of(manifest: Manifest) -> Item | None:
-    """Return the item that made an object; None if it is no shard or if this code, here, would make another one.
+    """Return the item of an object; None if it is not a shard or the current code would make a different one.
 
-    Also None for the shards of a trained generator: its weights are the project's to name.
+    Also None for the shards of a trained generator: only a project names its weights.
     """
     params = dict(cast(Mapping[str, object], manifest.recipe["params"]))
     subjects = cast(Sequence[int], params.pop("subjects", ()))
@@ -65,7 +65,7 @@ def item_of(manifest: Manifest) -> Item | None:
         return None
     try:
         config = SynthesizeConfig(**{name: _as_tuple(value) for name, value in params.items()})
-    except (TypeError, ConfigError):  # settings of another version of the code
+    except (TypeError, ConfigError):  # settings of another code version
         return None
     item = shard_item(config, range(*subjects))
     return item if item.recipe.key == manifest.key else None
@@ -78,26 +78,26 @@ def _as_tuple(value: Any) -> Any:
 def make_shard(
     config: SynthesizeConfig, subjects: range, weights: Path | None, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker; `weights` is the folder of a trained generator's asset, else None."""
+    """Render a shard; runs in a worker. `weights` is the folder of a trained generator's asset, else None."""
     detector, embedder = face_detector(config.gate_detector), face_embedder(config.identity)
     generator = load_generator(config, weights)
     synthesize_shard(config, subjects, folder, progress, detector, embedder, generator)
 
 
 def head_item() -> Item:
-    """Return the file of the builtin generator's head model."""
+    """Return the item of the builtin generator's head model."""
     return Item(
         "head model", Recipe("head_model", HEAD_VERSION, {"model_id": MODEL_ID}, {}, CPU_RUNTIME), make_head, ()
     )
 
 
 def make_head(folder: Path, progress: Progress) -> None:
-    """Runs in a worker."""
+    """Write the builtin head model; runs in a worker."""
     save_head(builtin_head(), folder / HEAD_FILE)
 
 
 def page_item(dataset: Path, n_contact_subjects: int) -> Item:
-    """Return the page about the dataset in the folder `dataset`; its shards' digests are those in dataset.json."""
+    """Return the item of a dataset's page; its inputs are the shards' digests in dataset.json."""
     small = [path for path in dataset.iterdir() if path.is_file()]
     recipe = Recipe(
         "dataset_page",
@@ -110,8 +110,8 @@ def page_item(dataset: Path, n_contact_subjects: int) -> Item:
 
 
 def make_page(dataset: Path, n_contact_subjects: int, folder: Path, progress: Progress) -> None:
-    """Runs in a worker."""
-    from headforge.report.dataset_page import build_dataset_page  # matplotlib, which the driver needn't load
+    """Write the page about a dataset; runs in a worker."""
+    from headforge.report.dataset_page import build_dataset_page  # imports matplotlib, which the driver does not need
 
     build_dataset_page(dataset, n_contact_subjects, folder)
 

@@ -1,4 +1,4 @@
-"""Items that say how long they took, start-up apart."""
+"""Items that record their times, with start-up separate from work."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from tasks.items import Item
 
 @dataclass(frozen=True)
 class ItemTime:
-    """What one item took."""
+    """Times of one item."""
 
     process: int
-    """Number of the worker's process."""
+    """Process id of the worker."""
     begin_s: float
-    """When the worker took the item, seconds since the epoch."""
+    """Start of the item in the worker, seconds since the epoch."""
     warm_s: float
-    """What a worker does once before its first item: compiling, loading the head; 0 for its later ones."""
+    """Warm-up before a worker's first item (compiling, loading the head); 0 for later ones."""
     work_s: float
     cpu_s: float
     """Processor time of the work."""
     end_s: float
-    """Seconds since the epoch."""
+    """End of the item, seconds since the epoch."""
 
 
 def timed_item(item: Item, warm_args: tuple[object, ...], times: Path) -> Item:
-    """Return the item, whose object stays the same, with its `ItemTime` as a file in the folder `times`.
+    """Return the item, with an unchanged object, that also writes its `ItemTime` to the folder `times`.
 
-    `warm_args` make its function do a little of everything.
+    `warm_args` are arguments for a small warm-up call of its function.
     """
     return dataclasses.replace(item, function=run_timed, args=(item.function, item.args, warm_args, times))
 
 
 def read_times(times: Path) -> list[ItemTime]:
-    """Return in the order in which the items were begun."""
+    """Read the times in the order in which the items began."""
     found = [ItemTime(**json.loads(path.read_text())) for path in times.glob("*.json")]
     return sorted(found, key=lambda time: time.begin_s)
 
@@ -53,7 +53,7 @@ def run_timed(
     function: Callable[..., object], args: tuple[object, ...], warm_args: tuple[object, ...], times: Path, folder: Path,
     progress: Progress,
 ) -> None:  # fmt: skip
-    """Runs in a worker."""
+    """Run an item's function and write its times, after a warm-up call in a new process; runs in a worker."""
     global _is_warm
     begin_s = time.time()
     if not _is_warm:

@@ -1,4 +1,4 @@
-"""Work of the stage `track`: one item per shard of the dataset, per portrait and per video."""
+"""Items of the stage `track`: one per shard of the dataset, per portrait and per video."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from tasks.inputs.portraits import load_picture, picture_digest, stored_file
 from tasks.items import CPU_RUNTIME, Item, write_rejection
 
 VIDEO_LABEL = "video "
-"""Before the name of a video, which a portrait may have too."""
+"""Prefix of a video's label, since a portrait may have the same name."""
 
 DATASET_ONLY = (
     "camera", "landmarks", "min_face_views", "photometric", "photometric_texture_steps", "photometric_joint_steps",
     "photometric_size",
 )  # fmt: skip
-"""Settings that no photo's track depends on."""
+"""Settings that don't affect photos."""
 
 
 def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
-    """Return one item per shard of the dataset in the folder `dataset`."""
+    """Return the items of a dataset, one per shard."""
     head = Dataset(dataset).head
     inputs = {"head": sha256_file(head)}
     unused = ("photo_",)
@@ -60,7 +60,7 @@ def shard_items(config: TrackConfig, dataset: Path) -> list[Item]:
 
 
 def portrait_items(config: TrackConfig, dataset: Path, portraits: Mapping[str, str], store: Path) -> list[Item]:
-    """Return one item per portrait; `portraits` holds what params.yaml says of them."""
+    """Return one item per portrait; `portraits` as in params.yaml."""
     head = Dataset(dataset).head
     head_digest = sha256_file(head)
     return [
@@ -88,10 +88,9 @@ def video_items(
     assets: Mapping[str, str],
     store: Path,
 ) -> list[Item]:
-    """Return one item per video; `videos` holds what params.yaml says of them, `landmarks` their landmark files, if
-    any.
+    """Return one item per video; `videos` and their `landmarks` as in params.yaml.
 
-    ConfigError if the detector needs an asset that `assets` does not name or the store does not have.
+    Raises ConfigError if the detector needs an asset that `assets` does not name or the store does not have.
     """
     if not videos:
         return []
@@ -120,7 +119,7 @@ def video_items(
 
 
 def make_tracks(config: TrackConfig, shard: Path, head: Path, folder: Path, progress: Progress) -> None:
-    """Runs in a worker."""
+    """Track a shard; runs in a worker."""
     faces = DlibFaces() if config.landmarks == "detected" else None
     track_shard(config, shard, load_head(head), folder, progress, faces)
 
@@ -128,7 +127,7 @@ def make_tracks(config: TrackConfig, shard: Path, head: Path, folder: Path, prog
 def make_portrait(
     config: TrackConfig, name: str, picture: str, store: Path, head: Path, folder: Path, progress: Progress
 ) -> None:
-    """Runs in a worker. A file that is no photo, or a photo without a usable face, is recorded as rejected."""
+    """Track a portrait, or reject an unreadable file or a photo without a usable face; runs in a worker."""
     try:
         photo = load_picture(picture, store)
         track_photo(config, photo, name, load_head(head), DlibFaces(), folder, face_of(picture))
@@ -140,7 +139,7 @@ def make_video(
     config: VideoConfig, name: str, video: str, landmarks: str | None, detector: Asset | None, store: Path, head: Path,
     folder: Path, progress: Progress,
 ) -> None:  # fmt: skip
-    """Runs in a worker. A video that can't be tracked is recorded as rejected."""
+    """Track a video, or record a rejection if it can't be tracked; runs in a worker."""
     film = stored_file(content_of(video), store, "video")
     given = None if landmarks is None else stored_file(landmarks, store, "landmark")
     try:
@@ -151,7 +150,7 @@ def make_video(
 
 
 def _reject(error: Rejected | InputError, name: str, folder: Path, progress: Progress) -> None:
-    """Record an item's rejection; the file's place in the store means nothing to a person."""
+    """Record an item's rejection, without the file's path in the store, which is meaningless to users."""
     gate = error.gate if isinstance(error, Rejected) else "file"
     reason = error.reason if isinstance(error, Rejected) else error.message.replace(error.path, "the file")
     progress.item_rejected(name, reason)
@@ -159,6 +158,6 @@ def _reject(error: Rejected | InputError, name: str, folder: Path, progress: Pro
 
 
 def _face_param(picture: str) -> dict[str, int]:
-    """Return nothing for the largest face, so that recipes are those of a time when there was no choice."""
+    """Return the recipe parameter of a face; empty for the largest face, to keep the recipes of earlier versions."""
     face = face_of(picture)
     return {} if face == LARGEST_FACE else {"face": face}

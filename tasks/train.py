@@ -1,4 +1,4 @@
-"""Work of the stage `train`: one item for each model, which goes on from its last checkpoint."""
+"""Items of the stage `train`: one per model, which resumes from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def control_predictions(sources: Sources) -> list[Item]:
 
 def train_item(config: TrainConfig, dataset: Path, tracked: Path) -> Item:
     """Return the item of a control model trained on a dataset and its tracks."""
-    from headforge.diffusion.train import VERSION  # diffusers comes with it
+    from headforge.diffusion.train import VERSION  # imports diffusers
 
     inputs = {
         "dataset": dataset_digest(dataset),
@@ -47,7 +47,7 @@ def train_item(config: TrainConfig, dataset: Path, tracked: Path) -> Item:
 
 
 def make_model(config: TrainConfig, dataset: Path, tracked: Path, folder: Path, work: Path, progress: Progress) -> None:
-    """Runs in a worker."""
+    """Train a model; runs in a worker."""
     from headforge.diffusion.train import train
 
     train(config, dataset, tracked, folder, work, progress)
@@ -68,4 +68,4 @@ MODELS: Mapping[str, Method] = {
         predictions=control_predictions,
     ),
 }
-"""The models that `train.models` may name."""
+"""Values allowed in `train.models`."""

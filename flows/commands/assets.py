@@ -29,12 +29,13 @@ KINDS = {
     "mediapipe": "face_landmarker.task",
     "dlib": "shape_predictor_68_face_landmarks.dat and dlib_face_recognition_resnet_model_v1.dat, or their folder",
 }
-"""What PATH is, by kind. Named here too, so that `--help` needs no torch; a test compares."""
+"""Help on PATH, by kind. A copy of the kinds' names, so that `--help` does not import torch; a test compares them."""
 
-DESCRIPTION = """Weights of other projects: taken from files of yours, checked, converted once and kept in the store,
-with their checksum and licence. Nothing is downloaded, and nothing in a file is run: pickles are read, not loaded."""
-ADD_DESCRIPTION = """Check a file and keep it. params.yaml then names it (section assets) by the SHA-256 of its source,
-so that a project means the same weights on every machine. The same file again is found, not converted twice.
+DESCRIPTION = """Import weights of other projects from local files: they are checked, converted once and kept in the
+store with their checksum and licence. Nothing is downloaded and no code in a file is run: pickles are parsed, not
+loaded."""
+ADD_DESCRIPTION = """Check a file and store it. params.yaml then names it (section assets) by the SHA-256 of its source,
+so that a project uses the same weights on every machine. A file that is already stored is not converted again.
 
 KIND and PATH:
 """
@@ -45,40 +46,40 @@ ADD_EXAMPLES = """examples:
   headforge assets add lpips-alex alexnet-owt-7be5be79.pth alex.pth
   headforge assets add vae ~/models/sd-vae-ft-mse --name portrait-vae
 
-exit codes: 0 it is in the store; 2 it can't be used: the message says what the file is and what to do"""
-LICENCES_DESCRIPTION = """May I publish or sell this? The union of the terms of all that an output was made with: the
-strictest answer counts. OUTPUT is a dataset, a model, an avatar or any other folder that a stage made; without one
-everything the project has made and names. The publishers' own texts decide."""
+exit codes: 0 it is in the store; 2 it can't be used: the message says what is wrong and what to do"""
+LICENCES_DESCRIPTION = """May I publish or sell this? List the terms of everything that an output was made with: the
+strictest one applies. OUTPUT is a dataset, a model, an avatar or any other output of a stage; by default all outputs
+and assets of the project. The publishers' own texts are authoritative."""
 
 
 def add_parser(commands: Commands) -> None:
-    """Add `assets` and what it can do."""
-    purpose, formatter = "take weights of other projects from a path, safely", argparse.RawDescriptionHelpFormatter
+    """Add `assets` and its sub-commands."""
+    purpose, formatter = "import weights of other projects", argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("assets", help=purpose, description=DESCRIPTION, formatter_class=formatter)
     actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|licences", parser_class=Parser)
     kinds = "\n".join(f"  {kind:<12} {gives}" for kind, gives in KINDS.items())
     add = add_command(actions, "add", "check files, convert them and keep them", ADD_DESCRIPTION + kinds, ADD_EXAMPLES)
-    add.add_argument("kind", choices=tuple(KINDS), metavar="KIND", help="what it is; see above")
+    add.add_argument("kind", choices=tuple(KINDS), metavar="KIND", help="kind of the weights; see above")
     add.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="the file, files or folder")
-    add.add_argument("--name", default="", help="what params.yaml calls it; by default the kind")
+    add.add_argument("--name", default="", help="name in params.yaml; by default the kind")
     add.add_argument("--repo", type=Path, metavar="CHECKOUT",
-                     help="a clone of the official code, to run in place of headforge's own (head GANs)")  # fmt: skip
+                     help="a clone of the official code, to run instead of headforge's own (head GANs)")  # fmt: skip
     add.add_argument("--trust", default="", metavar="SHA256",
                      help="load this TorchScript archive, which is a program; without it they are refused")  # fmt: skip
-    add_command(actions, "list", "what the project names and the store has",
+    add_command(actions, "list", "list the assets of the project and of the store",
                 "List the assets that params.yaml names and those in the store.\n"
-                "Exit code 1 if one that is named is not there.")  # fmt: skip
+                "Exit code 1 if a named asset is missing.")  # fmt: skip
     licences = add_command(actions, "licences", "may I publish or sell this?", LICENCES_DESCRIPTION)
     licences.add_argument("output", type=Path, nargs="?", metavar="OUTPUT", help="a file or folder that a stage made")
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Do one of the three."""
+    """Run one of the three sub-commands."""
     return {"add": _add, "list": _list, "licences": _licences}[wanted.action](wanted)
 
 
 def _add(wanted: argparse.Namespace) -> Summary:
-    from flows.project.assets import add  # torch comes with it
+    from flows.project.assets import add  # imports torch
     from headforge.priors.assets import Options
 
     name = wanted.name or wanted.kind
@@ -91,20 +92,20 @@ def _add(wanted: argparse.Namespace) -> Summary:
     for change in added.changes:
         print(f"params.yaml: {change}")
     if not added.in_project:
-        print(f"this folder is in no project; in one, name it with: headforge run -S assets.{name}={asset.sha256}")
+        print(f"this folder is not in a project; in one, name it with: headforge run -S assets.{name}={asset.sha256}")
     details = {"kind": asset.kind, "name": name, "sha256": asset.sha256, "is_new": asset.is_new,
                "licences": list(asset.licences), "facts": dict(asset.facts), "folder": str(asset.folder)}  # fmt: skip
     return Summary(details=details)
 
 
 def _list(wanted: argparse.Namespace) -> Summary:
-    from flows.project.assets import listed  # torch comes with it
+    from flows.project.assets import listed  # imports torch
 
     entries = listed(Path.cwd())
     for entry in entries:
         print(f"{entry.name or '-':<16} {_state(entry)}")
     if not entries:
-        print("no assets; 'headforge assets add --help' says which there may be.")
+        print("no assets; 'headforge assets add --help' lists the kinds.")
     missing = [entry for entry in entries if entry.asset is None]
     if missing:
         print(f"help: headforge assets add KIND PATH --name {missing[0].name}")
@@ -125,7 +126,7 @@ def _state(entry: Listed) -> str:
 
 
 def _licences(wanted: argparse.Namespace) -> Summary:
-    from flows.project.licences import licences_of  # the settings come with it
+    from flows.project.licences import licences_of  # imports the settings classes
 
     found = licences_of(wanted.output, Path.cwd())
     _print_verdict(found)
@@ -140,4 +141,4 @@ def _print_verdict(found: Verdict) -> None:
         print(f"    publish: {item.licence.publish}; sell: {item.licence.sell}; {item.licence.terms}")
         print(f"    {item.licence.url}")
     if not found.carried:
-        print("  nothing is known of what it was made with.")
+        print("  it is not known what it was made with.")

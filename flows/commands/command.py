@@ -1,4 +1,4 @@
-"""The shape of a sub-command."""
+"""Interface of the sub-commands."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from flows.run.summary import Summary
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
-    """Where parsers of sub-commands are added."""
+    """Collection to which sub-commands add their parsers."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Ends with one message and a `help:` line, as every error here does."""
+    """Parser that exits with one message and a `help:` line, like all errors of this program."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and end."""
+        """Print the message and exit."""
         self.exit(EXIT_INPUT, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
 
 
 class Command(Protocol):
-    """What a module of a sub-command offers."""
+    """Interface of a sub-command's module."""
 
     def add_parser(self, commands: Commands) -> None:
         """Add the sub-command's parser under the name that `flows.cli.COMMANDS` gives it."""
         ...
 
     def run(self, wanted: argparse.Namespace) -> Summary:
-        """Do what was asked in the current folder; HeadforgeError becomes exit code 2."""
+        """Run the command in the current folder; HeadforgeError becomes exit code 2."""
         ...
 
 
 def add_command(commands: Commands, name: str, purpose: str, description: str, examples: str = "") -> Parser:
-    """Return a parser with `--json`; `purpose` is its line in `headforge --help`, the rest its own help."""
+    """Add a parser with `--json`; `purpose` is its line in `headforge --help`, the rest its own help."""
     parser = commands.add_parser(
         name, help=purpose, description=description, epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Add `doctor`."""
     parser = add_command(
-        commands, "doctor", "look at everything a run rests on",
-        "Look at versions, disk, clock, git, DVC, processor, weights of other projects, graphics cards and Prefect,\n"
-        "and say how to mend what is wrong.\n"
+        commands, "doctor", "check the environment that runs depend on",
+        "Check versions, disk, clock, git, DVC, processor, weights of other projects, GPUs and Prefect,\n"
+        "and say how to fix what is wrong.\n"
         "Exit code 0: all is well; 1: it works, with limits; 2: something does not work.",
     )  # fmt: skip
-    parser.add_argument("--schedule", action="store_true", help="wait for a scheduled run that really fires, too")
+    parser.add_argument("--schedule", action="store_true", help="also wait for a scheduled run to start")
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Print each finding as it is made."""
+    """Run the checks and print each finding as it comes."""
     from flows.upkeep.health.checks import BAD, LIMIT
-    from flows.upkeep.health.doctor import examine  # each check loads what it looks at
+    from flows.upkeep.health.doctor import examine  # each check imports what it examines
 
     findings = []
     for finding in examine(Path.cwd(), schedule=wanted.schedule):

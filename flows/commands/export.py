@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from headforge.store.exchange.export import Exported
 
 FORMATS = ("webdataset", "huggingface", "eg3d", "nerfstudio", "colmap", "gaussianavatars")
-"""Named here too, so that `--help` needs neither torch nor pyarrow; a test compares."""
+"""A copy of the names, so that `--help` imports neither torch nor pyarrow; a test compares them."""
 FILM_TRACKS = "tracks.parquet"
-"""In the folder of a tracked film."""
+"""Name in the folder of a tracked video."""
 
 EXAMPLES = """examples:
   headforge export data/synthetic --to webdataset heads-wds
@@ -30,31 +30,31 @@ EXAMPLES = """examples:
   headforge export data/tracked/videos/talk --to gaussianavatars talk --video talk.mp4 \\
     --head data/synthetic/head_model.safetensors
 
-OUT appears whole or not at all, with provenance.json: licences, settings, whether the pictures are synthetic."""
+OUT is written atomically, with provenance.json: licences, settings, whether the pictures are synthetic."""
 
 
 def add_parser(commands: Commands) -> None:
     """Add `export`."""
     parser = add_command(
         commands, "export", "write a dataset in another program's format",
-        "Write a dataset, or some of its people, as a new folder in another program's format.", EXAMPLES,
+        "Write a dataset, or some of its subjects, to a new folder in another program's format.", EXAMPLES,
     )  # fmt: skip
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="a dataset's folder, such as data/synthetic")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder that does not exist yet, or is empty")
     parser.add_argument("--tracks", type=Path, metavar="DIR",
-                        help="write these tracks' cameras and head parameters, not the dataset's own")  # fmt: skip
-    parser.add_argument("--video", type=Path, metavar="FILM",
-                        help="the film, where DATASET is the folder of a film's tracks")  # fmt: skip
-    parser.add_argument("--head", type=Path, metavar="FILE", help="head model (safetensors) of a film's tracks")
-    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of a film")
-    parser.add_argument("--subject", action="append", default=[], metavar="ID", help="only this person; repeatable")
+                        help="write cameras and head parameters of these tracks, not the dataset's own")  # fmt: skip
+    parser.add_argument("--video", type=Path, metavar="FILE",
+                        help="the video, if DATASET is the folder of a video's tracks")  # fmt: skip
+    parser.add_argument("--head", type=Path, metavar="FILE", help="head model (safetensors) of a video's tracks")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of a video")
+    parser.add_argument("--subject", action="append", default=[], metavar="ID", help="only this subject; repeatable")
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Write the folder and say what is in it."""
+    """Write the folder and print its counts."""
     made = _film(wanted) if (wanted.dataset / FILM_TRACKS).is_file() else _dataset(wanted)
-    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people, {made.n_bytes / 1e6:.1f} MB.")
+    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} subjects, {made.n_bytes / 1e6:.1f} MB.")
     if made.n_left_out:
         print(f"{made.n_left_out} pictures without a usable track were left out.")
     details = {"n_subjects": made.n_subjects, "n_views": made.n_views, "n_bytes": made.n_bytes}
@@ -62,7 +62,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _dataset(wanted: argparse.Namespace) -> Exported:
-    from flows.commands.heads import read_head  # torch and pyarrow come with these
+    from flows.commands.heads import read_head  # these import torch and pyarrow
     from headforge.store.dataset.shards import Dataset
     from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_dataset
@@ -78,9 +78,9 @@ def _dataset(wanted: argparse.Namespace) -> Exported:
 
 
 def _film(wanted: argparse.Namespace) -> Exported:
-    """Return the tracks of a film with its frames."""
+    """Export the tracks of a video with its frames."""
     import headforge
-    from flows.commands.heads import head_facts, landmark_finder  # torch and pyarrow come with these
+    from flows.commands.heads import head_facts, landmark_finder  # these import torch and pyarrow
     from headforge.flame.files import load_head
     from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_views
@@ -88,8 +88,8 @@ def _film(wanted: argparse.Namespace) -> Exported:
     from headforge.track.mattes.film_views import FilmSource, spool_film
 
     if wanted.video is None or wanted.head is None:
-        raise InputError(wanted.dataset, f"{wanted.dataset} holds a film's tracks, not its frames and head model.",
-                         "give them: --video FILM --head data/synthetic/head_model.safetensors.")  # fmt: skip
+        raise InputError(wanted.dataset, f"{wanted.dataset} holds a video's tracks, without its frames and head model.",
+                         "give them: --video FILE --head data/synthetic/head_model.safetensors.")  # fmt: skip
     tracks = list(read_tracks(wanted.dataset / FILM_TRACKS).values())
     head = load_head(wanted.head)
     size = max(tracks[0].camera.width, tracks[0].camera.height)
@@ -107,7 +107,11 @@ def _film(wanted: argparse.Namespace) -> Exported:
 
 
 def require_folder(path: Path) -> Path:
-    """Return `path` if it is a folder of tracks. Raises InputError."""
+    """Return `path`; raises InputError if it is not a folder of tracks."""
     if not (path / "shards").is_dir():
-        raise InputError(path, f"{path} holds no tracks: it has no folder 'shards'.", "give data/tracked, or the like.")
+        raise InputError(
+            path,
+            f"{path} holds no tracks: it has no folder 'shards'.",
+            "give a folder of tracks, such as data/tracked.",
+        )
     return path

@@ -12,35 +12,37 @@ from flows.run.summary import Summary
 if TYPE_CHECKING:
     from flows.commands.command import Commands
 
-DESCRIPTION = """Remove what runs that ended in the middle left in the store: their work folders, lock files that nobody
-holds, temporary files that nobody has written to for an hour. What a run that goes on holds stays, and so do
-checkpoints that an interrupted training goes on from.
+DESCRIPTION = """Remove what interrupted runs left in the store: work folders, lock files that no process holds,
+temporary files not written to for an hour. Files of active runs are kept, and so are checkpoints from which an
+interrupted training can resume.
 
-With --unreferenced also objects and photos that no project needs. headforge notes every project it runs in; needed is
-what a project's results were published from, and whatever agrees with its params.yaml or its dvc.lock, in the folder
-and in every commit that a branch, a tag, a stash or a DVC experiment points at. Nothing is removed while a run is in
-progress or while one of the projects can't be read. DVC's own cache is DVC's: see 'dvc gc --help'."""
+With --unreferenced also remove objects and photos that no project needs. headforge registers each project it runs in;
+a project needs the objects that its results were published from, and those that match its params.yaml or dvc.lock, in
+the folder and in every commit that a branch, a tag, a stash or a DVC experiment points at. Nothing is removed while a
+run is in progress or while one of the projects can't be read. DVC's own cache is left alone: see 'dvc gc --help'."""
 EXAMPLES = """examples:
-  headforge gc --dry-run                      say what would go
-  headforge gc                                clear up after interrupted runs
-  headforge gc --unreferenced                 also drop results of settings that nothing names any more
-  headforge gc --unreferenced --forget PATH   the project PATH is gone for good; what only it needs goes too"""
+  headforge gc --dry-run                      list what would be removed
+  headforge gc                                clean up after interrupted runs
+  headforge gc --unreferenced                 also remove results of settings that no project uses any more
+  headforge gc --unreferenced --forget PATH   also remove what only the deleted project PATH needed"""
 
 
 def add_parser(commands: Commands) -> None:
     """Add `gc`."""
-    parser = add_command(commands, "gc", "remove what nobody needs from the store", DESCRIPTION, EXAMPLES)
-    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-    parser.add_argument("--unreferenced", action="store_true", help="also objects and photos that no project needs")
-    parser.add_argument("--checkpoints", action="store_true", help="also what interrupted runs could go on from")
-    parser.add_argument("--quarantine", action="store_true", help="also what verify --repair put aside")
+    parser = add_command(commands, "gc", "remove unneeded files from the store", DESCRIPTION, EXAMPLES)
+    parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and remove nothing")
+    parser.add_argument(
+        "--unreferenced", action="store_true", help="also remove objects and photos that no project needs"
+    )
+    parser.add_argument("--checkpoints", action="store_true", help="also remove checkpoints of interrupted runs")
+    parser.add_argument("--quarantine", action="store_true", help="also remove what verify --repair put in quarantine")
     parser.add_argument("--forget", action="append", type=Path, default=[], metavar="PATH",
-                        help="don't ask what this project needs, now and later; repeatable")  # fmt: skip
+                        help="unregister this project, so that its needs no longer count; repeatable")  # fmt: skip
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Clear up, and say what went."""
-    from flows.upkeep.gc import GcRequest, collect  # a YAML reader comes with it
+    """Remove the files and print what was removed."""
+    from flows.upkeep.gc import GcRequest, collect  # imports a YAML reader
 
     names = ("dry_run", "unreferenced", "checkpoints", "quarantine", "forget")
     cleared, kept = collect(GcRequest(**{name: getattr(wanted, name) for name in names}), Path.cwd())
@@ -54,14 +56,14 @@ def run(wanted: argparse.Namespace) -> Summary:
     what = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items()) or "nothing"
     print(f"gc: {'would free' if wanted.dry_run else 'freed'} {shown_bytes(freed)} ({what}).")
     if kept:
-        print(f"gc: kept {shown_bytes(sum(kept.values()))} of checkpoints that interrupted runs go on from; "
+        print(f"gc: kept {shown_bytes(sum(kept.values()))} of checkpoints of interrupted runs; "
               "--checkpoints removes them.")  # fmt: skip
     details = {"dry_run": wanted.dry_run, "freed_bytes": freed, "counts": counts, "kept_bytes": sum(kept.values())}
     return Summary(details=details)
 
 
 def shown_bytes(n_bytes: int) -> str:
-    """Return such as "12.3 MB"."""
+    """Return a size such as "12.3 MB"."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if n_bytes >= size:
             return f"{n_bytes / size:.1f} {unit}"

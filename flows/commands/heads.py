@@ -1,4 +1,4 @@
-"""What formats need to know of a head model's file."""
+"""Facts about a head model's file that exchange formats need."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from headforge.types import HeadParams
 
 
 def read_head(path: Path) -> tuple[HeadFacts, LandmarkFinder]:
-    """Return sizes and landmarks of the head model in the file `path`."""
+    """Return the sizes and the landmark function of the head model in the file `path`."""
     head = load_head(path)
     return head_facts(head), landmark_finder(head)
 
 
 def head_facts(head: HeadModel) -> HeadFacts:
-    """Return identity and sizes of a head model."""
+    """Return the identity and sizes of a head model."""
     return HeadFacts(head.model_id, head.n_vertices, head.n_shape, head.n_expr)
 
 
 def landmark_finder(head: HeadModel) -> LandmarkFinder:
-    """Return the landmarks that a head model gives to parameters."""
+    """Return the function from head parameters to landmarks of a head model."""
 
     def find(params: HeadParams) -> Tensor:
         return landmarks(head, pose_head(head, params))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from headforge.store.exchange.importing import Imported
 
 FORMATS = ("eg3d", "nerfstudio", "colmap", "gaussianavatars")
-"""Formats of pictures; named here too, so that `--help` needs neither torch nor pyarrow; a test compares."""
+"""Formats with pictures; a copy of the names, so that `--help` imports neither torch nor pyarrow; a test compares."""
 HEAD_FORMAT = "gaussianavatars"
-"""The one of these that has head parameters."""
+"""The only one with head parameters."""
 TRACK_FORMAT = "vhap"
-REJECTS_HELP = "the rest was taken; rejects.parquet in the new folder lists these."
+REJECTS_HELP = "the others were imported; rejects.parquet in the new folder lists these."
 CHECK_PICTURE = "camera_check.png"
 
 EXAMPLES = """examples:
@@ -32,43 +32,43 @@ EXAMPLES = """examples:
   headforge import tracked_flame_params_30.npz --from vhap tracks --source real --head flame2023.safetensors
 
 OUT is a dataset as 'headforge synthesize' makes one; head parameters are known where the format has them
-(gaussianavatars, with --head). A picture that can't be taken is listed with its reason, and the rest goes on. What
-headforge exported comes back with all its values. 'vhap' gives tracks, not pictures.
+(gaussianavatars, with --head). Rejected pictures are listed with their reasons, and the others are imported. An
+export of headforge keeps all its values. 'vhap' gives tracks, not pictures.
 
 The cameras are checked against the faces in some pictures (extra 'photos'): flipped axes, inverted matrices and
-intrinsics in other units are named, with what to do; OUT/camera_check.png shows it."""
+intrinsics in other units are reported with a fix; OUT/camera_check.png shows the result."""
 
 
 def add_parser(commands: Commands) -> None:
     """Add `import`."""
     parser = add_command(
-        commands, "import", "make a dataset of another program's pictures and cameras",
-        "Make a dataset of another program's pictures and cameras, or tracks of another tracker's.", EXAMPLES,
+        commands, "import", "import pictures and cameras of another program",
+        "Import pictures and cameras of another program as a dataset, or tracks of another tracker.", EXAMPLES,
     )  # fmt: skip
     parser.add_argument("path", type=Path, metavar="PATH", help="the format's file, or a folder with one or several")
     parser.add_argument("--from", required=True, choices=(*FORMATS, TRACK_FORMAT), dest="kind", help="the format")
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder that does not exist yet, or is empty")
-    parser.add_argument("--source", required=True, choices=("real", "synthetic"), help="what the pictures are")
+    parser.add_argument("--source", required=True, choices=("real", "synthetic"), help="source of the pictures")
     parser.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the pictures")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where the names in the file start; default: there")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="gray pictures of the same names, 255 = foreground")
     parser.add_argument("--by-folder", action="store_true", help="eg3d: all pictures of a folder show one person")
     parser.add_argument("--head", type=Path, metavar="FILE",
                         help="gaussianavatars, vhap: the head model (safetensors) of the FLAME parameters")  # fmt: skip
-    parser.add_argument("--subject", default="subject", metavar="ID", help="vhap: whose tracks they are")
+    parser.add_argument("--subject", default="subject", metavar="ID", help="vhap: subject of the tracks")
     parser.add_argument("--cameras", default="as_stated", metavar="NAME",
-                        help="convention the cameras are in, as the check names it; default: as_stated")  # fmt: skip
+                        help="camera convention, as the check names it; default: as_stated")  # fmt: skip
     parser.add_argument("--no-camera-check", action="store_true", help="don't look for faces in the pictures")
     parser.add_argument("--heldout-every", type=int, default=6, metavar="N",
-                        help="one person in N, picked by hash, is kept for the test split; default: 6")  # fmt: skip
+                        help="one subject in N, chosen by hash, goes to the test split; default: 6")  # fmt: skip
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Make the dataset, list what could not be taken, and say whether its cameras fit its faces."""
+    """Import the dataset, list rejected pictures, and report whether the cameras agree with the faces."""
     if wanted.kind == TRACK_FORMAT:
         return _run_tracks(wanted)
     made = _import(wanted)
-    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} people.")
+    print(f"{made.folder}: {made.n_views} pictures of {made.n_subjects} subjects.")
     rejected = [Rejection(reject.item, reject.reason, REJECTS_HELP) for reject in made.rejects]
     details: dict[str, object] = {
         "output": str(made.folder), "n_subjects": made.n_subjects, "n_views": made.n_views,
@@ -81,7 +81,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _import(wanted: argparse.Namespace) -> Imported:
-    from flows.commands.heads import read_head  # torch and pyarrow come with these
+    from flows.commands.heads import read_head  # these import torch and pyarrow
     from headforge.store.exchange.importing import import_dataset
     from headforge.store.exchange.source import ImportConfig, ImportSource
 
@@ -97,7 +97,7 @@ def _import(wanted: argparse.Namespace) -> Imported:
 
 
 def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejection], str]:
-    """Return what is wrong with the cameras, and the verdict."""
+    """Check the cameras against faces; return errors and the verdict."""
     from headforge.flame.builtin.head import builtin_head
     from headforge.flame.files import load_head
     from headforge.priors.faces.dlib_faces import DlibFaces
@@ -117,9 +117,9 @@ def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejec
     if check.is_fine:
         return [], check.verdict
     if check.verdict == "unclear":
-        return [Rejection("cameras", check.message, f"look at {folder / CHECK_PICTURE}.")], check.verdict
+        return [Rejection("cameras", check.message, f"see {folder / CHECK_PICTURE}.")], check.verdict
     again = f"import again into another folder with --cameras {check.verdict}"
-    before = "" if wanted.cameras == "as_stated" else f" in place of --cameras {wanted.cameras}"
+    before = "" if wanted.cameras == "as_stated" else f" instead of --cameras {wanted.cameras}"
     return [Rejection("cameras", check.message, f"{again}{before}.")], check.verdict
 
 

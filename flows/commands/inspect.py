@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Add `inspect`."""
     parser = add_command(
-        commands, "inspect", "say what a file or folder holds", "Describe a file or folder as JSON.",
+        commands, "inspect", "describe a file or folder", "Describe a file or folder as JSON.",
     )  # fmt: skip
     parser.add_argument(
         "path", type=Path, metavar="PATH", help="a dataset, shard, model, avatar, metrics file or picture"
@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(wanted: argparse.Namespace) -> Summary:
     """Print the description."""
-    from flows.upkeep.inspect import describe  # pyarrow comes with it
+    from flows.upkeep.inspect import describe  # imports pyarrow
 
     print(json.dumps(describe(wanted.path), indent=None if wanted.json else 1, default=str))
     return Summary()

@@ -22,20 +22,22 @@ EXAMPLES = """examples:
 def add_parser(commands: Commands) -> None:
     """Add `plan`."""
     parser = add_command(
-        commands, "plan", "predict what a dataset takes, from a few shards",
-        "Make a few shards that the store lacks, which it keeps, and predict time, work and disk of a whole dataset.",
+        commands, "plan", "predict the cost of a dataset from a few shards",
+        "Build a few shards that are missing from the store, keep them, and predict time, work and disk of a dataset.",
         EXAMPLES,
     )  # fmt: skip
     parser.add_argument("-S", "--set", action="append", default=[], metavar="section.key=value",
                         help="plan with this value; params.yaml stays as it is; repeatable")  # fmt: skip
-    parser.add_argument("--subjects", type=int, metavar="N", help="people, by default synthesize.n_subjects")
-    parser.add_argument("--workers", type=int, metavar="W", help="workers, by default engine.workers")
-    parser.add_argument("--shards", type=int, default=3, metavar="K", help="shards to measure, by default 3")
+    parser.add_argument(
+        "--subjects", type=int, metavar="N", help="number of subjects, by default synthesize.n_subjects"
+    )
+    parser.add_argument("--workers", type=int, metavar="W", help="number of workers, by default engine.workers")
+    parser.add_argument("--shards", type=int, default=3, metavar="K", help="number of shards to measure, by default 3")
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Return measure, predict and print."""
-    from flows.upkeep.planning.plan import plan  # the settings classes come with it, and torch with them
+    """Measure a few shards, predict the cost of the dataset, and print it."""
+    from flows.upkeep.planning.plan import plan  # imports the settings classes and torch
 
     measured, prediction = plan(Path.cwd(), wanted.set, wanted.subjects, wanted.workers, wanted.shards)
     for line in described(measured, prediction):
@@ -44,7 +46,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def described(measured: Measured, p: Prediction) -> list[str]:
-    """Return what a person reads."""
+    """Return the printed lines."""
     shard_s = sum(measured.subject_s) / len(measured.subject_s) * p.n_subjects / p.n_shards
     mean = "a copy, shared by reflinks" if measured.has_reflinks else "store, workspace and DVC cache"
     return [
@@ -52,7 +54,7 @@ def described(measured: Measured, p: Prediction) -> list[str]:
         f"(measured: {len(measured.subject_s)} shards, {measured.n_workers} at a time)",
         f"  wall time    {_time(p.wall_s)}, between {_time(p.wall_s_low)} and {_time(p.wall_s_high)}; "
         f"{_time(p.start_up_s)} of it does not grow",
-        f"  work         {p.cpu_hours:.3g} processor hours, {p.gpu_hours:.3g} card hours",
+        f"  work         {p.cpu_hours:.3g} processor hours, {p.gpu_hours:.3g} GPU hours",
         f"  disk         {_bytes(p.disk_bytes)} ({mean}); the dataset has {_bytes(p.store_bytes)}",
         f"  Prefect      {p.n_shards} task runs, {_bytes(p.database_bytes)} of database",
         f"  limits       a shard takes {shard_s:.3g} s: with more than about {p.driver_limit_workers} workers one "

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Add `reap`."""
     add_command(
-        commands, "reap", "clear up after runs that were killed",
-        "Mark runs as crashed whose process was killed, and end workers that outlived their run. What lives is left\n"
-        "alone.",
+        commands, "reap", "clean up after killed runs",
+        "Mark runs whose process was killed as crashed, and end workers that outlived their run. Active runs are not\n"
+        "touched.",
     )  # fmt: skip
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Clear up and say what was done."""
+    """Clean up and print what was done."""
     quiet_environment()
-    from flows.services.reap import reap  # Prefect comes with it
+    from flows.services.reap import reap  # imports Prefect
 
     done = reap()
-    print(f"{len(done.runs)} runs and {done.n_task_runs} tasks of theirs are marked as crashed, "
+    print(f"{len(done.runs)} runs and {done.n_task_runs} of their tasks are marked as crashed, "
           f"{done.n_records} records as killed; {done.n_processes} orphaned processes ended.")  # fmt: skip
     if done.unknown:
-        print(f"left alone, because they belong to other hosts or programs: {', '.join(done.unknown)}")
+        print(f"not touched, because they belong to other hosts or programs: {', '.join(done.unknown)}")
     return Summary(details=dataclasses.asdict(done))

@@ -14,25 +14,26 @@ if TYPE_CHECKING:
     from flows.commands.command import Commands
     from flows.upkeep.remake import Remade
 
-DESCRIPTION = """Make one view of a dataset again, from the settings in its dataset.json alone, and compare it with the
-stored one: picture, mask, camera and parameters.
+DESCRIPTION = """Render one view of a dataset again, from the settings in its dataset.json alone, and compare it with
+the stored one: picture, mask, camera and parameters.
 
-Under the same package versions and instruction set both are equal bit for bit. Elsewhere rounding may differ: allowed
-are half a level of 255 in the mean, with 1 % of the values more than 8 levels apart, and 1e-4 in cameras (pixels)
-and parameters. The store knows what a shard was made with; of a dataset from elsewhere nobody does."""
+Under the same package versions and instruction set both are equal bit for bit. Otherwise rounding may differ. The
+tolerance is half a level of 255 on average, with at most 1 % of the values more than 8 levels apart, and 1e-4 in
+cameras (pixels) and parameters. The store records what a shard was made with; for datasets from elsewhere this is
+unknown."""
 EXAMPLES = """examples:
   headforge remake 12 3                              subject 000012, view 3 of data/synthetic
-  headforge remake 12 3 --out view.png               and keep the picture
-  headforge remake 12 3 --dataset DIR                of another dataset folder
+  headforge remake 12 3 --out view.png               also write the picture
+  headforge remake 12 3 --dataset DIR                view of another dataset folder
 
-exit codes: 0 equal, or close enough on another machine; 1 it differs; 2 there is no such view: if a gate kept it out,
-  the message says which"""
+exit codes: 0 equal, or within tolerance on another machine; 1 different; 2 there is no such view: if a gate rejected
+  it, the message says which"""
 OUTPUT = Path("data/synthetic")
 
 
 def add_parser(commands: Commands) -> None:
     """Add `remake`."""
-    parser = add_command(commands, "remake", "make one picture again and compare it", DESCRIPTION, EXAMPLES)
+    parser = add_command(commands, "remake", "render one view again and compare it", DESCRIPTION, EXAMPLES)
     parser.add_argument("subject", type=int, metavar="SUBJECT", help="number of the subject, with or without zeros")
     parser.add_argument("view", type=int, metavar="VIEW", help="number of the view")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="a dataset folder; by default the project's")
@@ -40,9 +41,9 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Make it again and say how it compares."""
+    """Render the view again and print the comparison."""
     from flows.project.project import find_root
-    from flows.upkeep.remake import remake  # the generator comes with it
+    from flows.upkeep.remake import remake  # imports the generator
 
     dataset = wanted.dataset or find_root(Path.cwd()) / OUTPUT
     remade = remake(dataset, wanted.subject, wanted.view, wanted.out)
@@ -62,12 +63,10 @@ def _said(remade: Remade) -> str:
     if found.is_equal:
         return "equal bit for bit."
     names = ", ".join(found.differing)
-    size = (
-        f"{found.mean_levels:.3g} levels in the mean, {found.max_levels} at most, {found.share:.2%} of values by more"
-    )
+    size = f"{found.mean_levels:.3g} levels on average, {found.max_levels} at most, {found.share:.2%} of values by more"
     state = "close, as on another machine" if found.is_close else "DIFFERENT"
     if remade.others is None:
-        why = "the store does not know what the stored one was made with"
+        why = "the store has no record of what the stored one was made with"
     elif remade.others:
         why = "then and now: " + ", ".join(f"{name} {then} -> {now}" for name, (then, now) in remade.others.items())
     else:

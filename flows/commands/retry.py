@@ -12,28 +12,28 @@ from flows.run.summary import Summary
 if TYPE_CHECKING:
     from flows.commands.command import Commands
 
-DESCRIPTION = """Redo the items that failed the last time a stage ran: a worker that crashed or ran out of memory, a
-disk that was full. What ended well is kept in the store and is not made again; then the stage publishes all of it.
+DESCRIPTION = """Retry the items that failed in the last run of a stage: a worker that crashed or ran out of memory, a
+full disk. Finished items are found in the store and not built again; then the stage publishes all of them.
 
-Rejected items (no face, a failed gate) did not fail: they are a result, and the same input gives the same again."""
+Rejected items (no face, a failed gate) did not fail: a rejection is a result, and the same input gives it again."""
 EXAMPLES = """examples:
   headforge retry --failed              every stage with failed items
   headforge retry --failed synthesize   one stage
 
-exit codes: 0 nothing is left to redo; 1 items failed again (listed), or were rejected;
-  2 the settings have changed since, so that these items are wanted no more"""
+exit codes: 0 no failed items are left; 1 items failed again (listed), or were rejected;
+  2 the settings have changed since, so that these items are no longer needed"""
 ALL = "all"
 
 
 def add_parser(commands: Commands) -> None:
     """Add `retry`."""
-    parser = add_command(commands, "retry", "redo what failed last time", DESCRIPTION, EXAMPLES)
+    parser = add_command(commands, "retry", "retry the items that failed", DESCRIPTION, EXAMPLES)
     parser.add_argument("--failed", nargs="?", default=None, const=ALL, required=True, metavar="STAGE",
-                        help="the stage, or all of them")  # fmt: skip
+                        help="one stage; by default all")  # fmt: skip
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Return redo it."""
-    from flows.upkeep.retry import retry  # the settings come with it
+    """Retry the failed items."""
+    from flows.upkeep.retry import retry  # imports the settings classes
 
     return retry(Path.cwd(), None if wanted.failed == ALL else wanted.failed)

@@ -1,4 +1,4 @@
-"""What a person sees of a command that works through items: a bar on a terminal, a line now and then elsewhere."""
+"""Progress output of a command that processes items: a bar on a terminal, periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 LINE_INTERVAL_S = 10.0
-"""Between lines where there is no terminal to redraw one on."""
+"""Seconds between lines if the output is not a terminal."""
 
 
 class CommandProgress:
-    """A `Progress` for one command, on standard error: standard output is the command's result."""
+    """`Progress` of one command, on standard error: standard output holds the command's result."""
 
     def __init__(self, command: str) -> None:
         self._command = command
@@ -33,7 +33,7 @@ class CommandProgress:
             self._bar.stop()
 
     def start(self, n_items: int, unit: str) -> None:
-        """Begin to count `n_items` items, each a `unit`."""
+        """Start counting `n_items` items, each a `unit`."""
         self._n_items, self._unit = n_items, unit
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
@@ -47,7 +47,7 @@ class CommandProgress:
         self._show()
 
     def item_rejected(self, item: str, reason: str) -> None:
-        """Count an item that is bad."""
+        """Count a rejected item."""
         self._n_rejected += 1
         self._show()
 

@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from flows.commands.command import Commands
     from flows.upkeep.why import Explanation
 
-DESCRIPTION = """Say why a result would be made again, or that it would not.
+DESCRIPTION = """Explain why a result would be rebuilt, or say that it would not.
 
-Every result in the store has a key: a hash over its stage and VERSION, the settings that matter to it, the content of
-its inputs, and device and threads. This works out the keys that params.yaml, the code and the data of now give, and
-where the store has no such object, names what differs from the object of the same item that comes nearest."""
+Each result in the store has a key: a hash of its stage and VERSION, the settings it depends on, the content of its
+inputs, and device and threads. This command computes the keys from the current params.yaml, code and data. If the
+store has no object with such a key, it lists the differences from the nearest object of the same item."""
 EXAMPLES = """examples:
   headforge why synthesize                                all items of a stage
   headforge why 'synthesize/subjects 0-23'                one of them
   headforge why 5                                         the shard and the avatar of subject 000005
-  headforge why data/tracked/shards/part-00001.parquet    what that file is made from"""
+  headforge why data/tracked/shards/part-00001.parquet    the item that file is published from"""
 MAX_NAMES = 4
 
 
 def add_parser(commands: Commands) -> None:
     """Add `why`."""
-    parser = add_command(commands, "why", "say which part of an item's key has changed", DESCRIPTION, EXAMPLES)
+    parser = add_command(commands, "why", "show which part of an item's key has changed", DESCRIPTION, EXAMPLES)
     parser.add_argument("item", metavar="ITEM", help="STAGE, STAGE/ITEM, a subject's number or a path under data")
 
 
 def run(wanted: argparse.Namespace) -> Summary:
-    """Explain it."""
-    from flows.upkeep.why import why  # all stages come with it
+    """Print the explanation of an item."""
+    from flows.upkeep.why import why  # imports all stages
 
     found, limit = why(Path.cwd(), wanted.item)
     groups: dict[tuple[object, ...], list[Explanation]] = {}
@@ -56,7 +56,7 @@ def _print(group: list[Explanation]) -> None:
         state = "in the store" if one.is_intact else "in the store, DAMAGED (headforge verify --repair)"
         print(f"{names}: {state}, made on {max(other.made_on for other in group)}.")
         if one.differences:
-            print("  Since then, of what no key counts:")
+            print("  Changed since then, but not part of the key:")
     elif one.nearest is None:
         print(f"{names}: not in the store, and nothing else of this stage is.")
     else:

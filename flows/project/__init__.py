@@ -1,1 +1,1 @@
-"""Where a project is, what its settings are and what it uses."""
+"""Location, settings and inputs of a project."""

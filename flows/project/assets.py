@@ -16,11 +16,11 @@ from headforge.store.objects.store import Store
 
 @dataclass(frozen=True)
 class Added:
-    """What `headforge assets add` did."""
+    """Result of `headforge assets add`."""
 
     asset: Asset
     changes: tuple[Change, ...]
-    """Of params.yaml; empty outside a project, or if it named the asset already."""
+    """Changes of params.yaml; empty outside a project, or if it named the asset already."""
     in_project: bool
 
 
@@ -36,9 +36,9 @@ class Listed:
 
 
 def add(kind: str, paths: Sequence[Path], options: Options, name: str, start: Path) -> Added:
-    """Convert the files into the store and name them in params.yaml, if `start` is in a project.
+    """Convert the files into the store and, if `start` is in a project, name them in params.yaml.
 
-    Raises InputError for files that can't be used, ConfigError for a name that can't.
+    Raises InputError for unusable files, ConfigError for an invalid name.
     """
     store = Store(store_root())
     try:
@@ -52,7 +52,7 @@ def add(kind: str, paths: Sequence[Path], options: Options, name: str, start: Pa
 
 
 def listed(start: Path) -> list[Listed]:
-    """Return what the project at `start` names, sorted by name, then what else the store has."""
+    """Return the assets that the project at `start` names, sorted by name, then the others in the store."""
     store = Store(store_root())
     try:
         named = dict(load_settings(find_root(start)).assets)
@@ -64,8 +64,6 @@ def listed(start: Path) -> list[Listed]:
 
 
 def stored(store: Store, sha256: str, *, rehash: bool = False) -> Asset | None:
-    """Return the asset with this source, of whatever kind, if the store has it whole; with `rehash` every byte is
-    checked.
-    """
+    """Return the asset of any kind with this source if the store has it intact; `rehash` hashes every byte."""
     found = (find_asset(store, kind, sha256, rehash=rehash) for kind in KINDS.values())
     return next((asset for asset in found if asset is not None), None)

@@ -1,4 +1,4 @@
-"""Which projects share this machine's store."""
+"""Register of the projects that share this machine's store."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from flows.project.project import BusyError, ProjectError, home
 from headforge.store.files import write_json
 
 EXPERIMENTS = (".dvc", "tmp", "exps")
-"""Below a project DVC runs experiments in copies of it, whose results end in its git."""
+"""Folder in a project in which DVC runs experiments in copies of the project; their results go to its git."""
 IN_USE = "in-use.lock"
 
 
 @contextlib.contextmanager
 def using_store(root: Path) -> Iterator[None]:
-    """Register a project as one that needs the store, and keep `headforge gc --unreferenced` out meanwhile."""
+    """Register a project as a user of the store, and block `headforge gc --unreferenced` meanwhile."""
     register(root)
     with (home() / IN_USE).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -28,19 +28,19 @@ def using_store(root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def nobody_using_store() -> Iterator[None]:
-    """Keep runs waiting; BusyError if one is in progress."""
+    """Block runs; raises BusyError if one is in progress."""
     with (home() / IN_USE).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(
-                "a run is in progress; what it makes is named nowhere yet.", "wait for it to end and run gc again."
+                "a run is in progress; its new objects are not referenced yet.", "wait for it to end and run gc again."
             ) from error
         yield
 
 
 def register(root: Path) -> None:
-    """Note a project; a copy of it in which DVC runs an experiment counts as the project itself."""
+    """Register a project; a copy in which DVC runs an experiment counts as the project itself."""
     parts = root.parts
     starts = [n for n in range(len(parts) - len(EXPERIMENTS) + 1) if parts[n : n + len(EXPERIMENTS)] == EXPERIMENTS]
     project = Path(*parts[: starts[0]]) if starts else root
@@ -49,12 +49,12 @@ def register(root: Path) -> None:
 
 
 def registered() -> list[Path]:
-    """Return all noted projects."""
+    """Return the registered projects."""
     return sorted(Path(json.loads(path.read_text())["path"]) for path in (home() / "checkouts").glob("*.json"))
 
 
 def forget(root: Path) -> None:
-    """Drop a project's note; ProjectError if there is none."""
+    """Unregister a project; raises ProjectError if it is not registered."""
     if not _note(root).is_file():
         known = ", ".join(map(str, registered())) or "none"
         raise ProjectError(f"{root} is not registered.", f"registered are: {known}.")

@@ -1,4 +1,4 @@
-"""Photos and videos on the command line: checked, put into the store, named in params.yaml."""
+"""Checking photos and videos given on the command line, and storing them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from headforge.track.observe import DetectedFace
 from tasks.inputs.named_inputs import LARGEST_FACE, name_face
 
 PROBED_SIDE_PX = 1280
-"""Whether a video can be read does not depend on this."""
+"""Size at which a video is opened to check that it can be read; any size would do."""
 
 
 def take_portraits(photos: Sequence[Path], face: int | None = None) -> dict[str, str]:
-    """Return SHA-256 of each photo by name. Raises InputError for a file that is not there, and if no photo shows a
-    face.
+    """Store photos and return the SHA-256 of each by name; raises InputError for a missing file or if no face is found.
 
-    A file that is no photo, or a photo without a face, is taken if another photo shows one: the stage `track` records
+    An unreadable file, or a photo without a face, is accepted if another photo shows a face: the stage `track` records
     it as rejected. With `face` every photo must show a face of that number.
     """
     faces = DlibFaces()
@@ -52,14 +51,17 @@ def take_portraits(photos: Sequence[Path], face: int | None = None) -> dict[str,
 
 
 def take_videos(videos: Sequence[Path], face: int | None = None) -> dict[str, str]:
-    """Return SHA-256 of each video by name. Raises InputError for a file that is no video or holds no frames."""
+    """Store videos and return the SHA-256 of each by name; raises InputError for a file without readable frames."""
     for path in videos:
         open_video(path, PROBED_SIDE_PX)
     return _stored(videos, face)
 
 
 def take_landmarks(files: Sequence[Path], videos: Mapping[str, str]) -> dict[str, str]:
-    """Return SHA-256 of each landmark file by the name of its video, in the order of both; their content is read later."""
+    """Store landmark files and return the SHA-256 of each by the name of its video; both are in the same order.
+
+    The content is checked later.
+    """
     for path in files:
         if not path.is_file():
             raise InputError(path, f"{path} does not exist.", "check the path of the landmarks.")
@@ -71,7 +73,7 @@ def _no_such_face(path: Path, face: int, seen: Sequence[DetectedFace]) -> InputE
     faces = f": {describe_faces(seen)}" if seen else ""
     return InputError(
         path, f"{path}: face {face} was asked for, {len(seen)} were found{faces}.",
-        f"pick a face from 0 to {len(seen) - 1}." if seen else "leave this photo out.",
+        f"choose a face from 0 to {len(seen) - 1}." if seen else "leave this photo out.",
     )  # fmt: skip
 
 

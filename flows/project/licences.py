@@ -1,4 +1,4 @@
-"""What an output was made with, under whose terms: "may I publish or sell this?"."""
+"""Licence terms of an output: those of everything it was made with."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from headforge.store.objects.manifest import read_manifest
 from headforge.store.objects.store import Store
 
 DESCRIPTIONS = ("dataset.json", "provenance.json", "avatar.json")
-"""Files that say what a folder was made from, where it lies outside a project."""
+"""Files that describe the origin of a folder outside a project."""
 HEAD_MODELS: Mapping[str, str] = {"flame": "flame", "ict": "ict-facekit"}
-"""Ledger entry by how the id of a head model begins."""
+"""Ledger entry by prefix of a head model's id."""
 PHOTO, ASTRONAUT, PHOTO_TRACKER = "photo", "astronaut", "ibug-300w"
 
 
 def licences_of(output: Path | None, start: Path) -> Verdict:
-    """Return the union of what an output carries; without one, of everything that the project at `start` has and names.
+    """Return the union of the licences of an output; by default those of all outputs and assets of the project.
 
-    An output of a project's stage carries what the stages before it carry. Raises InputError for a path that does not
-    say what it was made from.
+    The project is that at `start`. An output of a stage inherits the licences of the stages before it. Raises
+    InputError for a path of unknown origin.
     """
     if output is None:
         root = find_root(start)
@@ -60,21 +60,21 @@ def _stage_of(output: Path) -> tuple[Path, Stage] | None:
 
 
 def _upstream(root: Path, stage: Stage) -> list[Stage]:
-    """Return the stages whose outputs a stage reads, and those before them, as dvc.yaml has it."""
+    """Return the stages whose outputs are dependencies of a stage in dvc.yaml."""
     described = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"]
     inputs = [Path(path) for path in described.get(stage.name, {}).get("deps", [])]
     return [other for other in STAGES if other != stage and any(path.is_relative_to(other.output) for path in inputs)]
 
 
 def _of_stage(root: Path, stage: Stage) -> Iterator[Carried]:
-    """Yield what a stage itself brings in: what its dataset says, assets in its recipes."""
+    """Yield the licences that a stage itself adds: those of its dataset and of the assets in its recipes."""
     if stage.name == "synthesize" and (root / stage.output / "dataset.json").is_file():
         yield from _of_folder(root / stage.output)
     yield from _of_recipes(root, stage)
 
 
 def _shows_portraits(root: Path, stage: Stage, output: Path) -> bool:
-    """Return whether an output of a stage holds something made from a photo: all of it, or its folder of one portrait."""
+    """Return whether an output of a stage, or a portrait's folder in it, contains something made from a photo."""
     inside = output.relative_to(root / stage.output).parts
     if stage.name in ("synthesize", "train"):
         return False
@@ -97,7 +97,7 @@ def _of_recipes(root: Path, stage: Stage) -> Iterator[Carried]:
     for key in read_receipts(root).get(stage.name, []):
         try:
             inputs = read_manifest(store.object_path(key)).recipe["inputs"]
-        except DataError:  # an object that the store no longer has; its result is where it was published
+        except DataError:  # the object is no longer in the store; its result is still published
             continue
         sources |= set(inputs.values()) if isinstance(inputs, Mapping) else set()
     for source in sorted(sources):
@@ -111,7 +111,7 @@ def _of_folder(path: Path) -> Iterator[Carried]:
     described = next((folder / name for name in DESCRIPTIONS if (folder / name).is_file()), None)
     if described is None:
         names = ", ".join(DESCRIPTIONS)
-        message = f"'{path}' does not say what it was made from: it has none of {names}."
+        message = f"the origin of '{path}' is unknown: it has none of {names}."
         raise InputError(path, message, "name an output of a stage, inside its project, or an exported folder.")
     content: Mapping[str, Any] = json.loads(described.read_text())
     licences = content.get("licences")

@@ -1,4 +1,4 @@
-"""What results were made from. No time, no run id, no path: the same inputs give the same lineage."""
+"""Lineage of results. It has no times, run ids or paths: the same inputs give the same lineage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.environment import PACKAGES, package_version
 
 
 def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
-    """Return settings, code versions and package versions."""
+    """Return the settings, code versions and package versions."""
     return {
         "settings": {
             name: {key: list(value) if isinstance(value, tuple) else value for key, value in _fields(config)}
@@ -32,7 +32,7 @@ def lineage_of(root: Path, settings: Settings) -> dict[str, object]:
 
 
 def code_versions(methods: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return the VERSION of each module that makes results, by the first recipe that it makes."""
+    """Return the VERSION of each module that makes results, by the name of its first recipe."""
     first: dict[str, str] = {}
     for recipe, code in code_of(methods).items():
         first.setdefault(code.module, recipe)
@@ -40,7 +40,7 @@ def code_versions(methods: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def _other_methods(methods: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """Return the chosen methods where they are not the default ones."""
+    """Return the chosen methods of the stages for which they differ from the default."""
     others = {f"{stage}.{CHOICES[stage].key}": list(names) for stage, names in methods.items()
               if tuple(names) != CHOICES[stage].default}  # fmt: skip
     return {"methods": others} if others else {}

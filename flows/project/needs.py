@@ -1,4 +1,4 @@
-"""What the projects that share a store need of it."""
+"""Objects and blobs that the projects sharing a store need."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from headforge.store.objects.manifest import Manifest
 from tasks.inputs.named_inputs import content_of
 
 PASSING = ("dataset_page",)
-"""Recipes whose results nothing is made from and no output holds: only what a project shows now is needed."""
+"""Recipes whose results are neither inputs nor outputs of a stage: only those that a project now shows are needed."""
 
 ASSET = "asset"
-"""Recipe of converted weights: those that a project's settings name are needed."""
+"""Recipe of converted weights; needed if a project's settings name their source."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Settings and code versions that a project's results may have been made with."""
+    """Settings and code versions with which a project's results may have been made."""
 
     sections: Mapping[str, Any]
     versions: Mapping[str, int] = field(default_factory=dict)
-    """VERSION by file; any version counts where a file is not named."""
+    """VERSION by file; a file that is missing here matches any version."""
 
     def agrees(self, recipe: Mapping[str, Any]) -> bool:
-        """Return whether nothing here speaks against the recipe; one that is not known here counts as needed."""
+        """Return whether the recipe is consistent with this state; an unknown recipe counts as consistent."""
         code = code_of().get(recipe["stage"])
         if code is None:
             return True
@@ -50,24 +50,24 @@ class State:
 
 @dataclass
 class Needs:
-    """What projects need of the store."""
+    """Objects and blobs of the store that projects need."""
 
     keys: set[str] = field(default_factory=set)
     blobs: set[str] = field(default_factory=set)
     assets: set[str] = field(default_factory=set)
     """SHA-256 of their sources."""
     states: dict[str, State] = field(default_factory=dict)
-    """By their JSON: branches mostly agree."""
+    """States by their JSON text: most branches share one."""
 
     def add(self, state: State) -> None:
-        """Take a state in."""
+        """Add a state."""
         self.states[canonical_json([_plain(state.sections), dict(state.versions)])] = state
         for section in ("portraits", "videos", "landmarks"):
             self.blobs |= {content_of(str(named)) for named in (state.sections.get(section) or {}).values()}
         self.assets |= {str(source) for source in (state.sections.get("assets") or {}).values()}
 
     def includes(self, manifest: Manifest) -> bool:
-        """Return whether an object is needed, as far as can be told: in doubt it is."""
+        """Return whether an object is, or may be, needed."""
         if manifest.key in self.keys or manifest.recipe["stage"] in PASSING:
             return manifest.key in self.keys
         if manifest.recipe["stage"] == ASSET:
@@ -76,11 +76,10 @@ class Needs:
 
 
 def needs_of(roots: Iterable[Path]) -> Needs:
-    """Return what the projects need: objects they published from, and all that agrees with their settings or a lock of
-    theirs.
+    """Return the needs of projects: the objects they published, and those consistent with their settings or locks.
 
-    Settings and locks are read from the folder, and from the commits that git's branches, tags and stashes and DVC's
-    experiments, finished or queued, point at. ProjectError if a project is gone or can't be read.
+    Settings and locks are read from the folder and from the commits that git's branches, tags and stashes and DVC's
+    experiments, finished or queued, point at. Raises ProjectError if a project is missing or can't be read.
     """
     needs = Needs()
     for root in roots:
@@ -88,8 +87,8 @@ def needs_of(roots: Iterable[Path]) -> Needs:
             _add_project(needs, root)
         except (OSError, ValueError, YAMLError, subprocess.CalledProcessError) as error:
             raise ProjectError(
-                f"{root} uses this store and can't be read ({_short(error)}), so nobody knows what it needs.",
-                f"mend it, or give up what only it needs: headforge gc --unreferenced --forget {root}",
+                f"{root} uses this store and can't be read ({_short(error)}), so its needs are unknown.",
+                f"fix it, or drop what only it needs: headforge gc --unreferenced --forget {root}",
             ) from error
     return needs
 
@@ -103,7 +102,7 @@ def _add_project(needs: Needs, root: Path) -> None:
         if (root / name).is_file():
             _add_file(needs, name, (root / name).read_text())
     for name, text in _committed_files(root):
-        with contextlib.suppress(YAMLError):  # an old commit may hold anything
+        with contextlib.suppress(YAMLError):  # an old commit may have any content
             _add_file(needs, name, text)
 
 
@@ -119,7 +118,7 @@ def _add_file(needs: Needs, name: str, text: str) -> None:
 
 
 def _committed_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of params.yaml and dvc.lock in every commit that something points at."""
+    """Yield the name and text of params.yaml and dvc.lock in every referenced commit."""
     prefix = _git(root, "rev-parse", "--show-prefix").strip()
     commits = {*_git(root, "for-each-ref", "--format=%(objectname)").split()}
     if _git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False):

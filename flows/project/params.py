@@ -1,4 +1,4 @@
-"""params.yaml: the only file that reads or writes it. What comes out is frozen, validated dataclasses."""
+"""Reading and writing params.yaml, as frozen, validated dataclasses. No other module reads or writes it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ PORTRAITS = "portraits"
 BUILTIN_PORTRAITS = ("builtin:astronaut",)
 PORTRAITS_HELP = "Photos to make avatars of, by name: a picture's SHA-256 in the store, or builtin:astronaut."
 ASSETS = "assets"
-ASSETS_HELP = "Weights of other projects, by name: the SHA-256 that 'headforge assets add' says."
+ASSETS_HELP = "Weights of other projects, by name: the SHA-256 that 'headforge assets add' prints."
 VIDEOS = "videos"
 VIDEOS_HELP = "Videos of a person to track, by name: a video's SHA-256 in the store."
 LANDMARKS = "landmarks"
-LANDMARKS_HELP = "Landmarks to take in place of detected ones, by the name of the video: a file's SHA-256 in the store."
+LANDMARKS_HELP = "Landmarks to use instead of detected ones, by name of the video: a file's SHA-256 in the store."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -45,24 +45,24 @@ class Settings:
     sections: Mapping[str, Any]
     """One frozen dataclass per section."""
     portraits: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the picture, with @N for another face than the largest, or builtin:astronaut; by name."""
+    """By name: SHA-256 of the picture, with @N for a face other than the largest, or builtin:astronaut."""
     assets: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the source of an asset in the store, by name."""
+    """By name: SHA-256 of the source of an asset in the store."""
     videos: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the film, with @N for another face than the largest; by name."""
+    """By name: SHA-256 of the video, with @N for a face other than the largest."""
     landmarks: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of a file of landmarks, by the name of the video."""
+    """By name of the video: SHA-256 of a landmark file."""
     methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names of the methods that a stage uses, by stage: `train.models` and `fit.methods`."""
+    """By stage: names of the methods that it uses, from `train.models` and `fit.methods`."""
 
     def __getitem__(self, section: str) -> Any:
-        """Return the dataclass of one section."""
+        """Return the dataclass of a section."""
         return self.sections[section]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One value of params.yaml that a command set."""
+    """A changed value of params.yaml."""
 
     key: str
     before: object
@@ -73,7 +73,7 @@ class Change:
 
 
 def load_settings(root: Path) -> Settings:
-    """Read and validate params.yaml of a project."""
+    """Read and validate the params.yaml of a project."""
     return validate(_read(root / PARAMS_FILE, YAML(typ="safe")), PARAMS_FILE)
 
 
@@ -86,11 +86,11 @@ def change_params(
     videos: Mapping[str, str] | None = None,
     landmarks: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change]]:
-    """Apply a preset, then `section.key=value` assignments, then portraits, videos and landmarks in place of those that
-    are there, then assets beside those that are there; write params.yaml if all of it is valid.
+    """Apply changes to params.yaml; return the new settings and the changed values.
 
-    Comments and layout of the file survive. Returns the new settings and what changed; raises ConfigError and leaves
-    the file alone if anything is wrong.
+    The order is: preset, `section.key=value` assignments, portraits, videos and landmarks (replacing the present ones),
+    assets (added to the present ones). Comments and layout of the file are kept. Raises ConfigError, without writing
+    the file, if a value is invalid.
     """
     named = {PORTRAITS: portraits, VIDEOS: videos, LANDMARKS: landmarks}
     settings, changes, text = _changed(root, preset, assignments, named, assets)
@@ -100,12 +100,12 @@ def change_params(
 
 
 def preview_params(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> Settings:
-    """Return the settings that `change_params` would lead to; params.yaml stays as it is."""
+    """Return the settings that `change_params` would produce, without writing params.yaml."""
     return _changed(root, preset, assignments, {})[0]
 
 
 def validate(document: Mapping[str, Any], source: str) -> Settings:
-    """Turn the content of a params.yaml into dataclasses; raises ConfigError at the first thing that is wrong."""
+    """Convert the content of a params.yaml to dataclasses; raises ConfigError for the first invalid value."""
     if not isinstance(document, Mapping):
         raise ConfigError(source, document, f"{source} is not a mapping of sections.", "restore it from git.")
     types = all_sections()
@@ -121,7 +121,7 @@ def validate(document: Mapping[str, Any], source: str) -> Settings:
     landmarks = _named_inputs(document, LANDMARKS, "landmarks", "FILE", (), source)
     for name in landmarks:
         if name not in videos:
-            raise ConfigError(f"{LANDMARKS}.{name}", name, f"{LANDMARKS}.{name} belongs to no video of that name.",
+            raise ConfigError(f"{LANDMARKS}.{name}", name, f"{LANDMARKS}.{name}: there is no video of that name.",
                               "give both: --video FILE --landmarks FILE.")  # fmt: skip
     for name in portraits:
         if name in CHOICES["fit"].methods:
@@ -133,7 +133,7 @@ def validate(document: Mapping[str, Any], source: str) -> Settings:
 
 
 def preset_names(root: Path) -> list[str]:
-    """Return names of the presets of a project."""
+    """Return the names of a project's presets."""
     return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
 
 
@@ -151,8 +151,8 @@ def field_help(section_type: type) -> dict[str, str]:
 
 
 def render_params() -> str:
-    """Return a params.yaml of all defaults, each value under its field's docstring."""
-    lines = ["# Every value a person may change. `headforge run -S section.key=value` edits this file and says so;"]
+    """Render a params.yaml of all defaults, with each field's docstring as a comment above its value."""
+    lines = ["# All settings. `headforge run -S section.key=value` edits this file and prints the change;"]
     lines += ["# `--preset NAME` applies presets/NAME.yaml to it. DVC reruns the stages whose values changed."]
     for name, section_type in all_sections().items():
         method = name.partition(".")[2]
@@ -184,7 +184,7 @@ def _changed(
     named: Mapping[str, Mapping[str, str] | None],
     assets: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Change], str]:
-    """Return settings, changes and the text of the file that they make."""
+    """Return the settings, the changes and the new text of the file."""
     document = _read(root / PARAMS_FILE)
     changes: list[Change] = []
     for section, values in (_read_preset(root, preset) if preset is not None else {}).items():
@@ -218,7 +218,7 @@ def _shown(value: object) -> str:
 
 
 def _section(name: str, section_type: type, types: Mapping[str, type], document: Mapping[str, Any], source: str) -> Any:
-    """Return the dataclass of a section of the document; what it leaves out has its default."""
+    """Return the dataclass of a section of the document; missing values get their defaults."""
     values = _values_of(name, document, source)
     nested = [other.rpartition(".")[2] for other in types if other.rpartition(".")[0] == name]
     chooses = [CHOICES[name].key] if name in CHOICES else []
@@ -243,7 +243,7 @@ def _values_of(name: str, document: Mapping[str, Any], source: str) -> Mapping[s
 
 
 def _chosen(stage: str, choice: Choice, document: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    """Return the names of the methods that a stage is to use."""
+    """Return the names of the methods that a stage uses."""
     key = f"{stage}.{choice.key}"
     names = _checked(key, tuple[str, ...], _values_of(stage, document, source).get(choice.key, choice.default))
     for name in names:
@@ -328,7 +328,7 @@ def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
 
 
 def _split(key: str) -> tuple[str, str]:
-    """Return section and name; a section with a dot in it, such as "fit.coin", holds a method's settings."""
+    """Split a key into section and name; a section with a dot, such as "fit.coin", holds a method's settings."""
     nested = [section for section in all_sections() if "." in section and key.startswith(f"{section}.")]
     if nested:
         return nested[0], key.removeprefix(f"{nested[0]}.")
@@ -360,7 +360,7 @@ def _assign(document: Any, section: str, values: Any, source: str) -> list[Chang
 
 
 def _place(document: Any, section: str) -> Any:
-    """Return the mapping of a section in the document, made if it is not there."""
+    """Return the mapping of a section in the document; create it if it is missing."""
     place = document
     for part in section.split("."):
         if place.get(part) is None:
@@ -385,7 +385,7 @@ def _read(path: Path, yaml: YAML | None = None) -> Any:
         raise ConfigError(path.name, None, f"{path} can't be read: {error}.", "restore it from git.") from error
     except YAMLError as error:
         where = " ".join(str(error).split())
-        raise ConfigError(path.name, None, f"{path.name} is not YAML: {where}", "mend that line.") from error
+        raise ConfigError(path.name, None, f"{path.name} is not YAML: {where}", "fix that line.") from error
 
 
 def _yaml() -> YAML:

@@ -1,6 +1,6 @@
-"""Where things are: the project, the machine's state, and the environment the tools run in.
+"""Locations of the project and of the machine's state, locks, and the environment of the tools.
 
-Nothing here imports Prefect, DVC, MLflow or torch: `headforge run` may end before it needs any of them.
+Imports none of Prefect, DVC, MLflow and torch: `headforge run` may end before it needs them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ HOME_VARIABLE = "HEADFORGE_HOME"
 PARENT_RUN_VARIABLE = "HEADFORGE_PARENT_RUN"
 """MLflow run id of the `headforge run` that a stage belongs to."""
 OUTCOME_VARIABLE = "HEADFORGE_OUTCOME"
-"""File into which a stage writes what it has to tell the `headforge` that started it."""
+"""File into which a stage writes its outcome for the `headforge` process that started it."""
 LOCKED_VARIABLE = "HEADFORGE_LOCKED"
-"""Project whose lock is held by the `headforge` that started this process."""
+"""Project whose lock is held by the `headforge` process that started this one."""
 LOOPBACK = ("127.0.0.1", "localhost")
 MIN_FREE_BYTES = 1 << 30
-"""A run that starts with less would fill the disk half-way."""
+"""Least free space for a run; with less it would fill the disk before it ends."""
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -43,19 +43,19 @@ QUIET = {
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
-"""No telemetry, no chatter, and one thread per process: the engine's processes are the parallelism."""
+"""No telemetry, little logging, and one thread per process: the engine runs processes in parallel."""
 
 
 class ProjectError(HeadforgeError):
-    """The folder the command runs in is not a usable project."""
+    """The current folder is not a usable project."""
 
 
 class BusyError(HeadforgeError):
-    """Another run works on the same project."""
+    """Another run is in progress in the same project."""
 
 
 def find_root(start: Path) -> Path:
-    """Return the nearest parent of `start` (or itself) with a dvc.yaml, in a git repository and initialised for DVC."""
+    """Return `start` or its nearest parent with a dvc.yaml, in a git repository and initialised for DVC."""
     start = start.resolve()
     root = next((folder for folder in (start, *start.parents) if (folder / "dvc.yaml").is_file()), None)
     if root is None:
@@ -74,7 +74,7 @@ def find_root(start: Path) -> Path:
 
 
 def home() -> Path:
-    """Return the folder of the machine's state (store, Prefect and MLflow databases), made if needed."""
+    """Return the folder of the machine's state (store, Prefect and MLflow databases); create it if needed."""
     named = os.environ.get(HOME_VARIABLE)
     path = Path(named).expanduser() if named else platformdirs.user_cache_path("headforge")
     try:
@@ -92,12 +92,12 @@ def home() -> Path:
 
 
 def store_root() -> Path:
-    """Return the object store."""
+    """Return the folder of the object store."""
     return home() / "store"
 
 
 def require_space(*folders: Path, n_bytes: int = 0) -> None:
-    """Raise InputError if a folder's file system is as good as full, or has less than `n_bytes` of free space."""
+    """Raise InputError if a folder's file system has less free space than `n_bytes` and `MIN_FREE_BYTES`."""
     for folder in folders:
         free = shutil.disk_usage(folder).free
         needed = max(n_bytes, MIN_FREE_BYTES)
@@ -110,7 +110,7 @@ def require_space(*folders: Path, n_bytes: int = 0) -> None:
 
 
 def quiet_environment() -> None:
-    """Set up this process and those it starts: own interpreter first on PATH, one thread, no telemetry."""
+    """Set the environment of this process and its children: own interpreter first on PATH, one thread, no telemetry."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
@@ -126,7 +126,7 @@ def no_proxy_to_loopback() -> None:
 
 
 def own_interpreter_first() -> None:
-    """Make `python` in a stage's command the interpreter that runs now, activated environment or not."""
+    """Put the folder of the running interpreter first on PATH, for `python` in the stages' commands."""
     folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "")
     if path.split(os.pathsep)[0] != folder:
@@ -135,9 +135,9 @@ def own_interpreter_first() -> None:
 
 @contextlib.contextmanager
 def only_run(root: Path) -> Iterator[None]:
-    """Hold the project's lock; raises BusyError if another run holds it. Freed by the system on any exit.
+    """Hold the project's lock; raises BusyError if another run holds it. The system frees it on any exit.
 
-    Does nothing in a stage that a `headforge` which holds the lock has started.
+    Does nothing in a stage started by a `headforge` process that holds the lock.
     """
     if os.environ.get(LOCKED_VARIABLE) == str(root):
         yield
@@ -162,16 +162,16 @@ def only_run(root: Path) -> Iterator[None]:
 
 
 def busy_error(root: Path, who: str) -> BusyError:
-    """Return what to say when somebody else works on the project."""
+    """Return the error for a project that another process works on."""
     return BusyError(
         f"another run is in progress in {root} ({who}).",
-        "wait for it to end, or stop it; a different experiment can run beside it with 'dvc exp run --temp'.",
+        "wait for it to end, or stop it; a different experiment can run at the same time with 'dvc exp run --temp'.",
     )
 
 
 @contextlib.contextmanager
 def machine_lock(name: str) -> Iterator[None]:
-    """Hold a lock that all headforge processes of this machine share, waiting for it."""
+    """Wait for and hold a lock that all headforge processes of this machine share."""
     with (home() / f"{name}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

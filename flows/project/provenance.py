@@ -1,4 +1,4 @@
-"""What DVC and git know about the state of a project."""
+"""State of a project according to DVC and git."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 
 def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
-    """Return MD5 of the outputs that dvc.lock holds, by path."""
+    """Return the MD5 of each output in dvc.lock, by path."""
     path = root / "dvc.lock"
     if not path.is_file():
         return {}
@@ -19,7 +19,7 @@ def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, str]:
-    """Return revision of the project and whether files differ from it; empty values before the first commit."""
+    """Return the git revision (empty before the first commit) and whether tracked files differ from it."""
     revision = _git(root, "rev-parse", "HEAD")
     return {"git.rev": revision, "git.dirty": str(bool(_git(root, "status", "--porcelain", "-uno"))).lower()}
 

@@ -1,4 +1,4 @@
-"""Which objects of the store a project's folders were published from: machine state."""
+"""Receipts: keys of the objects from which a project's folders were published. Machine state."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from headforge.store.objects.store import Store
 
 
 def write_receipt(root: Path, stage: str, keys: Sequence[str]) -> None:
-    """Note the keys that a stage used."""
+    """Record the keys that a stage used."""
     write_json(_path(root, stage), sorted(set(keys)))
 
 
 def read_receipts(root: Path) -> dict[str, list[str]]:
-    """Return the keys by stage; a stage that never ran here is missing."""
+    """Return the keys by stage, without stages that never ran here."""
     return {stage: json.loads(_path(root, stage).read_text()) for stage in STAGE_NAMES if _path(root, stage).is_file()}
 
 
 def damaged_stages(root: Path) -> list[str]:
-    """Return stages one of whose objects lies in the store and is not what its manifest says."""
+    """Return the stages with an object in the store that does not match its manifest."""
     store = Store(store_root())
     return [
         stage
@@ -33,7 +33,7 @@ def damaged_stages(root: Path) -> list[str]:
 
 
 def missing_objects(root: Path) -> dict[str, list[str]]:
-    """Return keys that are not in the store any more, by stage; their results are where they were published to."""
+    """Return the keys that are no longer in the store, by stage; their results are still published."""
     store = Store(store_root())
     gone = {
         stage: [key for key in keys if not store.object_path(key).is_dir()]
@@ -43,7 +43,7 @@ def missing_objects(root: Path) -> dict[str, list[str]]:
 
 
 def receipts_folder(root: Path) -> Path:
-    """Return where a project's receipts are."""
+    """Return the folder of a project's receipts."""
     return root / ".dvc" / "tmp" / "headforge"
 
 

@@ -1,4 +1,4 @@
-"""The sections of params.yaml and the dataclasses they become."""
+"""The sections of params.yaml and their dataclasses."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from tasks.train import MODELS
 
 @dataclass(frozen=True)
 class Choice:
-    """Which methods a stage can use, and where params.yaml says which of them it does."""
+    """Methods of a stage, and the setting that chooses among them."""
 
     key: str
-    """In the stage's section."""
+    """Name of the setting in the stage's section."""
     methods: Mapping[str, Method]
     default: tuple[str, ...]
     purpose: str
     """Comment in params.yaml."""
     suffix: str = ""
-    """End of the label of a method's pictures of held-out views, unless it names one."""
+    """Suffix of the label of a method's pictures of held-out views, unless the method sets a label."""
 
     def outputs(self, chosen: Sequence[str]) -> list[MethodOutput]:
-        """Return what later stages need to know of the chosen methods, in their order."""
+        """Return the outputs of the chosen methods, in their order, as later stages need them."""
         return [output_of(name, self.methods[name], self.suffix) for name in chosen]
 
 
 CHOICES: Mapping[str, Choice] = {
-    "train": Choice("models", MODELS, ("control",), "Models to train. What is not listed is not trained."),
-    "fit": Choice("methods", METHODS, ("rigged",), "Methods to fit avatars with, each to every subject.", "_avatar"),
+    "train": Choice("models", MODELS, ("control",), "Models to train; others are not trained."),
+    "fit": Choice("methods", METHODS, ("rigged",), "Methods that fit avatars, each to every subject.", "_avatar"),
 }
 """By stage."""
 
@@ -70,7 +70,7 @@ def all_sections() -> dict[str, type]:
 
 
 def used_sections(sections: Mapping[str, Any], chosen: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the sections without those of methods that are not chosen: nothing depends on them."""
+    """Return the sections without those of unchosen methods."""
     unused = {
         section_of(stage, name, row)
         for stage, choice in CHOICES.items()
@@ -81,9 +81,9 @@ def used_sections(sections: Mapping[str, Any], chosen: Mapping[str, Sequence[str
 
 
 def code_of(chosen: Mapping[str, Sequence[str]] | None = None) -> dict[str, Code]:
-    """Return where settings and VERSION of each recipe come from, in the order of the stages.
+    """Return the source of settings and VERSION of each recipe, in the order of the stages.
 
-    Of methods only the chosen ones; by default all.
+    Only the `chosen` methods are included; by default all.
     """
 
     def of_methods(stage: str) -> dict[str, Code]:
@@ -104,7 +104,7 @@ def code_of(chosen: Mapping[str, Sequence[str]] | None = None) -> dict[str, Code
 
 
 def stage_settings(stage: str, sections: Mapping[str, Any], chosen: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """Return the settings in a stage's own section, by "section.key"; of its methods only the chosen ones'."""
+    """Return the settings in a stage's own section and in those of its chosen methods, by "section.key"."""
     own = {
         name: config
         for name, config in used_sections(sections, chosen).items()

@@ -1,1 +1,1 @@
-"""Running a stage or the whole chain."""
+"""Execution of a stage or of the whole chain."""

@@ -1,4 +1,4 @@
-"""How far a list of items is, and how fast it goes."""
+"""Counts, rate and remaining time of a list of items."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 RATE_WINDOW_S = 60.0
-"""The rate is that of the last so many seconds."""
+"""Length of the window over which the rate is computed."""
 
 
 @dataclass
@@ -19,87 +19,87 @@ class _Item:
 
 
 class Counts:
-    """Items and their parts (subjects, pictures): done, found in the store, rejected, failed; rate and time left.
+    """Counts of items and their parts (subjects, pictures): done, cache hits, rejected, failed; rate and time left.
 
-    The caller gives the times, in seconds.
+    The caller passes the times, in seconds.
     """
 
     def __init__(self, unit: str = "", now: float = 0.0) -> None:
         self.unit = unit
-        """What the items are, in the plural."""
+        """Name of the items, in the plural."""
         self.part = ""
         self.n_hits = 0
         self.n_failed = 0
         self._items: dict[str, _Item] = {}
         self._work = deque([(now, 0)])
-        """When how many parts had been made: what was found in the store is no work."""
+        """(time, number of parts made); cache hits don't count."""
 
     def add(self, items: Iterable[tuple[str, int | None, str]]) -> None:
-        """Items by label, how many parts each has, if that is known, and what those are called."""
+        """Add items as (label, number of parts or None, name of a part)."""
         for label, n_parts, part in items:
             self._items[label] = _Item(n_parts)
             self.part = part or self.part
 
     @property
     def n_items(self) -> int:
-        """All items."""
+        """Number of items."""
         return len(self._items)
 
     @property
     def n_ended(self) -> int:
-        """Items made, found or failed."""
+        """Number of items made, found or failed."""
         return sum(item.is_ended for item in self._items.values())
 
     @property
     def n_made(self) -> int:
-        """Items made."""
+        """Number of items made."""
         return self.n_ended - self.n_hits - self.n_failed
 
     @property
     def n_parts(self) -> int | None:
-        """Parts of all items; None while one of them has not said how many it has."""
+        """Number of parts of all items; None while that of an item is unknown."""
         known = [item.n_parts for item in self._items.values()]
         return sum(n for n in known if n is not None) if None not in known else None
 
     @property
     def n_done(self) -> int:
-        """Parts done."""
+        """Number of parts done."""
         return sum(item.n_done for item in self._items.values())
 
     @property
     def n_rejected(self) -> int:
-        """Rejected things in what was made."""
+        """Number of rejected parts."""
         return sum(item.n_rejected for item in self._items.values())
 
     @property
     def share(self) -> float:
-        """How much of the work is done, from 0 to 1."""
+        """Share of the work that is done, from 0 to 1."""
         if self.n_parts:
             return min(self.n_done / self.n_parts, 1.0)
         return self.n_ended / self.n_items if self.n_items else 0.0
 
     def begin(self, label: str) -> None:
-        """An item is begun, perhaps again: what was counted of it before is lost."""
+        """Begin an item; on another attempt its counts are reset."""
         item = self._items[label]
         self._worked(-item.n_done, self._work[-1][0])
         item.n_done = item.n_rejected = 0
 
     def start(self, label: str, n_parts: int, part: str) -> None:
-        """A begun item says how many parts it has."""
+        """Set the number of parts of an item."""
         self._items[label].n_parts = n_parts
         self.part = part
 
     def done(self, label: str, n: int, now: float) -> None:
-        """So many parts of an item are made."""
+        """Count `n` finished parts of an item."""
         self._items[label].n_done += n
         self._worked(n, now)
 
     def rejected(self, label: str) -> None:
-        """Something in an item was rejected."""
+        """Count a rejected part of an item."""
         self._items[label].n_rejected += 1
 
     def end(self, label: str, is_hit: bool, now: float) -> None:
-        """An item is in the store."""
+        """Count an item as finished."""
         item = self._items[label]
         if item.is_ended:
             return
@@ -110,24 +110,24 @@ class Counts:
         self._worked(0 if is_hit else left, now)
 
     def fail(self, label: str) -> None:
-        """An item could not be made; nothing of it is left to do."""
+        """Count an item as failed; its remaining parts no longer count."""
         item = self._items[label]
         item.is_ended = True
         item.n_parts = item.n_done
         self.n_failed += 1
 
     def rate(self, now: float) -> float:
-        """Return parts made per second of late."""
+        """Return the recent number of parts made per second."""
         then, n_then = next((entry for entry in self._work if now - entry[0] <= RATE_WINDOW_S), self._work[-1])
         return max(self._work[-1][1] - n_then, 0) / (now - then) if now > then else 0.0
 
     def seconds_left(self, now: float) -> float | None:
-        """Return at the rate of late; None while it can't be told."""
+        """Return the remaining time at the recent rate; None while it is unknown."""
         rate = self.rate(now)
         return (self.n_parts - self.n_done) / rate if rate > 0 and self.n_parts is not None else None
 
     def line(self, now: float) -> str:
-        """Return all of it on one line."""
+        """Render the counts as one line."""
         if not self._items:
             return ""
         parts = [f"{self.n_ended}/{self.n_items} {self.unit}"]

@@ -1,4 +1,4 @@
-"""`headforge run` and `headforge <stage>`: ask DVC what there is to do, and do it stage by stage."""
+"""`headforge run` and `headforge <stage>`: ask DVC which stages have changed, and run them one by one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REPORT_PAGE = "index.html"
 
 
 def run_request(request: Request, start: Path) -> Summary:
-    """Return change params.yaml as asked, then bring the project up to date. Prefect is imported only if there is work."""
+    """Change params.yaml as requested, then bring the project up to date. Prefect is imported only if there is work."""
     root = find_root(start)
     quiet_environment()
-    with contextlib.suppress(OSError):  # an environment that can't be written has to be guarded by who owns it
+    with contextlib.suppress(OSError):  # only the owner of a read-only environment can install the guard
         dvc_guard.install()
     with using_store(root), only_run(root):
         _apply(root, request)
@@ -33,7 +33,7 @@ def run_request(request: Request, start: Path) -> Summary:
         if not changed:
             return _finished(root, request, _repair_store(root, request.stages))
         require_space(root, home())
-        from flows.run.chain import run_chain  # Prefect and MLflow come with it
+        from flows.run.chain import run_chain  # imports Prefect and MLflow
 
         return _finished(root, request, run_chain(root, request.stages))
 
@@ -41,11 +41,11 @@ def run_request(request: Request, start: Path) -> Summary:
 def _apply(root: Path, request: Request) -> None:
     if request.preset is None and not (request.assignments or request.portraits or request.videos):
         return
-    from flows.project.params import change_params  # the settings classes come with it, and torch with them
+    from flows.project.params import change_params  # imports the settings classes and torch
 
     portraits = videos = landmarks = None
     if request.portraits or request.videos:
-        from flows.project.intake import take_landmarks, take_portraits, take_videos  # dlib comes with it
+        from flows.project.intake import take_landmarks, take_portraits, take_videos  # imports dlib
 
         portraits = take_portraits(request.portraits, request.face) if request.portraits else None
         videos = take_videos(request.videos, request.face) if request.videos else None
@@ -56,13 +56,13 @@ def _apply(root: Path, request: Request) -> None:
 
 
 def _repair_store(root: Path, stages: Sequence[str]) -> Summary:
-    """Run the stages whose objects in the store are damaged; DVC has no reason to."""
+    """Run the stages whose objects in the store are damaged, which DVC does not notice."""
     damaged = [name for name in damaged_stages(root) if name in stages]
     summary = Summary(status="done" if damaged else "nothing_to_do", stages=dict.fromkeys(stages, "unchanged"))
     for name in damaged:
-        print(f"{name}: objects of the store are damaged; making them again.")
+        print(f"{name}: objects of the store are damaged; rebuilding them.")
         if not rebuild(root, name):
-            return Summary("failed", EXIT_ITEMS, {name: "failed"}, message=f"{name} could not be made again.")
+            return Summary("failed", EXIT_ITEMS, {name: "failed"}, message=f"{name} could not be rebuilt.")
         summary.stages[name] = "ran"
     for name, keys in missing_objects(root).items():
         if name in stages:
@@ -71,7 +71,7 @@ def _repair_store(root: Path, stages: Sequence[str]) -> Summary:
 
 
 def rebuild(root: Path, stage: str) -> bool:
-    """Run a stage without asking DVC: it makes what is missing in the store and publishes the same files again."""
+    """Run a stage without asking DVC: it builds objects missing from the store and publishes the same files again."""
     return subprocess.run([sys.executable, "-m", f"flows.{stage}"], cwd=root, check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""Which items of a stage failed in its last run: machine state, so that `headforge retry` knows what to redo."""
+"""Items that failed in a stage's last run, recorded as machine state for `headforge retry`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class FailedRun:
     """The last run of a stage, if items failed in it."""
 
     settings: Mapping[str, object]
-    """What the stage ran with, as JSON values by "section.key"."""
+    """Settings of the run, as JSON values by "section.key"."""
     items: tuple[Failure, ...]
 
 
 def record_failures(root: Path, stage: str, settings: Mapping[str, object], items: Sequence[Failure]) -> None:
-    """Note what failed."""
+    """Record the failed items of a stage's run."""
     listed = [dataclasses.asdict(dataclasses.replace(item, details="")) for item in items]
     write_json(_path(root, stage), {"settings": plain(settings), "items": listed})
 
 
 def clear_failures(root: Path, stage: str) -> None:
-    """The stage ended well."""
+    """Remove the record of a stage's failed items after a successful run."""
     _path(root, stage).unlink(missing_ok=True)
 
 
 def read_failures(root: Path) -> dict[str, FailedRun]:
-    """Return what failed last time, by stage, in the stages' order."""
+    """Return the failed last runs by stage, in the stages' order."""
     found = {}
     for stage in STAGE_NAMES:
         if _path(root, stage).is_file():
@@ -45,7 +45,7 @@ def read_failures(root: Path) -> dict[str, FailedRun]:
 
 
 def plain(settings: Mapping[str, object]) -> dict[str, object]:
-    """Return as JSON gives them back: tuples become lists."""
+    """Convert settings to JSON values: tuples become lists."""
     return json.loads(json.dumps(dict(settings)))
 
 

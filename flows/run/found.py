@@ -1,4 +1,4 @@
-"""A stage all of whose results are in the store already: Prefect and MLflow, which take seconds, have nothing to do."""
+"""Fast path of a stage whose results are all in the store: it avoids the start of Prefect and MLflow (seconds)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ N_HASHING_THREADS = 4
 
 
 class _SomethingToMakeError(Exception):
-    """Not all is as the last finished run left it."""
+    """An object that the last finished run used is missing, or another one is needed."""
 
 
 def publish_if_found(name: str, body: Callable[[StageRun], None], root: Path) -> Outcome | None:
-    """Publish a stage's results again if it would use exactly the objects it used last time, and all are sound.
+    """Publish a stage's results again if it would use exactly the objects of its last run and all are intact.
 
-    None if anything has to be made, or was made for another project: then the stage runs as a flow, with its record.
-    Objects are hashed, as the flow does; damaged ones are healed where a copy has the right bytes.
+    Returns None if an object must be built or was not used by this project before: the stage then runs as a flow, with
+    its record. Objects are hashed, as in the flow; damaged ones are restored from intact copies.
     """
     used = frozenset(read_receipts(root).get(name, ()))
     if not used:

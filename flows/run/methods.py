@@ -1,4 +1,4 @@
-"""The methods that a stage is to use: their items, and where their results are."""
+"""The methods that a stage uses: their items and the places of their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.methods import Method, Sources, labelled
 
 
 def chosen_outputs(settings: Settings, stage: str) -> list[MethodOutput]:
-    """Return what is known of the methods that a stage uses, in their order."""
+    """Return the outputs of the methods that a stage uses, in their order."""
     return CHOICES[stage].outputs(settings.methods[stage])
 
 
@@ -24,9 +24,9 @@ def chosen_rows(settings: Settings, stage: str) -> dict[str, Method]:
 
 
 def method_items(settings: Settings, stage: str, sources: Sources) -> list[Item]:
-    """Return the items of all methods that a stage uses; labels are their places below the stage's folder.
+    """Return the items of all methods that a stage uses; labels are paths below the stage's folder.
 
-    Methods whose results lie at the top come first: publishing clears the folder that it fills.
+    Methods with results at the top come first: publishing clears its destination folder.
     """
     rows, outputs = chosen_rows(settings, stage), chosen_outputs(settings, stage)
     return [
@@ -39,6 +39,6 @@ def method_items(settings: Settings, stage: str, sources: Sources) -> list[Item]
 def sources_of(
     data: Callable[[str], Path], settings: Settings, build: Callable[[Sequence[Item], str], list[StoredObject]]
 ) -> Sources:
-    """Return what methods may make their items from; `data` gives the folder that a stage publishes."""
+    """Return the sources from which methods build their items; `data` maps a stage to its output folder."""
     models = {output.name: data("train") / output.folder for output in chosen_outputs(settings, "train")}
     return Sources(data("synthesize"), data("track"), models, settings.portraits, settings.sections, build)

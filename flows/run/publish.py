@@ -1,4 +1,4 @@
-"""Putting results where DVC looks for them: whole folders, by rename."""
+"""Publishing results to the output folders that DVC tracks: whole folders, by rename."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from headforge.store.files import storage_errors
 
 @contextlib.contextmanager
 def published(output: Path) -> Iterator[Path]:
-    """A path beside `output`, not yet there, that takes its place when the block ends well.
+    """Yield a new path beside `output` that replaces it when the block ends without an error.
 
-    What an interrupted run left there is removed first; `output` is old or new, never half of each.
+    Leftovers of an interrupted run are removed first; the replacement is atomic.
     """
     partial = output.with_name(f".{output.name}.partial")
     with storage_errors(output):
@@ -32,7 +32,7 @@ def published(output: Path) -> Iterator[Path]:
 
 
 def make_writable(folder: Path) -> None:
-    """Let DVC and people change published files; copies from the store may be read-only."""
+    """Make published files writable; copies from the store may be read-only."""
     for path in (folder, *folder.rglob("*")):
         if not os.access(path, os.W_OK):
             path.chmod(path.stat().st_mode | 0o200)

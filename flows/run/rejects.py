@@ -1,4 +1,4 @@
-"""Items that were recorded as bad, read from what the stages published."""
+"""Rejected items, read from the stages' outputs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ REJECTS_FILE = "rejects.json"
 
 
 def published_rejects(root: Path) -> list[Rejection]:
-    """Return rejected views, portraits and subjects of a project as it is now."""
+    """Return the rejected views, portraits and subjects in the current outputs of a project."""
     found = []
     described = root / stage_named("synthesize").output / "dataset.json"
     table = described.with_name("rejects.parquet")
     if described.is_file() and json.loads(described.read_text()).get("n_rejected") and table.is_file():
         from headforge.store.dataset.tables import (
-            read_rejects,  # with it comes torch, which a run that ends early can spare
+            read_rejects,  # imports torch, which a run that ends early does not need
         )
 
         found += [Rejection(reject.item, reject.reason) for reject in read_rejects(table)]

@@ -1,4 +1,4 @@
-"""What a person sees of a running stage, and what is kept for the record of the run."""
+"""Progress output of a running stage, and the values kept for the record of the run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headforge.progress import Progress
 from tasks.items import Item
 
 LINE_INTERVAL_S = 10.0
-"""Between lines where there is no terminal to redraw one on."""
+"""Seconds between lines if the output is not a terminal."""
 
 
 class StageProgress:
-    """Follows a stage's items (`tasks.building.Watch`): a live bar on a terminal, a line now and then elsewhere."""
+    """Progress reporter of a stage (`tasks.building.Watch`): a live bar on a terminal, periodic lines elsewhere."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -48,14 +48,14 @@ class StageProgress:
             self._bar.stop()
 
     def begin(self, items: Sequence[Item], unit: str) -> None:
-        """Start counting other items; `unit` is what they are, in the plural."""
+        """Start counting new items; `unit` is their name in the plural."""
         with self._lock:
             self._last_metric = ""
             self._counts = Counts(unit, time.monotonic())
             self._counts.add((item.label, item.n_parts, item.part) for item in items)
 
     def end(self) -> None:
-        """Say what became of the items."""
+        """Print the final counts of the items."""
         counts = self._counts
         failed = f", {counts.n_failed} failed" if counts.n_failed else ""
         self.say(f"{counts.unit}: {counts.n_made} made, {counts.n_hits} found in the store{failed}")
@@ -74,29 +74,29 @@ class StageProgress:
         self.count(lambda counts, now: counts.fail(item.label))
 
     def count(self, change: Callable[[Counts, float], None]) -> None:
-        """Change the counts, given the time, and show them."""
+        """Call `change` with the counts and the time, and show the result."""
         with self._lock:
             change(self._counts, time.monotonic())
         self._show()
 
     def metric(self, name: str, value: float, step: int) -> None:
-        """A number as a function of `step`."""
+        """Record a metric value at `step`."""
         with self._lock:
             self.metrics.append((name, value, step))
             self._last_metric = f"{name} {value:.4g}"
         self._show()
 
     def image(self, name: str, path: Path) -> None:
-        """A picture worth keeping."""
+        """Record a picture."""
         with self._lock:
             self.images.append((name, path))
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._console.print(f"{self.stage}: {text}", markup=False, soft_wrap=True)
 
     def line(self) -> str:
-        """Return how far it is."""
+        """Return the progress so far on one line."""
         with self._lock:
             parts = [self._counts.line(time.monotonic()), self._last_metric]
         return ", ".join(part for part in parts if part)
@@ -110,7 +110,7 @@ class StageProgress:
 
 
 class _ItemProgress:
-    """What the function of one item reports, in one attempt at it."""
+    """Progress reporter of one attempt at an item."""
 
     def __init__(self, stage: StageProgress, label: str) -> None:
         self._stage = stage
@@ -133,12 +133,12 @@ class _ItemProgress:
 
 
 class _LineColumn(ProgressColumn):
-    """The line beside the bar, drawn anew all the time: the rate falls and the time left grows when nothing comes."""
+    """The line beside the bar, redrawn continuously: the rate falls and the time left grows while no progress comes."""
 
     def __init__(self, stage: StageProgress) -> None:
         super().__init__()
         self._stage = stage
 
     def render(self, task: Task) -> Text:
-        """See rich."""
+        """Render the line; see `rich.progress.ProgressColumn`."""
         return Text(self._stage.line())

@@ -1,7 +1,7 @@
-"""How `python -m flows.<stage>` runs: environment, server, engine, record, exit code.
+"""Entry point of `python -m flows.<stage>`: environment, server, engine, record, exit code.
 
-Prefect and MLflow are imported once the environment is set up, which they read on import; and worker processes, which
-import the stage's main module again, never pay for them.
+Prefect and MLflow are imported after the environment is set up, which they read on import. Worker processes import the
+stage's main module again and must not import them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def _unforeseen(name: str, error: Exception) -> str:
     log = home() / f"{name}-error.log"
     log.write_text("".join(traceback.format_exception(error)))
     return (
-        f"{name} stopped at an error that nobody foresaw: {type(error).__name__}: {error}\n"
-        f"help: run it again; if it stays, report it with {log}."
+        f"{name} stopped at an unexpected error: {type(error).__name__}: {error}\n"
+        f"help: run it again; if the error persists, report it with {log}."
     )
 
 
 def _import_tools() -> None:
-    """It takes about as long as the server's start."""
+    """Import Prefect and MLflow while the server starts, which takes about as long."""
     importlib.import_module("flows.run.execution")
 
 
@@ -57,7 +57,7 @@ def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
     except HeadforgeError as error:
         outcome = Outcome(EXIT_INPUT, str(error))
     except KeyboardInterrupt:
-        outcome = Outcome(EXIT_INTERRUPTED, "interrupted; what is finished stays finished.")
+        outcome = Outcome(EXIT_INTERRUPTED, "interrupted; finished work is kept.")
     except Exception as error:
         outcome = Outcome(EXIT_ITEMS, _unforeseen(name, error))
     write_outcome(outcome)

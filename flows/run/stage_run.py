@@ -1,4 +1,4 @@
-"""What the body of a stage works with. No Prefect here: a run that finds everything needs none."""
+"""Interface of a stage's body. Does not import Prefect: a run that finds all objects in the store needs none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ItemsFailedError(Exception):
 
 
 class StageRun:
-    """What the body of a stage works with."""
+    """Settings, inputs, item builder and record that the body of a stage works with."""
 
     def __init__(
         self,
@@ -51,19 +51,19 @@ class StageRun:
         self._builder = builder
 
     def sources(self) -> Sources:
-        """Return what methods may make their items from."""
+        """Return the sources from which methods build their items."""
         return sources_of(self.data, self.settings, self.build)
 
     def data(self, stage: str) -> Path:
-        """Return the folder that a stage publishes."""
+        """Return the output folder of a stage."""
         return self.root / stage_named(stage).output
 
     def published(self, stage: str) -> AbstractContextManager[Path]:
-        """Return a folder to fill, which takes the place of the one that the stage publishes when the block ends well."""
+        """Return a context with a new folder that replaces the stage's output when the block ends without an error."""
         return published(self.data(stage))
 
     def build(self, items: Sequence[Item], unit: str) -> list[StoredObject]:
-        """Build items, several at a time; raises ItemsFailedError when all that can be made is made."""
+        """Build items in parallel; raises ItemsFailedError after building the others if some fail."""
         self.progress.begin(items, unit)
         built = self._builder(items)
         if built.failures:
@@ -76,7 +76,7 @@ class StageRun:
         return found
 
     def publish(self, item: Item, found: StoredObject, destination: Path) -> None:
-        """Bring a folder to exactly an object's files; an object that turns out to be damaged is made again, once."""
+        """Make a folder hold exactly an object's files; a damaged object is rebuilt once."""
         try:
             self.store.publish(found, destination)
         except DamagedObjectError:
@@ -84,7 +84,7 @@ class StageRun:
             self.store.publish(again, destination)
 
     def accepted(self, found: Sequence[StoredObject]) -> list[StoredObject]:
-        """Return the objects whose items were not rejected; the others are noted."""
+        """Return the objects of accepted items; record the rejected ones."""
         good = []
         for thing in found:
             reason = rejection(thing)

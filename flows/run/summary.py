@@ -1,4 +1,4 @@
-"""What a command was asked to do, and what became of it."""
+"""Request and result of a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.stages import STAGE_NAMES
 
 @dataclass(frozen=True)
 class Request:
-    """What the person asked for."""
+    """Stages to run, and changes of params.yaml to make first."""
 
     stages: tuple[str, ...] = STAGE_NAMES
     preset: str | None = None
@@ -21,14 +21,14 @@ class Request:
     portraits: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     landmarks: tuple[Path, ...] = ()
-    """Files of landmarks, one for each of the first videos."""
+    """Landmark files, one for each of the first videos."""
     face: int | None = None
-    """Number of the face in each of them; the largest by default."""
+    """Number of the face in each photo and video; by default the largest."""
 
 
 @dataclass
 class Summary:
-    """What became of it."""
+    """Result of a command."""
 
     status: str = "done"
     """done, nothing_to_do, or failed."""
@@ -39,10 +39,10 @@ class Summary:
     message: str = ""
     report: str = ""
     details: dict[str, object] = field(default_factory=dict)
-    """What else a command has for programs: JSON values, added to the line of JSON."""
+    """Further JSON values of the command, added to the line of JSON."""
 
     def as_json(self) -> str:
-        """Return one line for programs."""
+        """Return the summary as one line of JSON."""
         return json.dumps(
             self.details
             | {
@@ -57,7 +57,7 @@ class Summary:
 
 
 def print_summary(summary: Summary) -> None:
-    """What a person reads at the end."""
+    """Print the summary of a command."""
     if summary.message:
         print(summary.message, file=sys.stderr)
     if summary.rejected:
@@ -65,7 +65,7 @@ def print_summary(summary: Summary) -> None:
         print(f"{state}: {len(summary.rejected)}", file=sys.stderr)
         for item in summary.rejected:
             print(f"  {item}", file=sys.stderr)
-        print(f"help: {summary.rejected[0].help or 'look at them in the report.'}", file=sys.stderr)
+        print(f"help: {summary.rejected[0].help or 'see the report.'}", file=sys.stderr)
     if summary.status == "nothing_to_do":
         print("Everything is up to date: there is nothing to do.")
     if summary.report and summary.status != "failed":

@@ -1,1 +1,1 @@
-"""Looking after a project and its store."""
+"""Maintenance of a project and its store."""

@@ -1,4 +1,4 @@
-"""`headforge gc`: remove what nobody needs from the store of this machine."""
+"""`headforge gc`: remove unneeded files from this machine's store."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from headforge.store.objects.store import Store
 
 @dataclass(frozen=True)
 class GcRequest:
-    """What may go."""
+    """Options of `headforge gc`."""
 
     dry_run: bool = False
     checkpoints: bool = False
-    """Also what interrupted runs could go on from."""
+    """Also remove checkpoints of interrupted runs."""
     unreferenced: bool = False
-    """Also objects and photos that no registered project needs."""
+    """Also remove objects and photos that no registered project needs."""
     quarantine: bool = False
-    """Also what repairs put aside."""
+    """Also remove the copies that repairs put in quarantine."""
     forget: Sequence[Path] = field(default_factory=tuple)
-    """Projects whose needs don't count any more."""
+    """Projects to unregister, so that their needs no longer count."""
 
 
 def collect(request: GcRequest, start: Path) -> tuple[list[Cleared], dict[Path, int]]:
-    """Return what was removed, or would be, and how many bytes the work folders hold that were kept to go on from."""
+    """Remove files; return what was, or would be, removed, and the bytes of each resumable work folder kept."""
     project = _project(start)
     for path in request.forget:
         forget(path.resolve())
@@ -62,7 +62,7 @@ def _collect(request: GcRequest, store: Store, project: Path | None) -> Iterator
         projects = registered()
         if not projects:
             raise ProjectError(
-                "no project that uses this store is known, so nobody knows what is needed.",
+                "no project that uses this store is registered, so its needs are unknown.",
                 "run it in a project; headforge registers projects when it runs in them.",
             )
         needs = needs_of(projects)

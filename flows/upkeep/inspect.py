@@ -1,4 +1,4 @@
-"""`headforge inspect PATH`: what a file or folder holds, as plain values."""
+"""`headforge inspect PATH`: the content of a file or folder, as plain values."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headforge.errors import InputError
 from headforge.store.images import read_photo
 
 DESCRIPTIONS = ("dataset.json", "tracks.json", "model.json", "avatar.json", "metrics.json")
-"""A folder that holds one of these is described by it."""
+"""Files that describe their folder."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def describe(path: Path) -> dict[str, object]:
-    """Return kind and content of a file or folder that headforge wrote, or of a photo."""
+    """Return the kind and content of a file or folder written by headforge, or of a photo."""
     if not path.exists():
         raise InputError(path, f"there is no {path}.", "name a file or folder that exists.")
     if path.is_dir():

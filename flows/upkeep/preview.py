@@ -1,4 +1,4 @@
-"""What a stage would make now, told by the stage's own code: nothing is made and nothing is published."""
+"""Preview of a stage's items, by the stage's own code, without building or publishing anything."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ BODIES: Mapping[str, Callable[[StageRun], None]] = {
 
 
 class _EndOfPreview(Exception):
-    """All that can be told was told."""
+    """The stage has reached a point from which its items are unknown or published."""
 
 
 def preview(root: Path, stage: str) -> tuple[list[Item], str]:
-    """Return the items a stage would build now, and why there may be more, or "".
+    """Return the items that a stage would build now, and the reason why there may be more, or "".
 
-    Items that need what others make are only known once those are in the store; without what earlier stages publish
-    none are.
+    Items that depend on other items are known only after those are in the store. Without the outputs of earlier stages
+    no item is known.
     """
     run = _Preview(root, load_settings(root))
     try:
@@ -56,7 +56,7 @@ def preview(root: Path, stage: str) -> tuple[list[Item], str]:
 
 
 class _Preview:
-    """Stands in for the stage's run: notes the items and ends when one of them would have to be made."""
+    """Stand-in for `StageRun` that records the items and stops when one of them would have to be built."""
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root
@@ -75,7 +75,7 @@ class _Preview:
         self.items += items
         found = [StoredObject(item.recipe.key, self.store.object_path(item.recipe.key), hit=True) for item in items]
         if not all(thing.path.is_dir() for thing in found):
-            self.missing = f"there may be more items, which need these {unit} and are known once they are made"
+            self.missing = f"there may be more items, which depend on these {unit} and are known after they are built"
             raise _EndOfPreview
         return found
 

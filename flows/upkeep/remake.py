@@ -1,4 +1,4 @@
-"""`headforge remake SUBJECT VIEW`: one picture made again and compared with the stored one."""
+"""`headforge remake SUBJECT VIEW`: render one view again and compare it with the stored one."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from tasks.inputs.generators import generator_asset, load_generator
 
 @dataclass(frozen=True)
 class Remade:
-    """What came of it."""
+    """Result of `remake`."""
 
     comparison: Comparison
     others: Mapping[str, tuple[str, str]] | None
-    """What was another version or instruction set when the stored picture was made: (then, now) by name; None if the
-    store knows nothing of it."""
+    """Versions and instruction set that differ from those of the stored picture: (then, now) by name; None if the store
+    has no record of them."""
 
     @property
     def is_good(self) -> bool:
-        """Equal, or close where the machine or its packages may be others."""
+        """Whether both are equal, or close if machine or package versions may differ."""
         return self.comparison.is_equal or (self.comparison.is_close and self.others != {})
 
 
 def remake(folder: Path, subject: int, view: int, out: Path | None = None) -> Remade:
-    """Make a view of a dataset again and compare it; writes the remade picture to `out` as PNG if asked."""
+    """Render a view of a dataset again and compare it with the stored one; write it to `out` as PNG if given."""
     dataset = Dataset(folder)
     remade = remake_view(dataset, subject, view, _generator(dataset))
     comparison = compare_views(remade, dataset.sample(remade.subject_id, view))
@@ -49,7 +49,7 @@ def remake(folder: Path, subject: int, view: int, out: Path | None = None) -> Re
 
 
 def _generator(dataset: Dataset) -> Generator[Any]:
-    """Return what a dataset was drawn with; a trained generator's weights are those that the project here names."""
+    """Return the generator of a dataset; weights of a trained one are those that the current project names."""
     config = dataset_config(dataset)
     assets = load_settings(find_root(Path.cwd())).assets if config.is_trained else {}
     asset = generator_asset(config, assets, store_root())
@@ -67,7 +67,7 @@ def _others(manifest: Manifest) -> dict[str, tuple[str, str]] | None:
 
 
 def _manifest_of(dataset: Dataset, subject_id: str) -> Manifest | None:
-    """Return of the stored object that a subject's shard was published from."""
+    """Return the manifest of the stored object from which a subject's shard was published."""
     path = dataset.shard_of(subject_id).relative_to(dataset.folder).as_posix()
     (sha256,) = (shard["sha256"] for shard in dataset.description["shards"] if shard["path"] == path)
     for folder in Store(store_root()).object_paths():

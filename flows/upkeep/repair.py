@@ -1,4 +1,4 @@
-"""`headforge verify --repair`: right bytes from another copy, else exactly the damaged results made again."""
+"""`headforge verify --repair`: restore damaged files from intact copies, or rebuild exactly the damaged results."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from tasks.items import Item, make_files
 from tasks.synthesize import item_of, shard_items
 
 CHANGED_OUTS, CHANGED_DEPS, CHANGED_COMMAND = "changed outs", "changed deps", "changed command"
-"""What `dvc status` says of a stage."""
-NOT_NEEDED = "put aside; nothing here needs it now, and whatever does makes it again"
-LOST_PHOTO = "put aside; give the photo again with --portrait"
-LOST_VIDEO = "put aside; give it again with --video, and --landmarks if it had any"
+"""States of a stage in `dvc status`."""
+NOT_NEEDED = "moved to quarantine; this project does not need it now, and it is rebuilt when needed"
+LOST_PHOTO = "moved to quarantine; give the photo again with --portrait"
+LOST_VIDEO = "moved to quarantine; give it again with --video, and --landmarks if it had any"
 
 
 def repair(start: Path) -> list[Finding]:
-    """Repair what can be repaired; every finding says what became of it."""
+    """Repair damage where possible; each returned finding has its outcome."""
     root = find_root(start)
     quiet_environment()
     progress = VerifyProgress()
@@ -65,7 +65,7 @@ def repair(start: Path) -> list[Finding]:
 
 
 def _make_shards_again(root: Path, found: Sequence[Finding], progress: VerifyProgress) -> list[Finding]:
-    """Make damaged shards again, each from its own recipe: no other shard is touched, whatever params.yaml says now."""
+    """Rebuild damaged shards, each from its own recipe alone, independent of other shards and of params.yaml."""
     settings = load_settings(root)
     asset = generator_asset(settings["synthesize"], settings.assets, store_root())
     current = {item.recipe.key: item for item in shard_items(settings["synthesize"], asset)}
@@ -80,24 +80,24 @@ def _make_shards_again(root: Path, found: Sequence[Finding], progress: VerifyPro
 
 
 def _judged(finding: Finding, outcome: str | HeadforgeError | CrashedError | None) -> Finding:
-    """Return what became of a finding whose object was made again with the digest `outcome`, or could not be made."""
+    """Return a finding with the outcome of the rebuild: the object's new digest, or the error."""
     if finding.place != STORE or finding.good or outcome is None:
         return finding
     if isinstance(outcome, Exception):
         reason = outcome.message if isinstance(outcome, HeadforgeError) else outcome.reason
-        return dataclasses.replace(finding, outcome=f"could not be made again: {reason}")
+        return dataclasses.replace(finding, outcome=f"could not be rebuilt: {reason}")
     if finding.manifest is not None and finding.manifest.digest != outcome:
-        said = "made again, with other bytes than before: other package versions or another processor made those"
+        said = "rebuilt, but the bytes differ: the old ones were made with other package versions or another processor"
         return dataclasses.replace(finding, outcome=said, good=True)
-    return dataclasses.replace(finding, outcome="made again", good=True)
+    return dataclasses.replace(finding, outcome="rebuilt", good=True)
 
 
 def _build(
     items: Mapping[str, Item], config: EngineConfig, progress: VerifyProgress
 ) -> dict[str, str | HeadforgeError | CrashedError]:
-    """Return digest of each object that was made, or why it could not be."""
+    """Rebuild items; return the digest of each object, or its error."""
     store = Store(store_root())
-    progress.say(f"making {len(items)} shard{'s' * (len(items) != 1)} again")
+    progress.say(f"rebuilding {len(items)} shard{'s' * (len(items) != 1)}")
 
     def build(item: Item) -> str | HeadforgeError | CrashedError:
         def make(folder: Path) -> Made:
@@ -108,7 +108,7 @@ def _build(
             made = store.build(item.recipe, make, rehash=True)
         except (HeadforgeError, CrashedError) as error:
             return error
-        progress.say(f"{item.recipe.stage}/{item.label} made again")
+        progress.say(f"{item.recipe.stage}/{item.label} rebuilt")
         return store.digest(made)
 
     with make_engine(config, home() / "cluster", progress.say) as engine, ThreadPoolExecutor(engine.n_slots) as pool:
@@ -116,7 +116,7 @@ def _build(
 
 
 def _bring_files_back(root: Path, found: Sequence[Finding]) -> list[Finding]:
-    """Replace bad files of workspace and cache by copies of a file with the right bytes, wherever there is one."""
+    """Replace damaged files of workspace and cache by copies of any intact file with the same content."""
     copies = _Copies(root)
     done = []
     for finding in found:
@@ -131,13 +131,13 @@ def _bring_files_back(root: Path, found: Sequence[Finding]) -> list[Finding]:
 
 
 class _Copies:
-    """Files by MD5, looked for where it costs least first: DVC's cache, then the workspace, then the store."""
+    """Finder of files by MD5, in order of cost: DVC's cache, the workspace, the store."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def find(self, md5: str) -> Path | None:
-        """Return a file with these bytes."""
+        """Return a file with this MD5, or None."""
         named = next((path for path in self._named.get(md5, []) if has_md5(path, md5)), None)
         return named or self._in_store.get(md5)
 
@@ -169,7 +169,7 @@ def _copy(source: Path, target: Path, *, read_only: bool) -> None:
 
 
 def _run_stages(root: Path, found: Sequence[Finding]) -> list[Finding]:
-    """Run the stages that made what is still missing, if they would make the same again."""
+    """Run the stages of files that are still missing, if their settings and inputs are unchanged."""
     if all(finding.good for finding in found):
         return list(found)
     named = {key: stage for stage, keys in read_receipts(root).items() for key in keys}
@@ -181,7 +181,9 @@ def _run_stages(root: Path, found: Sequence[Finding]) -> list[Finding]:
         if not has_lost and stage not in wanted:
             continue
         if CHANGED_DEPS in status or CHANGED_COMMAND in status:
-            refused[stage] = f"not made again: what {stage} depends on has changed since; 'headforge run' makes the new"
+            refused[stage] = (
+                f"not rebuilt: dependencies of {stage} have changed since; 'headforge run' builds the new result"
+            )
         elif has_lost:
             run_request(Request(stages=(stage,)), root)
         else:
@@ -195,9 +197,9 @@ def _finally(root: Path, finding: Finding, named: Mapping[str, str], refused: Ma
     store, stage = Store(store_root()), named.get(finding.key) or _owner(root, finding.path)
     is_there = store.is_intact(finding.key) if finding.place == STORE else has_md5(finding.path, finding.key)
     if is_there or (not finding.key and finding.path.is_dir()):
-        return dataclasses.replace(finding, outcome=f"made again by {stage}" if stage else "made again", good=True)
+        return dataclasses.replace(finding, outcome=f"rebuilt by {stage}" if stage else "rebuilt", good=True)
     if stage:
-        return dataclasses.replace(finding, outcome=refused.get(stage, f"could not be made again by {stage}"))
+        return dataclasses.replace(finding, outcome=refused.get(stage, f"could not be rebuilt by {stage}"))
     settings = load_settings(root)
     if finding.place == STORE and finding.key in map(content_of, settings.portraits.values()):
         return dataclasses.replace(finding, outcome=LOST_PHOTO)

@@ -1,4 +1,4 @@
-"""`headforge retry --failed`: the items that failed last time once more; the store keeps the rest."""
+"""`headforge retry --failed`: run the failed items again; the others are found in the store."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from headforge.errors import InputError
 
 
 def retry(start: Path, stage: str | None) -> Summary:
-    """Run the stages again in which items failed, all or one; ProjectError if their settings have changed since."""
+    """Run one or all stages with failed items again; raises ProjectError if their settings have changed since."""
     if stage is not None and stage not in STAGE_NAMES:
         raise InputError(stage, f"there is no stage '{stage}'.", f"there are: {', '.join(STAGE_NAMES)}.")
     root = find_root(start)
     failed = {name: run for name, run in read_failures(root).items() if stage in (None, name)}
     if not failed:
-        print("retry: nothing failed last time; 'headforge run' goes on with what was interrupted.")
+        print("retry: no item failed last time; 'headforge run' resumes interrupted work.")
         return Summary(details={"retried": {}})
     for name, run in failed.items():
         _require_same_settings(root, name, run)
@@ -48,5 +48,5 @@ def _require_same_settings(root: Path, stage: str, run: FailedRun) -> None:
         lines = [f"{key}: {run.settings.get(key)} -> {now.get(key)}" for key in changed]
         raise ProjectError(
             f"the settings of {stage} have changed since its items failed: {'; '.join(lines)}.",
-            f"set them back to retry those items, or make what the new settings ask for: headforge {stage}",
+            f"restore them to retry those items, or run the stage with the new settings: headforge {stage}",
         )

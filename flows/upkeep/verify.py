@@ -1,4 +1,4 @@
-"""What `headforge verify` looks at: every copy, in the store, in the workspace and in DVC's cache, hashed again."""
+"""`headforge verify`: hash all copies in the store, the workspace and DVC's cache again."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ ABSENT = "the object is not in the store"
 
 
 class VerifyProgress(SilentProgress):
-    """A line now and then of how much is hashed."""
+    """Progress reporter that prints periodic lines with the number of hashed items."""
 
     def __init__(self) -> None:
         self._unit, self._done, self._total, self._last_line = "", 0, 0, time.monotonic()
 
     def start(self, n_items: int, unit: str) -> None:
-        """So many are to be hashed."""
+        """Start counting `n_items` items, each a `unit`."""
         self._unit, self._done, self._total = unit, 0, n_items
 
     def item_done(self, item: str, n: int = 1) -> None:
-        """So many more are hashed."""
+        """Count `n` hashed items."""
         self._done += n
         if time.monotonic() - self._last_line > LINE_INTERVAL_S:
             self._last_line = time.monotonic()
@@ -45,36 +45,36 @@ class VerifyProgress(SilentProgress):
 
 @dataclass(frozen=True)
 class Finding:
-    """A file or an object that is not as it should be, and what became of it."""
+    """A damaged or missing file or object, and the outcome of its repair."""
 
     path: Path
     place: str
     """`STORE`, `WORKSPACE` or `CACHE`."""
     reason: str
     key: str = ""
-    """Of the object, or the MD5 that the file should have."""
+    """Key of the object, or expected MD5 of the file."""
     item: str = ""
-    """What the object is, such as "synthesize/subjects 0-23", if it is known."""
+    """Name of the object's item, such as "synthesize/subjects 0-23", if it is known."""
     manifest: Manifest | None = None
-    """The object's, if it can be read."""
+    """Manifest of the object, if it can be read."""
     outcome: str = ""
-    """What the repair did; empty if nothing was tried."""
+    """Outcome of the repair; empty if none was tried."""
     good: bool = False
-    """Whether it is as it should be now."""
+    """Whether it is intact now."""
 
     def __str__(self) -> str:
         item = f" ({self.item})" if self.item else ""
         return f"{self.path}{item}: {self.reason}" + (f" -> {self.outcome}" if self.outcome else "")
 
     def as_json(self) -> dict[str, object]:
-        """Return for programs."""
+        """Return the finding as JSON values."""
         names = ("place", "reason", "item", "outcome", "good")
         values: dict[str, object] = {name: getattr(self, name) for name in names}
         return {"path": str(self.path)} | values
 
 
 def verify(start: Path) -> list[Finding]:
-    """Return what is damaged; nothing is changed."""
+    """Return what is damaged, without changing anything."""
     root = find_root(start)
     with only_run(root):
         progress = VerifyProgress()
@@ -82,9 +82,10 @@ def verify(start: Path) -> list[Finding]:
 
 
 def damaged_store(root: Path, progress: VerifyProgress, *, repair: bool) -> list[Finding]:
-    """Return objects and blobs that are damaged, and objects this project was made from that are gone.
+    """Return damaged objects and blobs, and missing objects from which this project's results were published.
 
-    With `repair`, those are healed that have right bytes in the workspace or in DVC's cache, and the others put aside.
+    With `repair`, damaged ones are restored from intact copies in the workspace or DVC's cache, or else moved to
+    quarantine.
     """
     store = Store(store_root())
     copies = (root / DVC_CACHE, root / "data")
@@ -103,23 +104,21 @@ def damaged_store(root: Path, progress: VerifyProgress, *, repair: bool) -> list
 
 _OUTCOMES = {
     "": "",
-    "healed": "healed from another copy",
+    "healed": "restored from another copy",
     "removed": "removed",
-    "quarantined": "put aside",
+    "quarantined": "moved to quarantine",
 }
 
 
 def damaged_files(root: Path, progress: VerifyProgress) -> list[Finding]:
-    """Return files of the workspace that are not what dvc.lock says, and objects of DVC's cache that are not their
-    name.
-    """
+    """Return workspace files that differ from dvc.lock, and objects of DVC's cache that differ from their names."""
     published = published_files(root)
     cached = cached_files(root) | {root / DVC_CACHE / md5[:2] / md5[2:]: md5 for md5 in published.values()}
     progress.start(len(cached) + len(published), "file")
     found = []
     for place, files, reason in (
-        (CACHE, cached, "its bytes are not those it is named for"),
-        (WORKSPACE, published, "its bytes are not those in dvc.lock"),
+        (CACHE, cached, "its content does not match its name"),
+        (WORKSPACE, published, "its content does not match dvc.lock"),
     ):
         for path, md5 in files.items():
             if not has_md5(path, md5):
@@ -129,15 +128,15 @@ def damaged_files(root: Path, progress: VerifyProgress) -> list[Finding]:
 
 
 def cached_files(root: Path) -> dict[Path, str]:
-    """Return MD5 by object of DVC's cache."""
+    """Return the MD5 of each object of DVC's cache, by path."""
     paths = sorted((root / DVC_CACHE).glob("??/*"))
     return {path: path.parent.name + path.name[:30] for path in paths if path.is_file() and path.suffix != ".tmp"}
 
 
 def published_files(root: Path) -> dict[Path, str]:
-    """Return MD5 by published file, as dvc.lock and the listings in DVC's cache have it.
+    """Return the MD5 of each published file, by path, from dvc.lock and the listings in DVC's cache.
 
-    Missing ones count if DVC's cache holds them; a clone that never ran a stage lacks them all, and nothing is wrong.
+    Missing files are included only if DVC's cache has them: in a clone that never ran a stage all are missing.
     """
     wanted: dict[Path, str] = {}
     for name, md5 in locked_outputs(root, STAGE_NAMES).items():
@@ -164,11 +163,11 @@ def _unlisted(root: Path) -> list[Finding]:
 
 
 def has_md5(path: Path, md5: str) -> bool:
-    """Return whether a file is there and has this MD5."""
+    """Return whether a file exists and has this MD5."""
     return path.is_file() and md5_file(path) == md5
 
 
 def md5_file(path: Path) -> str:
-    """Return hex MD5 of a file, which is what DVC names objects by."""
+    """Return the hex MD5 of a file, by which DVC names its objects."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

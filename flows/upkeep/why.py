@@ -1,4 +1,4 @@
-"""`headforge why ITEM`: which part of a key is not what it was when the nearest result was made."""
+"""`headforge why ITEM`: the parts of an item's key that differ from those of the nearest result in the store."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SUBJECTS = re.compile(r"subjects (\d+)-(\d+)")
 
 @dataclass(frozen=True)
 class Difference:
-    """A leaf of a recipe that has another value now."""
+    """A leaf of a recipe whose value has changed."""
 
     leaf: str
-    """Such as "params.image_size", "inputs.head", "version" or "runtime.threads"."""
+    """Dotted name, such as "params.image_size", "inputs.head", "version" or "runtime.threads"."""
     then: object
     now: object
 
@@ -38,23 +38,23 @@ class Difference:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the store has of one item."""
+    """State of one item in the store."""
 
     item: str
-    """Such as "synthesize/subjects 0-23"."""
+    """Name, such as "synthesize/subjects 0-23"."""
     key: str
     made_on: str
-    """When the object was made that has this key, or "" if the store has none."""
+    """Date of the object with this key, or "" if the store has none."""
     is_intact: bool
     nearest: Manifest | None
-    """Of the object that differs least, if the store has none with this key."""
+    """Manifest of the object that differs least, if the store has none with this key."""
     differences: tuple[Difference, ...]
-    """Between its recipe and the one of now; where the object is there, between the versions that made it and today's:
-    no key counts those."""
+    """Differences between the nearest recipe and the current one; if the object is in the store, between the versions
+    that made it and the current ones, which are not part of the key."""
 
 
 def why(start: Path, wanted: str) -> tuple[list[Explanation], str]:
-    """Explain every item that the words name; and what could not be told of the stage, or ""."""
+    """Explain each item that `wanted` names; return also the reason why a stage may have more items, or ""."""
     root = find_root(start)
     stages, label, is_file = _parse(root, wanted)
     manifests = list(_manifests())
@@ -74,9 +74,7 @@ def why(start: Path, wanted: str) -> tuple[list[Explanation], str]:
 
 
 def _parse(root: Path, wanted: str) -> tuple[Sequence[str], str, bool]:
-    """Return the stages that may have the item, what tells it among theirs ("" for all items), and whether that is a
-    file.
-    """
+    """Return the stages that may have the item, its name among theirs ("" for all), and whether that is a file."""
     stage, _, label = wanted.partition("/")
     if stage in STAGE_NAMES:
         return [stage], label, False
@@ -87,7 +85,7 @@ def _parse(root: Path, wanted: str) -> tuple[Sequence[str], str, bool]:
     if re.fullmatch(r"\d+(/\d+)?", wanted):
         return ["synthesize", "fit"], f"{int(stage):06d}", False
     raise InputError(
-        wanted, f"'{wanted}' is no stage, no item of one, no subject and no file that a stage publishes.",
+        wanted, f"'{wanted}' is not a stage, an item, a subject or a published file.",
         f"write STAGE, STAGE/ITEM, a subject's number or a path under data; stages are {', '.join(STAGE_NAMES)}.",
     )  # fmt: skip
 
@@ -102,7 +100,7 @@ def _is_meant(item: Item, number: int, stage: str, label: str, is_file: bool) ->
     if parts[0] == "shards" and len(parts) > 1:
         found, of_shard = _PART.fullmatch(parts[1]), item.label.removeprefix("shard ")
         return found is not None and int(found[1]) == (int(of_shard) if of_shard.isdigit() else number)
-    # A folder of its own, or a file that all items of the stage go into.
+    # The item's own folder, or a file assembled from all items of the stage.
     return item.label in parts or (len(parts) == 1 and stage != "fit") or stage in ("train", "evaluate", "report")
 
 
@@ -133,7 +131,7 @@ def _explain(stage: str, item: Item, manifests: Sequence[tuple[Path, Manifest]])
 
 
 def leaves(value: object, name: str = "") -> dict[str, object]:
-    """Return leaves of nested JSON objects by dotted name; a list is a leaf."""
+    """Return the leaves of nested JSON objects by dotted name; a list is a leaf."""
     if not isinstance(value, Mapping):
         return {name: value}
     parts = [leaves(part, f"{name}.{key}" if name else str(key)) for key, part in value.items()]
@@ -141,7 +139,7 @@ def leaves(value: object, name: str = "") -> dict[str, object]:
 
 
 def compare(then: Mapping[str, object], now: Mapping[str, object]) -> tuple[Difference, ...]:
-    """Return leaves whose values differ, by name; what one of the two lacks counts as None."""
+    """Return the leaves whose values differ, by name; a missing leaf counts as None."""
     names = sorted(then.keys() | now.keys())
     return tuple(Difference(n, then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n))
 

@@ -15,10 +15,10 @@ class EvaluateConfig:
     """Settings of the stage `evaluate`."""
 
     min_foreground_share: float = setting(0.01, above=0, below=1)
-    """Views whose foreground covers less of the picture have no foreground metrics."""
+    """Least share of a picture that the foreground must cover for foreground metrics."""
     perceptual: str = setting("none", one_of=PERCEPTUAL, added=True)
-    """A further metric, of perceived difference over the whole picture: "none", "mini" (fixed filters, not comparable
-    with LPIPS), "lpips-alex" or "lpips-vgg" (asset of that name)."""
+    """Additional perceptual metric over the whole picture: "none", "mini" (fixed filters, not comparable with LPIPS),
+    "lpips-alex" or "lpips-vgg" (asset of that name)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "evaluate")

@@ -1,4 +1,4 @@
-"""Settings of the report, apart so that who reads settings does not load matplotlib."""
+"""Settings of the report, in a module of its own so that reading settings does not import matplotlib."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headforge.settings import check_settings, setting
 
 DATASET_PAGE_VERSION = 2
-"""Of the page about a dataset alone, `headforge.report.dataset_page`."""
+"""VERSION of the page about a dataset alone, `headforge.report.dataset_page`."""
 
 
 @dataclass(frozen=True)
@@ -17,23 +17,23 @@ class ReportConfig:
     title: str = "From seeds and a photo to an animatable head"
     """Heading of the page."""
     n_contact_subjects: int = setting(48, at_least=1, at_most=100_000)
-    """Subjects on the dataset's contact sheet."""
+    """Number of subjects on the dataset's contact sheet."""
     n_tracking_overlays: int = setting(3, at_least=1, at_most=100_000)
-    """Rows of the tracking overlays."""
+    """Number of rows of tracking overlays."""
     n_tracking_compared: int = setting(240, at_least=1, at_most=10_000_000)
-    """Views whose tracks are compared with the exact values."""
+    """Number of views whose tracks are compared with the exact values."""
     n_control_rows: int = setting(8, at_least=1, at_most=100_000)
-    """Rows of the control model's comparison."""
+    """Number of rows of the control model's comparison."""
     n_avatars: int = setting(6, at_least=1, at_most=100_000)
-    """Subjects' avatars shown."""
+    """Number of subjects' avatars shown."""
     n_avatar_views: int = setting(3, at_least=1, at_most=100_000)
-    """Held-out views shown of each avatar."""
+    """Number of held-out views shown per avatar."""
     n_portraits: int = setting(4, at_least=1, at_most=100_000)
-    """Portraits shown."""
+    """Number of portraits shown."""
     n_viewer_avatars: int = setting(2, at_least=1, at_most=100_000)
-    """Avatars in the interactive viewer."""
+    """Number of avatars in the interactive viewer."""
     viewer_max_gaussians: int = setting(60_000, at_least=1, at_most=5_000_000)
-    """Gaussians of an avatar in the viewer at most; the most visible ones are kept."""
+    """Largest number of Gaussians per avatar in the viewer; the most visible ones are kept."""
 
     def __post_init__(self) -> None:
         check_settings(self, "report")

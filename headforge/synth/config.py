@@ -21,18 +21,18 @@ BACKGROUNDS: Mapping[str, tuple[str, ...]] = {
     "rich": ("white", "studio", "surroundings"),
     **dict.fromkeys(TRAINED, ("white", "generated")),
 }
-"""Allowed backgrounds by `SynthesizeConfig.drawn_by`."""
+"""Allowed backgrounds by renderer, see `SynthesizeConfig.drawn_by`."""
 ANY_BACKGROUND = tuple(dict.fromkeys(name for names in BACKGROUNDS.values() for name in names))
 OF_TRAINED: Mapping[str, object] = {
     "appearance": "basic", "domain": "synthetic", "glasses": False, "motion": "stills", "gate_min_landmarks": 0,
 }  # fmt: skip
-"""Settings required with a trained generator, which has neither expressions nor landmarks."""
+"""Required values with a trained generator, which has neither expressions nor landmarks."""
 FIXED: Mapping[str, Mapping[str, object]] = {
     "basic": {"domain": "synthetic", "glasses": False},
     "rich": {},
     **dict.fromkeys(TRAINED, OF_TRAINED),
 }
-"""Required settings by `SynthesizeConfig.drawn_by`."""
+"""Required values by renderer."""
 MAX_SUBJECTS = 10_000_000
 MAX_VIEWS = 10_000
 
@@ -42,20 +42,20 @@ class SynthesizeConfig:
     """Settings of the stage `synthesize`."""
 
     seed: int = setting(0, at_least=-1e18, at_most=1e18)
-    """Seed of the dataset; another one gives other people."""
+    """Seed of the dataset; a different seed gives different subjects."""
     generator: str = setting("builtin", one_of=GENERATORS)
-    """What makes the pictures: "builtin", the procedural head; "spherehead" or "panohead", a trained generator whose
-    weights are an asset. Nobody knows the head parameters of the latter's pictures."""
+    """Generator of the pictures: "builtin" (the procedural head), or "spherehead" or "panohead" (trained generators,
+    whose weights are an asset; the head parameters of their pictures are unknown)."""
     n_subjects: int = setting(240, at_least=1, at_most=MAX_SUBJECTS)
-    """Number of people."""
+    """Number of subjects."""
     views_per_subject: int = setting(24, at_least=1, at_most=MAX_VIEWS)
-    """Pictures of each person, each with its own camera and expression."""
+    """Pictures per subject, each with its own camera and expression."""
     image_size: int = setting(128, at_least=16, at_most=2048)
     """Width and height of the pictures in pixels."""
     subjects_per_shard: int = setting(24, at_least=1, at_most=MAX_SUBJECTS)
-    """People per file; doesn't change any picture."""
+    """Subjects per file; does not affect the pictures."""
     heldout_every: int = setting(6, at_least=1, at_most=MAX_SUBJECTS)
-    """One in so many people, picked by hash, is kept for the test split."""
+    """One subject in this many, chosen by hash, goes to the test split."""
     yaw_max_deg: float = setting(60.0, at_least=0, at_most=180)
     """Largest azimuth of the camera to either side."""
     pitch_min_deg: float = setting(-30.0, at_least=-85, at_most=85)
@@ -63,88 +63,89 @@ class SynthesizeConfig:
     pitch_max_deg: float = setting(45.0, at_least=-85, at_most=85)
     """Highest elevation of the camera."""
     n_reference_views: int = setting(4, at_least=0, at_most=MAX_VIEWS)
-    """The first so many views of a person are near-frontal."""
+    """Number of near-frontal views per subject, the first ones."""
     reference_yaw_max_deg: float = setting(15.0, at_least=0, at_most=85)
-    """Largest azimuth of those."""
+    """Largest azimuth of the near-frontal views."""
     reference_pitch_max_deg: float = setting(8.0, at_least=0, at_most=85)
-    """Largest elevation or depression of those."""
+    """Largest elevation or depression of the near-frontal views."""
     sampler: str = setting("ranges", one_of=SAMPLERS)
-    """Where the cameras stand: "ranges" (drawn in those above), "orbit" (a full turn in even steps), "frontal_arc"
-    (even steps between the largest azimuths), "nersemble_like" (a rig of 16), "mead_like" (a rig of 7)."""
+    """Placement of the cameras: "ranges" (random in the ranges above), "orbit" (a full turn in even steps),
+    "frontal_arc" (even steps between the largest azimuths), "nersemble_like" (a rig of 16 cameras), "mead_like" (a rig
+    of 7)."""
     rig_deviation: float = setting(0.01, at_least=0, at_most=0.1)
-    """Largest share by which focal lengths and principal points of a rig's cameras are off; the same for everyone."""
+    """Largest relative error of focal lengths and principal points of a rig's cameras; the same for all subjects."""
     motion: str = setting("stills", one_of=MOTIONS)
-    """What the views of a person show: "stills" (another expression in each, in a rig at each moment) or "sequence" (a
-    film, in which face, gaze and head move smoothly)."""
+    """Content of a subject's views: "stills" (a different expression in each view, with a rig in each moment) or
+    "sequence" (a video in which face, gaze and head move smoothly)."""
     frame_rate_hz: float = setting(25.0, at_least=1, at_most=240)
-    """Moments per second of a sequence."""
+    """Frames per second of a sequence."""
     sequence_cameras: int = setting(1, at_least=1, at_most=1000)
-    """Cameras that look at a sequence at the same time, where the sampler is not a rig."""
+    """Number of simultaneous cameras of a sequence, if the sampler is not a rig."""
     head_turn_max_deg: float = setting(15.0, at_least=0, at_most=60)
-    """Largest turn of the head to either side in a sequence; it nods half and tilts a third as far."""
+    """Largest yaw of the head to either side in a sequence; its pitch reaches half and its roll a third of it."""
     expression_strength: float = setting(1.0, at_least=0, at_most=1.5)
-    """Factor on expressions, jaw and gaze; 0 keeps every face at rest."""
+    """Factor on expressions, jaw and gaze; 0 gives neutral faces."""
     long_hair_share: float = setting(0.18, at_least=0, at_most=0.5)
-    """Share of people with hair over the shoulders."""
+    """Share of subjects with hair over the shoulders."""
     background: str = setting("white", one_of=ANY_BACKGROUND)
-    """What is behind the head: "white"; with the appearance rich also "studio" or "surroundings", with a trained
-    generator "generated"."""
+    """Background: "white"; with the appearance rich also "studio" or "surroundings", with a trained generator
+    "generated"."""
     glasses: bool = False
-    """Whether people wear glasses, `glasses_share` of them; needs the appearance rich."""
+    """Whether a share `glasses_share` of the subjects wears glasses; needs the appearance rich."""
     fov_deg: float = setting(22.0, at_least=5, at_most=90)
-    """Angle of view of the camera."""
+    """Field of view of the camera."""
     distance_m: float = setting(0.92, at_least=0.4, at_most=10)
     """Distance of the camera from the head's origin."""
     target_height_m: float = setting(0.008, at_least=-10, at_most=10)
-    """Height above the head's origin that the camera looks at."""
+    """Height above the head's origin of the point that the camera looks at."""
     gate_min_area: float = setting(0.12, at_least=0, at_most=1)
     """Least share of the picture that the head covers."""
     gate_max_area: float = setting(0.75, at_least=0, at_most=1)
     """Largest share of the picture that the head covers."""
     gate_max_border: float = setting(0.01, at_least=0, at_most=1)
-    """Largest share of the top, left and right border pixels that are covered; the neck runs out at the bottom."""
+    """Largest share of the top, left and right border pixels that are covered; the neck may cross the bottom border."""
     gate_min_landmarks: int = setting(0, at_least=0, at_most=68)
-    """Least number of the 68 landmarks in sight; 0 asks for none. Views from behind have none."""
+    """Least number of visible landmarks out of 68; 0 disables the gate. Views from behind have none."""
     gate_min_sharpness: float = setting(0.0, at_least=0, at_most=255)
-    """Least standard deviation of the Laplacian inside the head, in gray levels of 255; 0 asks for none."""
+    """Least standard deviation of the Laplacian inside the head, in gray levels of 255; 0 disables the gate."""
     gate_detector: str = setting("none", one_of=DETECTORS)
-    """What must find the face in near-frontal views: "none" or "dlib" (needs the extra photos)."""
+    """Detector that must find the face in near-frontal views: "none" or "dlib" (needs the extra photos)."""
     gate_detector_max_error: float = setting(0.15, at_least=0, at_most=10)
-    """Largest mean distance of its landmarks from the exact ones, in outer-eye distances."""
+    """Largest mean distance of the detector's landmarks from the exact ones, in outer-eye distances."""
     gate_detector_max_angle_deg: float = setting(30.0, at_least=0, at_most=90)
-    """It is asked about views taken at most so far from the front of the face."""
+    """Largest angle from the front of the face of views that the detector checks."""
     identity: str = setting("parameters", one_of=IDENTITIES)
-    """What tells people apart: "parameters" (shape, skin, hair and iris colours, age) or "dlib" (an embedding of the
-    most frontal picture; needs the extra photos)."""
+    """Features for finding near-duplicate identities: "parameters" (shape, skin, hair and iris colours, age) or "dlib"
+    (an embedding of the most frontal picture; needs the extra photos)."""
     duplicate_distance: float = setting(0.25, at_least=0, at_most=10)
-    """People nearer to an earlier one than this are marked. With "parameters" in standard deviations: strangers are
-    about 1.2 apart; with "dlib" the same person lies within about 0.6."""
+    """Distance to an earlier subject below which a subject is marked as near-duplicate. With "parameters" in standard
+    deviations: unrelated subjects are about 1.2 apart; with "dlib" pictures of one person are within about 0.6."""
     appearance: str = setting("basic", one_of=APPEARANCES)
-    """How people look: "basic" with hair as shells, "rich" with strands, beards, glasses, soft shadows, wider age."""
+    """Appearance: "basic" with hair as shells, "rich" with strands, beards, glasses, soft shadows, more ages."""
     domain: str = setting("synthetic", one_of=DOMAINS)
-    """The rows' source: "synthetic" (rich: with wrong ears, teeth and glasses), "real" (rich: clean) or "both"."""
+    """Source of the rows: "synthetic" (rich: with wrong ears, teeth and glasses), "real" (rich: clean) or "both"."""
     real_share: float = setting(0.5, at_least=0, at_most=1)
-    """Share of the people whose pictures are real if the domain is both."""
+    """Share of the subjects with real pictures if the domain is both."""
     glasses_share: float = setting(0.25, at_least=0, at_most=1)
-    """Share of the people who wear glasses if there are glasses at all."""
+    """Share of the subjects with glasses if `glasses` is true."""
     generator_asset: str = setting("", added=True)
     """Name of the asset that holds a trained generator's weights; by default the generator's own name."""
     generator_head: str = setting("", added=True)
-    """Head model that a trained generator's heads are to be fitted with: the name of an asset of the kind flame or ict;
-    by default the builtin one."""
+    """Head model to fit to a trained generator's heads: the name of an asset of the kind flame or ict; by default the
+    builtin one."""
     generator_psi: float = setting(0.7, at_least=0, at_most=1, added=True)
-    """Truncation of a trained generator: 0 is its average person, 1 all of its variety and its failures."""
+    """Truncation of a trained generator: 0 gives its mean person, 1 no truncation (more variety and more failures)."""
     generator_unit_m: float = setting(0.417, at_least=0.01, at_most=10, added=True)
-    """Metres in a unit of a trained generator's space: turns its cameras into metres."""
+    """Length in metres of a unit of a trained generator's space; converts its cameras to metres."""
     generator_device: str = setting("cpu", one_of=DEVICES, added=True)
-    """Where a trained generator runs: "cpu" or "cuda"."""
+    """Device of a trained generator: "cpu" or "cuda"."""
     generator_batch: int = setting(1, at_least=1, at_most=64, added=True)
-    """Views that a trained generator renders at a time on a graphics card."""
+    """Batch size in views of a trained generator on a GPU."""
     generator_half: bool = setting(False, added=True)
-    """Half precision on a graphics card, in the layers that were trained with it."""
+    """Half precision on a GPU, in the layers that were trained with it."""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Raise ConfigError for invalid values."""
         check_settings(self, "synthesize")
         is_ordered = self.pitch_min_deg <= self.pitch_max_deg
         highest = f"at most pitch_max_deg, which is {self.pitch_max_deg}"
@@ -158,12 +159,12 @@ class SynthesizeConfig:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the generator is a trained one, whose weights are an asset."""
+        """Whether the pictures come from a trained generator, whose weights are an asset."""
         return self.generator in TRAINED
 
     @property
     def drawn_by(self) -> str:
-        """The appearance of the builtin generator, or the name of the trained generator."""
+        """Renderer of the pictures: the builtin generator's appearance, or a trained generator's name."""
         return self.appearance if self.generator == "builtin" else self.generator
 
     def _check_drawing(self) -> None:

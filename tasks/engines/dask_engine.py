@@ -1,9 +1,9 @@
-"""Items on Dask workers: a cluster of this machine, one that runs already, or SLURM jobs. All of Dask is in this file.
+"""Items on Dask workers: a local cluster, an existing cluster, or SLURM jobs. No other file imports Dask.
 
 A call goes to the cluster through a Dask client; the Prefect task that makes it stays in the driver, and with it the
 store's lock, the retries and the state `Cached`. So the workers need neither Prefect nor its server, an item found in
 the store costs no round trip to a worker, and Dask has nothing to lose: a call's result is a list of hashes, and the
-files lie in the store. (prefect-dask's runner sends the Prefect task itself to the worker.)
+files are in the store. (prefect-dask's runner sends the Prefect task itself to the worker.)
 
 Driver and workers share a file system: HEADFORGE_HOME and the project have the same path on all of them.
 """
@@ -52,8 +52,8 @@ ABORT_CHECK_S = 0.5
 WAIT_NOTICE_S = 30.0
 LOCAL_HOST = "127.0.0.1"
 ALLOWED_FAILURES = 100
-"""How often Dask may start a call again whose worker died. It counts calls that only waited there, too; one that had
-begun ends itself the second time (`tasks.items.make_files`)."""
+"""Number of times that Dask may repeat a call whose worker died. Dask also counts calls that were only queued there; a
+call that had begun raises an error the second time (`tasks.items.make_files`)."""
 PAGES = ["distributed.http.health"]
 """What Dask's servers show to browsers beside the encrypted work; by default also logs, call stacks and a proxy."""
 GPU = "GPU"
@@ -61,7 +61,7 @@ TOPIC = "headforge"
 
 
 class DaskEngine:
-    """A Dask client and the cluster behind it, which is closed with it unless it ran before; see `Engine`."""
+    """A Dask client and its cluster, which is closed with it unless it existed before; see `Engine`."""
 
     def __init__(self, config: EngineConfig, folder: Path, say: Callable[[str], None]) -> None:
         self.config = config
@@ -70,10 +70,10 @@ class DaskEngine:
         self._topic = f"{TOPIC}-{uuid.uuid4().hex}"
         self._progress: dict[str, Progress] = {}
         self._refusals: list[str] = []
-        """What sbatch said instead of taking a job."""
+        """Error messages of sbatch."""
         self._cluster: SpecCluster | None = None
         self._client: Any = None
-        """Any: what a client's methods return depends on whether it is synchronous, as this one is."""
+        """Typed Any: a synchronous client's methods return other types than the annotated ones."""
         self._aborted = False
         self._open = contextlib.ExitStack()
         self._notice = threading.Lock()
@@ -81,14 +81,14 @@ class DaskEngine:
 
     @property
     def n_slots(self) -> int:
-        """`workers`, or as many as the cluster has threads now."""
+        """`workers`, or the current number of the cluster's threads."""
         if self.config.profile == "dask-local":
             return self.config.n_processes
         return self.config.workers or max(1, sum(self._client.nthreads().values()))
 
     def __enter__(self) -> Self:
         os.environ.update(WORKER_ENVIRONMENT)
-        for name in ("distributed", "tornado.application"):  # what matters of it is said by errors
+        for name in ("distributed", "tornado.application"):  # errors report what matters
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with self._open as until_open:
             settings = {
@@ -122,7 +122,7 @@ class DaskEngine:
     ) -> Any:
         """See `Engine.run`."""
         if needs_gpu and not self._has_gpu():
-            raise EngineError("an item needs a graphics card, and no worker has one.", GPU_HELP[self.config.profile])
+            raise EngineError("an item needs a GPU, and no worker has one.", GPU_HELP[self.config.profile])
         name = f"{function.__name__}-{uuid.uuid4().hex}"
         self._progress[name] = progress
         resources = {GPU: 1} if needs_gpu else None
@@ -136,7 +136,7 @@ class DaskEngine:
             del self._progress[name]
 
     def abort(self) -> None:
-        """See `Engine.abort`. What runs on a cluster of somebody else's ends there, and is thrown away."""
+        """See `Engine.abort`. Calls on an external cluster run to their end there; their results are discarded."""
         self._aborted = True
         if self.config.profile == "dask-local" and self._cluster is not None:
             for nanny in list(self._cluster.workers.values()):
@@ -161,11 +161,11 @@ class DaskEngine:
             if self._client.status == "running" and future.status != "cancelled":
                 raise CrashedError(f"{type(error).__name__}: {error}", "") from error
             raise EngineError(
-                f"the Dask scheduler was lost: {error}.", "start it, and run the command again to go on."
+                f"the Dask scheduler was lost: {error}.", "start it, and run the command again to resume."
             ) from error
 
     def _look_for_workers(self) -> None:
-        """Say so when nobody is there to work; raise EngineError when nobody can come."""
+        """Print a notice while there are no workers; raise EngineError if none can start."""
         with self._notice:
             if time.monotonic() - self._last_notice < WAIT_NOTICE_S and not self._refusals:
                 return
@@ -174,10 +174,10 @@ class DaskEngine:
             return
         if self._refusals:
             raise EngineError(
-                f"sbatch did not take a job: {self._refusals[-1]}",
-                "look at the engine.slurm_* settings; they become the job's #SBATCH lines.",
+                f"sbatch rejected a job: {self._refusals[-1]}",
+                "check the engine.slurm_* settings; they become the job's #SBATCH lines.",
             )
-        self._say("waiting for Dask workers: none is there yet.")
+        self._say("waiting for Dask workers: none has started yet.")
 
     def _hear(self, event: tuple[float, tuple[str, str, tuple[Any, ...]]]) -> None:
         name, method, content = event[1]
@@ -204,7 +204,7 @@ class DaskEngine:
             ) from error
 
     def _require_single_threads(self) -> None:
-        """Results name their number of threads: one."""
+        """Raise EngineError unless the workers have one thread each, as recipes state."""
         n_threads = max(self._client.nthreads().values(), default=1)
         if n_threads > 1:
             raise EngineError(
@@ -213,7 +213,7 @@ class DaskEngine:
             )
 
     def _local_cluster(self) -> SpecCluster:
-        """Return one worker per process, on loopback and encrypted: other users of this machine can't send it work."""
+        """Return a cluster of one worker per process, on loopback and encrypted against other users of this machine."""
         security = Security.temporary()
         cards = visible_cards(self.config.gpus)
         common = {"protocol": "tls://", "host": LOCAL_HOST, "security": security}
@@ -230,7 +230,7 @@ class DaskEngine:
         return SpecCluster(workers, scheduler, security=security)
 
     def _slurm_cluster(self) -> SpecCluster:
-        """Return one job per worker, replaced when it ends. The connections are encrypted with a key made for this run."""
+        """Return a cluster of one job per worker, replaced when it ends; connections are encrypted with a new key."""
         config = self.config
         if shutil.which("sbatch") is None:
             raise EngineError(
@@ -274,13 +274,13 @@ CLUSTERS: Mapping[str, Callable[[DaskEngine], SpecCluster | None]] = {
 }
 GPU_HELP = {
     "dask-local": "set engine.gpus to 1 or more.",
-    "dask": f"start a worker per card: {CARDS_VARIABLE}=0 dask worker ADDRESS --nthreads 1 --resources GPU=1",
-    "slurm": "set engine.gpus to engine.workers: each job then asks for a card.",
+    "dask": f"start a worker per GPU: {CARDS_VARIABLE}=0 dask worker ADDRESS --nthreads 1 --resources GPU=1",
+    "slurm": "set engine.gpus to engine.workers: each job then asks for a GPU.",
 }
 
 
 def _written(security: Security, folder: Path) -> Security:
-    """Return the same keys as files that only their owner can read, where SLURM jobs find them."""
+    """Write the keys to files that only their owner can read, for SLURM jobs; return a `Security` of these files."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     for path, text in ((key, security.tls_worker_key), (certificate, security.tls_worker_cert)):
         path.touch(0o600)
@@ -292,7 +292,7 @@ def _written(security: Security, folder: Path) -> Security:
 
 @functools.cache
 def code_digest() -> str:
-    """Return SHA-256 of the sources of headforge and tasks as this process found them."""
+    """Return the SHA-256 of the sources of headforge and tasks that this process uses."""
     digest = hashlib.sha256()
     for folder in (Path(headforge.__file__).parent, Path(__file__).parent):
         for path in sorted(folder.rglob("*.py")):
@@ -301,7 +301,7 @@ def code_digest() -> str:
 
 
 class _EventProgress:
-    """Sends what a stage reports to the driver, through the scheduler."""
+    """Progress reporter that sends events to the driver, through the scheduler."""
 
     def __init__(self, name: str, topic: str) -> None:
         self._name = name
@@ -328,7 +328,7 @@ class _EventProgress:
 
 
 def _answer(call: bytes, name: str, topic: str, code: str) -> Any:
-    """Runs in a worker."""
+    """Answer a call with the driver's code version; runs in a worker."""
     if code != code_digest():
         return Raised(
             f"the worker on {platform.node()} runs another version of headforge's code than the driver.",

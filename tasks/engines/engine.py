@@ -1,4 +1,4 @@
-"""Where items run: the settings, what every engine can do, and the errors it answers with."""
+"""Settings, interface and errors of the engines, which run items in worker processes."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class EngineConfig:
 
     profile: str = setting("local", one_of=PROFILES)
     """Where items run: local (processes of this machine), dask-local (a Dask cluster of this machine), dask (the
-    cluster at scheduler_address) or slurm (Dask workers as SLURM jobs)."""
+    cluster at scheduler_address) or slurm (Dask workers in SLURM jobs)."""
     workers: int = setting(0, at_least=0, at_most=4096)
-    """Processes that work at the same time; 0 for one per processor core, with dask for as many as the cluster has."""
+    """Number of worker processes; 0 for one per processor core, or with the profile dask for all of the cluster."""
     retries: int = setting(2, at_least=0, at_most=1000)
-    """How often an item that crashed is tried again; an item that is refused on purpose is not."""
+    """Number of retries of a crashed item; deliberate errors are not retried."""
     gpus: int = setting(0, at_least=0, at_most=4096)
-    """How many of the workers get a graphics card each; items that need one run there only. With slurm all or none."""
+    """Number of workers with a GPU each; items that need a GPU run only there. With the profile slurm all or none."""
     scheduler_address: str = ""
-    """Address of the Dask scheduler, such as tcp://node1:8786; for the profile dask."""
+    """Address of the Dask scheduler, such as tcp://node1:8786; only for the profile dask."""
     slurm_partition: str = ""
-    """Partition that the jobs ask for; empty for the default one."""
+    """Partition of the jobs; empty for the default one."""
     slurm_account: str = ""
-    """Account that the jobs are charged to; empty for the default one."""
+    """Account of the jobs; empty for the default one."""
     slurm_walltime: str = "04:00:00"
-    """Time limit of a job; a job that ends is replaced, and an item that it was at is made again."""
+    """Time limit of a job; a job that ends is replaced, and its unfinished item is retried."""
     slurm_memory: str = "8GB"
     """Memory of a job; each job is one worker."""
     slurm_interface: str = ""
-    """Network interface by which jobs reach the driver, such as ib0; empty for the default one."""
+    """Network interface through which jobs reach the driver, such as ib0; empty for the default one."""
 
     def __post_init__(self) -> None:
         check_settings(self, "engine")
@@ -66,12 +66,12 @@ class EngineConfig:
 
     @property
     def n_processes(self) -> int:
-        """The number of processes that `workers` stands for on this machine."""
+        """Number of worker processes on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
 
 
 class CrashedError(Exception):
-    """An item failed in a worker in a way nobody foresaw; worth another try."""
+    """An item failed in a worker with an unexpected error; it may be retried."""
 
     def __init__(self, reason: str, details: str) -> None:
         super().__init__(reason)
@@ -80,34 +80,34 @@ class CrashedError(Exception):
 
 
 class AbortedError(Exception):
-    """The engine was told to stop."""
+    """The engine was aborted."""
 
 
 class EngineError(HeadforgeError):
-    """The engine can't be started, or can't run what it is asked to run."""
+    """The engine can't start, or can't run a call."""
 
 
 class Engine(Protocol):
-    """Runs functions in worker processes, one at a time in each, with one thread. A context manager."""
+    """Context manager that runs functions in worker processes, one at a time in each, with one thread."""
 
     @property
     def n_slots(self) -> int:
-        """How many calls of `run` make progress at the same time."""
+        """Number of calls of `run` that make progress at the same time."""
         ...
 
     def run(
         self, function: Callable[..., Any], *args: object, progress: Progress = SILENT, needs_gpu: bool = False
     ) -> Any:
-        """Call a top-level function as function(*args, progress) in a worker and wait for what it returns.
+        """Call a top-level function as function(*args, progress) in a worker, wait for its result and return it.
 
-        Several threads may call it. What the function reports arrives at `progress` before this returns. Raises
-        HeadforgeError for a deliberate error there, CrashedError for any other and for a worker that died, EngineError
-        if no worker can run it, and AbortedError after `abort`.
+        Thread-safe. All reports of the function reach `progress` before this returns. Raises HeadforgeError for a
+        deliberate error in the function, CrashedError for any other error and for a worker that died, EngineError if no
+        worker can run it, and AbortedError after `abort`.
         """
         ...
 
     def abort(self) -> None:
-        """End the work at once; whoever waits gets an AbortedError. Takes no lock: signal handlers call it."""
+        """Stop all work at once; waiting calls raise AbortedError. Takes no lock, since signal handlers call it."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -118,11 +118,11 @@ class Engine(Protocol):
 
 
 def visible_cards(n: int) -> list[str]:
-    """Return what the first n graphics cards that this process may use are called in CUDA_VISIBLE_DEVICES."""
+    """Return the names in CUDA_VISIBLE_DEVICES of the first n GPUs that this process may use."""
     named = os.environ.get(CARDS_VARIABLE)
     cards = [str(number) for number in range(n)] if named is None else [name for name in named.split(",") if name]
     if n > len(cards):
-        allowed = f"at most {len(cards)}, the number of cards that {CARDS_VARIABLE} names"
+        allowed = f"at most {len(cards)}, the number of GPUs that {CARDS_VARIABLE} names"
         raise ConfigError("engine.gpus", n, f"engine.gpus is {n}, it must be {allowed}.",
                           f"set engine.gpus to a value that is {allowed}.")  # fmt: skip
     return cards[:n]

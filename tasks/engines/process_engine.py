@@ -1,6 +1,6 @@
 """Items in processes of this machine.
 
-Each worker has a pipe of its own and nothing in common with the others: one that dies takes nobody's work with it.
+Each worker has its own pipe and shares nothing with the others: its death does not affect their work.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ANSWER = "answer"
 
 
 class ProcessEngine:
-    """Spawned processes, each started when it is first needed and again after it died; see `Engine`."""
+    """Engine of spawned processes, each started when first needed and again after it died; see `Engine`."""
 
     def __init__(self, n_processes: int, n_gpus: int = 0) -> None:
         cards = visible_cards(n_gpus)
@@ -45,7 +45,7 @@ class ProcessEngine:
 
     @property
     def n_slots(self) -> int:
-        """The number of processes."""
+        """Number of processes."""
         return len(self._slots)
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class ProcessEngine:
     ) -> Any:
         """See `Engine.run`."""
         if needs_gpu and not any(slot.card for slot in self._slots):
-            raise EngineError("an item needs a graphics card, and no worker has one.", "set engine.gpus to 1 or more.")
+            raise EngineError("an item needs a GPU, and no worker has one.", "set engine.gpus to 1 or more.")
         call = packed(function, args)
         slot = self._take(needs_gpu)
         try:
@@ -75,7 +75,7 @@ class ProcessEngine:
             if self._aborted:
                 raise AbortedError from error
             raise CrashedError(f"a worker process died ({how})", "") from error
-        except BaseException:  # what it still sends would be taken for the answer to the next call
+        except BaseException:  # a late message would be taken for the answer to the next call
             slot.kill()
             slot.bury()
             raise
@@ -96,7 +96,7 @@ class ProcessEngine:
                     raise AbortedError
                 fitting = [slot for slot in self._idle if slot.card or not needs_gpu]
                 if fitting:
-                    # The last one back is warm; cards are left to those who need them while there are other slots.
+                    # The last slot returned is warm. Slots without a GPU come first for items that need none.
                     slot = max(reversed(fitting), key=lambda slot: bool(slot.card) == needs_gpu)
                     self._idle.remove(slot)
                     return slot
@@ -109,16 +109,16 @@ class ProcessEngine:
 
 
 class _Slot:
-    """One worker process at a time."""
+    """Place of one worker process, which is replaced when it dies."""
 
     def __init__(self, card: str | None) -> None:
         self.card = card
-        """The graphics card it may use, "" for none, None for whatever this process may use."""
+        """GPU that it may use; "" for none, None for those of this process."""
         self._process: Any = None
         self._pipe: Connection | None = None
 
     def call(self, call: bytes, progress: Progress, is_aborted: Callable[[], bool]) -> Any:
-        """Send a call and pass on what is reported until the answer comes; EOFError if the process dies."""
+        """Send a call, forward progress reports and return the answer; raises EOFError if the process dies."""
         pipe = self._running()
         if is_aborted():  # the process may have been started after all others were killed
             self.kill()
@@ -131,13 +131,13 @@ class _Slot:
             getattr(progress, method)(*content)
 
     def kill(self) -> None:
-        """End the process at once, whatever it is at."""
+        """Kill the process."""
         process = self._process
         if process is not None:
             process.kill()
 
     def bury(self) -> str:
-        """Clear away a process that died, and say how it did."""
+        """Clean up after a process that died, and return the cause."""
         process, self._process = self._process, None
         self._disconnect()
         if process is None:
@@ -150,7 +150,7 @@ class _Slot:
         return f"{signal.Signals(-code).name}{cause}"
 
     def close(self) -> None:
-        """End the process when it has nothing to do any more."""
+        """End an idle process."""
         process, self._process = self._process, None
         self._disconnect()
         if process is not None:
@@ -177,7 +177,7 @@ class _Slot:
 
 
 class _PipeProgress:
-    """Sends what a stage reports to the process that started this one."""
+    """Progress reporter that sends reports to the parent process."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -204,7 +204,7 @@ class _PipeProgress:
 
 
 def _serve(pipe: Connection, parent: int, card: str | None) -> None:
-    """The worker process: answer calls until the pipe is closed."""
+    """Answer calls until the pipe is closed; main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the driver ends its workers
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if card is not None:
@@ -219,7 +219,7 @@ def _serve(pipe: Connection, parent: int, card: str | None) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: after kill -9 nobody else would."""
+    """End this process when its parent has died, even by kill -9."""
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The engine that the settings ask for."""
+"""Choice of the engine by the settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tasks.engines.process_engine import ProcessEngine
 
 
 def make_engine(config: EngineConfig, folder: Path, say: Callable[[str], None]) -> Engine:
-    """Return an engine that is not started yet.
+    """Return a new engine, not yet started.
 
-    `folder` is for what a cluster's workers read when they start, `say` for what a person should know while waiting
-    for them. Raises MissingExtraError if the profile needs Dask and it is not installed.
+    `folder` is for files that a cluster's workers read when they start; `say` prints notices while waiting for them.
+    Raises MissingExtraError if the profile needs Dask and it is not installed.
     """
     if config.profile == "local":
         return ProcessEngine(config.n_processes, config.gpus)

@@ -1,4 +1,4 @@
-"""What every worker process does with a call, wherever it runs. No Prefect here: workers don't need it."""
+"""Calls to worker processes and their answers. Does not import Prefect: workers don't need it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.engines.engine import CrashedError
 
 @dataclass(frozen=True)
 class Raised:
-    """What a worker sends in place of an exception, which may not survive the way between processes."""
+    """Answer of a worker in place of an exception, which may not be picklable."""
 
     reason: str
     details: str
@@ -25,15 +25,15 @@ class Raised:
 
 
 def packed(function: Callable[..., Any], args: tuple[object, ...]) -> bytes:
-    """Return a call as bytes; the function by name, so that the worker runs its own copy."""
+    """Pickle a call; the function goes by name, so that the worker runs its own copy."""
     return pickle.dumps((function, args))
 
 
 def answer_to(call: bytes, progress: Progress) -> Any:
-    """Do what `packed` packed, with one thread; what it returns, or Raised."""
+    """Run a call from `packed`, with one thread; return its result, or Raised."""
     try:
         function, args = pickle.loads(call)
-        if (torch := sys.modules.get("torch")) is not None:  # not every function needs it, and it takes seconds
+        if (torch := sys.modules.get("torch")) is not None:  # not all functions need it, and its import takes seconds
             torch.set_num_threads(1)
         return function(*args, progress)
     except HeadforgeError as error:
@@ -43,7 +43,7 @@ def answer_to(call: bytes, progress: Progress) -> Any:
 
 
 def opened(answer: Any) -> Any:
-    """Return what a worker answered, or the exception that it stands for."""
+    """Return a worker's answer, or raise the exception that it describes."""
     if not isinstance(answer, Raised):
         return answer
     if answer.help is None:

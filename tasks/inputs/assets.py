@@ -1,4 +1,4 @@
-"""Weights of other projects as inputs of stages: params.yaml names them, the store has them."""
+"""Weights of other projects as inputs of stages, named in params.yaml and kept in the store."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from headforge.store.objects.store import Store
 
 
 def named_asset(name: str, kind: str, assets: Mapping[str, str], store: Path) -> Asset:
-    """Return the asset that the section `assets` of params.yaml calls `name`, of the kind asked for.
+    """Return the asset of a kind that the section `assets` of params.yaml calls `name`.
 
-    Its `sha256` is what stands for it in a recipe's inputs; its `folder` is read-only and the same for every worker
-    that sees the store. Raises ConfigError with the command that adds it.
+    Recipes use its `sha256`; its `folder` is read-only and has the same path for all workers. Raises ConfigError, with
+    the command that adds it, if it is missing.
     """
     return resolve_asset(Store(store), KINDS, name, assets, kind)

@@ -1,4 +1,4 @@
-"""Generators, the trained ones with their weights out of the store, for the stage that draws with them."""
+"""Generators of the stage `synthesize`; weights of trained ones come from the store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from tasks.inputs.assets import named_asset
 
 
 def generator_asset(config: SynthesizeConfig, assets: Mapping[str, str], store: Path) -> Asset | None:
-    """Return the asset that `config.generator` draws with, by the section `assets` of params.yaml; None for the builtin
-    one.
+    """Return the asset of `config.generator` from the section `assets` of params.yaml; None for the builtin one.
 
-    Raises ConfigError with the command that adds it.
+    Raises ConfigError, with the command that adds it, if it is missing.
     """
     if not config.is_trained:
         return None
@@ -39,9 +38,9 @@ def load_generator(config: SynthesizeConfig, weights: Path | None) -> Generator[
 
 
 def load_people(config: SynthesizeConfig, folder: Path) -> GanPeople:
-    """Return the trained people in the folder of an asset; the official code if the asset holds it.
+    """Load the trained generator in the folder of an asset, with the official code if the asset contains it.
 
-    Raises ConfigError if `config` asks for a graphics card and there is none.
+    Raises ConfigError if `config` asks for CUDA and there is no GPU.
     """
     device = config.generator_device
     if device == "cuda" and not torch.cuda.is_available():
@@ -58,6 +57,6 @@ def load_people(config: SynthesizeConfig, folder: Path) -> GanPeople:
 
 
 def dataset_licences(*assets: Asset | None) -> Mapping[str, str]:
-    """Return what dataset.json says of the licences of a dataset that was made with some assets, or with none."""
+    """Return the licences in dataset.json of a dataset made with these assets; None stands for no asset."""
     used = {name for asset in assets if asset is not None for name in asset.licences}
     return {name: LEDGER[name].title for name in sorted(used)} if used else BUILTIN_LICENCES

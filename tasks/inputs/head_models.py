@@ -1,4 +1,4 @@
-"""Head models that params.yaml names: FLAME and ICT-FaceKit out of the store."""
+"""Head models that params.yaml names: FLAME and ICT-FaceKit, from the store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from headforge.store.objects.store import Store
 
 
 def head_asset(name: str, assets: Mapping[str, str], store: Path) -> Asset | None:
-    """Return the asset `name` of the kind flame or ict; None for no name.
+    """Return the asset `name` of the kind flame or ict; None if the name is empty.
 
-    Raises ConfigError, with the command that mends it, if there is no such asset or if it is no head model.
+    Raises ConfigError, with the command that fixes it, if there is no such asset or it is not a head model.
     """
     if not name:
         return None

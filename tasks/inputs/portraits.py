@@ -1,4 +1,4 @@
-"""Portraits as inputs: pictures in the store, by content, or one that a package ships."""
+"""Portraits as inputs: pictures in the store, by content, or the one from scikit-image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def load_picture(picture: str, store: Path) -> np.ndarray:
 
 
 def stored_file(sha256: str, store: Path, kind: str) -> Path:
-    """Return the file of a "portrait", "video" or "landmark" list in the store."""
+    """Return the file in the store of a portrait, video or landmark list; `kind` is one of these words.
+
+    Raises ConfigError if it is missing.
+    """
     path = Store(store).blob(sha256)
     if not path.is_file():
         raise ConfigError(
@@ -31,5 +34,5 @@ def stored_file(sha256: str, store: Path, kind: str) -> Path:
 
 
 def picture_digest(picture: str) -> str:
-    """Return what stands for the picture in a recipe."""
+    """Return the digest of a portrait for recipes."""
     return hashlib.sha256(astronaut().tobytes()).hexdigest() if picture == ASTRONAUT else content_of(picture)

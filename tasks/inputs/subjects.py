@@ -1,4 +1,4 @@
-"""Which held-out subjects get an avatar."""
+"""Choice of the held-out subjects that get an avatar."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LONG_HAIR = ("long",)
 
 @dataclass(frozen=True)
 class SubjectsConfig:
-    """Which held-out subjects get an avatar."""
+    """Settings of the choice of held-out subjects that get an avatar."""
 
     n_short_hair: int = setting(4, at_least=0, at_most=10_000_000)
-    """Subjects whose hair ends above the shoulders, the first ones of the test split."""
+    """Number of subjects whose hair ends above the shoulders, the first ones of the test split."""
     n_long_hair: int = setting(2, at_least=0, at_most=10_000_000)
-    """Subjects with hair over the shoulders."""
+    """Number of subjects with hair over the shoulders, the first ones of the test split."""
 
     def __post_init__(self) -> None:
         check_settings(self, "subjects")
 
 
 def choose_subjects(config: SubjectsConfig, dataset: Path) -> list[str]:
-    """Return ids of held-out subjects, in order; fewer than asked for if the dataset has fewer."""
+    """Return the ids of the chosen held-out subjects, in order; fewer than asked for if the dataset has fewer."""
     data = Dataset(dataset)
     rows = data.parameters()
     hair = {subject: rows.attributes[span.start].get("hair", "") for subject, span in rows.subject_rows.items()}

@@ -81,7 +81,7 @@ def test_a_missing_picture_ends_with_1_and_the_rest_is_there(dataset: Path, caps
     code, said, values = ended(capsys, "import", "out/dataset.json", "--from", "eg3d", "back", "--source", "synthetic")
     assert (code, values["n_views"]) == (1, 8)
     assert [item["item"] for item in values["rejected"]] == ["train/000001/00002.png"]
-    assert said.strip().splitlines()[-1].startswith("help: the rest was taken")
+    assert said.strip().splitlines()[-1].startswith("help: the others were imported")
 
 
 def test_bad_input_ends_with_2_one_message_and_no_folder(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Growing a dataset night by night, in a checkout of its own; no branch of the user's ever gets a commit."""
+"""Growing a dataset every night, in a separate checkout; the user's branches get no commits."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ from headforge.store.files import write_bytes, write_json
 from headforge.synth.config import SynthesizeConfig
 
 MARK = "headforge.nightly"
-"""Git setting of checkouts that the schedule made, and may therefore overwrite."""
+"""Git setting that marks checkouts created by the schedule, which it may overwrite."""
 KEY = "synthesize.n_subjects"
 
 
 class NightError(HeadforgeError):
-    """A night's work did not come to its end; the next night goes on from there."""
+    """A nightly run did not finish; the next one resumes from it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a night has to do."""
+    """Goal of a nightly run."""
 
     before: int
-    """Subjects that the dataset has."""
+    """Number of subjects that the dataset has."""
     goal: int
-    """Subjects that it is to have; the same if there is nothing to do."""
+    """Number of subjects to reach; equal to `before` if there is nothing to do."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the nights have come."""
+    """Result of the nightly runs so far."""
 
     n_subjects: int = 0
     settings: tuple[str, ...] = ()
-    """The assignments the dataset was made with; with other ones it is another dataset."""
+    """Assignments with which the dataset was made; other ones start a new dataset."""
     experiment: str = ""
-    """DVC's name of the last night."""
+    """DVC experiment of the last nightly run."""
 
 
 def default_checkout(project: Path) -> Path:
-    """Return where a project's nights work unless told otherwise."""
+    """Return the default checkout of a project's nightly runs."""
     digest = hashlib.sha256(str(project).encode()).hexdigest()[:8]
     return home() / "nightly" / f"{project.name}-{digest}"
 
 
 def prepare_checkout(project: Path, checkout: Path) -> Path:
-    """Bring the checkout to the project's last commit, uncommitted changes left out; returns the project's copy in it.
+    """Bring the checkout to the project's last commit, without uncommitted changes; return the project's copy in it.
 
-    Raises InputError if the folder is not one that this function made: what is changed in it is thrown away.
+    Changes in the checkout are discarded. Raises InputError for a folder that this function did not create.
     """
     top = Path(_git(project, "rev-parse", "--show-toplevel"))
     if not checkout.exists():
@@ -72,7 +72,7 @@ def prepare_checkout(project: Path, checkout: Path) -> Path:
         _git(checkout, "config", "user.email", "headforge@localhost")
     if not (checkout / ".git").is_dir() or _git(checkout, "config", "--default", "false", MARK) != "true":
         raise InputError(
-            checkout, f"{checkout} is not a checkout that the schedule made, and would be overwritten.",
+            checkout, f"{checkout} was not created by the schedule, and would be overwritten.",
             "give a path that does not exist yet.",
         )  # fmt: skip
     _git(checkout, "fetch", "--quiet", "--no-tags", str(top), "HEAD")
@@ -81,7 +81,7 @@ def prepare_checkout(project: Path, checkout: Path) -> Path:
 
 
 def plan_night(config: SynthesizeConfig, done: int, subjects_per_night: int, target_subjects: int) -> Plan:
-    """Return the night's goal: whole shards, so that no shard is made twice, and never past the target."""
+    """Return the goal of a nightly run: whole shards, so that no shard is built twice, and at most the target."""
     for name, value in (("subjects_per_night", subjects_per_night), ("target_subjects", target_subjects)):
         if value < 1:
             raise ConfigError(name, value, f"{name} is {value}, expected at least 1.", f"give {name} of 1 or more.")
@@ -92,7 +92,7 @@ def plan_night(config: SynthesizeConfig, done: int, subjects_per_night: int, tar
 
 
 def read_progress(checkout: Path, settings: Sequence[str]) -> Progress:
-    """Return what the nights before have made with these settings."""
+    """Return the result of the earlier nightly runs with these settings."""
     try:
         found = Progress(**json.loads(_beside(checkout, ".json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -101,9 +101,9 @@ def read_progress(checkout: Path, settings: Sequence[str]) -> Progress:
 
 
 def grow(root: Path, checkout: Path, plan: Plan, settings: Sequence[str], date: str, parent_run: str) -> str:
-    """Make the night's subjects as the experiment nightly-DATE of DVC; returns its name.
+    """Run the stage as the DVC experiment nightly-DATE; return the experiment's name.
 
-    Raises NightError if the stage fails; its finished shards are in the store, so that the next night goes on.
+    Raises NightError if the stage fails; its finished shards are in the store, so that the next nightly run resumes.
     """
     _require_space(root, plan)
     name = _free_name(checkout, f"nightly-{date}")
@@ -118,7 +118,7 @@ def grow(root: Path, checkout: Path, plan: Plan, settings: Sequence[str], date: 
     if exit_code:
         log = _beside(checkout, ".log")
         write_bytes(log, said.encode())
-        raise NightError(_why(outcome, said), f"look at {log}; the next night goes on from what is finished.")
+        raise NightError(_why(outcome, said), f"see {log}; the next nightly run resumes from the finished shards.")
     write_json(_beside(checkout, ".json"), asdict(Progress(plan.goal, tuple(settings), name)))
     return name
 
@@ -131,7 +131,7 @@ def _run(command: Sequence[str], root: Path, environment: dict[str, str]) -> tup
     try:
         said = process.communicate()[0]
     except BaseException:
-        # DVC would leave the stage running.
+        # Otherwise DVC leaves the stage running.
         end_processes(family(psutil.Process(process.pid)))
         raise
     return process.returncode, said
@@ -145,7 +145,7 @@ def _why(outcome: Outcome | None, said: str) -> str:
 
 
 def _require_space(root: Path, plan: Plan) -> None:
-    """The store, DVC's cache and the folder each get the new shards; the folder is written anew as a whole."""
+    """Require disk space for the new shards in store, DVC's cache and folder; the folder is rewritten as a whole."""
     data = root / stage_named("synthesize").output
     n_bytes = sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) if data.is_dir() else 0
     per_subject = n_bytes / max(1, plan.before)

@@ -1,7 +1,7 @@
-"""`python -m flows.upkeep.planning.measure SCRATCH N_SHARDS`: make a few shards and report what everything took.
+"""`python -m flows.upkeep.planning.measure SCRATCH N_SHARDS`: build a few shards and measure the cost of each part.
 
-It is the stage `synthesize` up to the choice of its shards, run in a scratch project, so that nothing is published
-and no receipt changes; what it makes is in the store for good. SCRATCH holds params.yaml and gets measured.json.
+Runs the stage `synthesize` with other shards in a scratch project, so that no output is published and no receipt
+changes; the objects stay in the store. SCRATCH holds params.yaml and receives measured.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEASURED_FILE = "measured.json"
 
 
 def missing_shards(config: SynthesizeConfig, store: Store, n_shards: int, asset: Asset | None = None) -> list[range]:
-    """Return the subjects of the first shards that the store lacks; beyond the dataset's end if it lacks too few."""
+    """Return the subjects of the first shards missing from the store, past the end of the dataset if necessary."""
     step = min(config.subjects_per_shard, config.n_subjects)
     found: list[range] = []
     start = 0
@@ -50,7 +50,7 @@ def missing_shards(config: SynthesizeConfig, store: Store, n_shards: int, asset:
 def timed_shards(
     config: SynthesizeConfig, shards: Sequence[range], times: Path, asset: Asset | None = None
 ) -> list[Item]:
-    """Return their items; one view of one subject makes a worker warm."""
+    """Return the timed items of shards; one view of one subject warms up a worker."""
     little = dataclasses.replace(config, views_per_subject=1)
     weights = None if asset is None else asset.folder
     return [
@@ -59,7 +59,7 @@ def timed_shards(
 
 
 def measure(run: StageRun, n_shards: int) -> None:
-    """The body of the stage."""
+    """Build `n_shards` missing shards and write measured.json; the body of the stage."""
     begin_s = time.time()
     config = run.settings["synthesize"]
     times = run.root / "times"
@@ -92,7 +92,7 @@ def _assemble(config: SynthesizeConfig, folders: Sequence[Path], output: Path) -
 
 
 def main(scratch: Path, n_shards: int) -> int:
-    """Return measure, and return the exit code."""
+    """Run the measurement and return the exit code."""
     quiet_environment()
     from flows.run.execution import execute  # environment first, see flows/run/runner.py
 

@@ -1,4 +1,4 @@
-"""What a dataset of any size takes, from a few shards that were measured: start-up apart from work."""
+"""Prediction of a dataset's cost from a few measured shards, with start-up separate from work."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ import math
 from dataclasses import dataclass
 
 INGEST_PER_S = (70.0, 100.0)
-"""Task runs that Prefect's server takes in each second (3.8.8, SQLite, 2 cores; measured)."""
+"""Task runs that Prefect's server can record per second (3.8.8, SQLite, 2 cores; measured)."""
 HANDING_OUT_S = (0.044, 0.13)
-"""What a driver needs to hand an item to a worker process and to take its answer (process pool and Dask; measured)."""
+"""Seconds a driver needs to send an item to a worker and receive its answer (process pool and Dask; measured)."""
 DATABASE_BYTES = 20_000
-"""What one task run leaves in Prefect's database."""
+"""Size of one task run in Prefect's database."""
 SPREAD = 0.1
-"""How much the same run varies on the same machine, at least, as a share."""
+"""Least relative variation between two runs on the same machine."""
 N_COPIES = 3
-"""Store, workspace and DVC's cache."""
+"""Copies of the dataset: store, workspace and DVC's cache."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a few shards took. Seconds are wall time unless named otherwise."""
+    """Measured cost of a few shards. Seconds are wall time unless stated otherwise."""
 
     driver_s: float
-    """Start and end of the command: imports, DVC's questions, Prefect's server."""
+    """Start and end of the command: imports, DVC's status, Prefect's server."""
     stage_s: float
     """Start and end of the stage's own process."""
     worker_s: float
-    """From the first item that is handed out to the first one that a worker begins."""
+    """Time from sending the first item to its start in a worker."""
     warm_s: float
-    """What each worker does once."""
+    """Warm-up of each worker."""
     subject_s: tuple[float, ...]
-    """Work per subject, of each shard measured."""
+    """Work per subject, for each measured shard."""
     subject_cpu_s: float
     """Processor seconds per subject."""
     shard_cpu_s: float
-    """Processor seconds of the driver per shard: handing it out, taking it into the store, reporting it."""
+    """Processor seconds of the driver per shard: sending it, storing it, reporting it."""
     fixed_cpu_s: float
-    """Processor seconds of everything that does not grow."""
+    """Processor seconds of everything independent of the size."""
     between_s: float
-    """Between two items of a worker."""
+    """Pause between two items of a worker."""
     assemble_s: tuple[float, float]
-    """Putting the dataset together: fixed, and per subject."""
+    """Assembly of the dataset: fixed part, and part per subject."""
     subject_bytes: float
     commit_bytes_per_s: float
-    """How fast DVC takes the dataset into its cache: hash and copy."""
+    """Speed at which DVC hashes the dataset and copies it into its cache."""
     n_workers: int
-    """That worked at the same time."""
+    """Number of concurrent workers."""
     has_reflinks: bool
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run takes."""
+    """Predicted cost of a run."""
 
     n_subjects: int
     n_shards: int
@@ -62,25 +62,25 @@ class Prediction:
     wall_s_high: float
     cpu_hours: float
     gpu_hours: float
-    """0: the builtin generator draws on processors."""
+    """0: the builtin generator runs on the CPU."""
     store_bytes: int
-    """One copy."""
+    """Size of one copy."""
     disk_bytes: int
     """Store, workspace and DVC's cache together."""
     database_bytes: int
-    """What Prefect's database grows by."""
+    """Growth of Prefect's database."""
     start_up_s: float
-    """Share of the wall time that does not grow with the dataset."""
+    """Part of the wall time that is independent of the size of the dataset."""
     server_limit_workers: int
-    """With so many workers the server takes in task runs as fast as they end, and no faster."""
+    """Number of workers at which the server's rate of recording task runs becomes the bottleneck."""
     driver_limit_workers: int
-    """With so many workers the driver hands out items as fast as they end, and no faster."""
+    """Number of workers at which the driver's rate of sending items becomes the bottleneck."""
 
 
 def predict(measured: Measured, n_subjects: int, subjects_per_shard: int, n_workers: int) -> Prediction:
-    """Return a new dataset of `n_subjects` by `n_workers` workers like those measured.
+    """Predict the cost of a new dataset of `n_subjects` with `n_workers` workers like those measured.
 
-    The range is that of the shards measured, and at least what a machine varies between two runs.
+    The range is that of the measured shards, and at least the variation between two runs on one machine.
     """
     sizes = [subjects_per_shard] * (n_subjects // subjects_per_shard)
     sizes += [n_subjects % subjects_per_shard] if n_subjects % subjects_per_shard else []
@@ -115,7 +115,7 @@ def predict(measured: Measured, n_subjects: int, subjects_per_shard: int, n_work
 
 
 def makespan(durations: list[float], n_workers: int) -> float:
-    """Return when the last item ends if each free worker takes the next one."""
+    """Return the end time of the last item if each free worker takes the next one."""
     free = [0.0] * min(n_workers, len(durations))
     for duration in durations:
         heapq.heappush(free, heapq.heappop(free) + duration)

@@ -1,4 +1,4 @@
-"""Settings of tracking a film of one person."""
+"""Settings of tracking a video of one person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headforge.settings import check_settings, setting
 
 DETECTORS = ("dlib", "mediapipe")
 REFERENCE_FPS = 25.0
-"""The frame rate that the smoothness settings speak of."""
+"""Frame rate to which the smoothness settings refer."""
 
 
 @dataclass(frozen=True)
@@ -18,48 +18,48 @@ class VideoConfig:
     head: str = setting("", added=True)
     """Head model to fit: the name of an asset of the kind flame or ict; by default the dataset's own."""
     detector: str = setting("dlib", one_of=DETECTORS)
-    """What finds the face: "dlib" (the extra photos), or "mediapipe" (the extra and the asset of that name)."""
+    """Face detector: "dlib" (needs the extra photos) or "mediapipe" (needs the extra and the asset of that name)."""
     max_side: int = setting(1280, at_least=64, at_most=4096)
-    """Frames with a longer side are scaled down to this many pixels before anything else."""
+    """Largest side of a frame in pixels; larger frames are first scaled down to it."""
     max_frames: int = setting(3000, at_least=1, at_most=1_000_000)
-    """A longer video is refused: all frames are solved together."""
+    """Largest number of frames, since all are solved jointly; a longer video is refused."""
     head_fov_deg: float = setting(22.0, above=0, below=120)
-    """Field of view that a square head crop is assumed to have when the search for the focal length starts."""
+    """Initial field of view of a square head crop, for the focal length estimation."""
     focal_sigma_log: float = setting(0.2, above=0, at_most=1000)
-    """Prior width of the logarithm of the focal length, which a head that hardly turns does not tell."""
+    """Prior width of the logarithm of the focal length, which a head that hardly turns does not determine."""
     landmark_noise: float = setting(0.02, above=0, at_most=100)
     """Standard deviation of a landmark (detector and head model together), in outer-eye distances."""
     shape_sigma: float = setting(1.0, above=0, at_most=1000)
     """Prior width of the shape coefficients."""
     independent_frames: float = setting(10.0, above=0, at_most=1_000_000)
-    """How many frames' landmarks all frames together count for where shape and focal length are concerned: what a head
-    model can't show is the same in every frame and does not average out."""
+    """Effective number of independent frames for shape and focal length: model errors are the same in all frames and do
+    not average out."""
     expr_sigma: float = setting(0.5, above=0, at_most=1000)
     """Prior width of the expression coefficients."""
     jaw_sigma_rad: float = setting(0.15, above=0, at_most=1000)
-    """Prior width of the jaw's opening; its sidewards and twisting angles have a fifth of it."""
+    """Prior width of the jaw's opening angle; a fifth of it for its sideways and twist angles."""
     coefficient_limit: float = setting(3.0, above=0, at_most=1000)
     """Largest shape or expression coefficient."""
     smooth_turn_deg: float = setting(0.15, above=0, at_most=10_000_000)
-    """Standard deviation of the head's turn's second difference from frame to frame at 25 frames a second."""
+    """Standard deviation of the second difference of the head's rotation between frames, at 25 frames per second."""
     smooth_move_mm: float = setting(0.5, above=0, at_most=10_000_000)
-    """The same of the head's place."""
+    """Standard deviation of the second difference of the head's position."""
     smooth_jaw_deg: float = setting(1.0, above=0, at_most=10_000_000)
-    """The same of the jaw."""
+    """Standard deviation of the second difference of the jaw's angles."""
     smooth_expr: float = setting(0.2, above=0, at_most=10_000_000)
-    """The same of each expression coefficient."""
+    """Standard deviation of the second difference of each expression coefficient."""
     max_gap_s: float = setting(0.5, above=0, at_most=3600)
-    """Longer gaps without landmarks cut the film: smoothness does not reach over them."""
+    """Longest gap without landmarks that smoothness bridges; longer ones split the video."""
     n_iterations: int = setting(20, at_least=1, at_most=10_000)
-    """Levenberg-Marquardt iterations at most."""
+    """Largest number of Levenberg-Marquardt iterations."""
     min_landmarks: int = setting(20, at_least=6, at_most=68)
-    """A frame with fewer landmarks is rejected."""
+    """Least number of landmarks; a frame with fewer is rejected."""
     max_residual: float = setting(0.12, above=0, at_most=100)
-    """A frame whose landmarks are off by more, in outer-eye distances on average, is rejected."""
+    """Largest mean landmark error, in outer-eye distances; a frame with a larger one is rejected."""
     max_rejected_share: float = setting(0.25, at_least=0, below=1)
-    """A video of which a larger share of the frames is rejected is rejected as a whole."""
+    """Largest share of rejected frames; a video with a larger one is rejected."""
     overlay_size: int = setting(384, at_least=64, at_most=2048)
-    """Longer side of the film that shows the fitted head over the video, in pixels."""
+    """Longer side in pixels of the overlay video, which shows the fitted head over the input."""
 
     def __post_init__(self) -> None:
         check_settings(self, "video")

@@ -203,7 +203,7 @@ def test_an_exported_folder_says_it_itself_and_others_say_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     code, message, _ = ended(capsys, "licences", "out")
-    assert code == 2 and "does not say what it was made from" in message
+    assert code == 2 and "the origin of" in message
     (tmp_path / "out/provenance.json").write_text(json.dumps({"licences": {"spherehead": "research"}}))
     code, _, said = ended(capsys, "licences", "out")
     assert code == 0 and said["sell"] == "no"

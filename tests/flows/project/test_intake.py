@@ -104,7 +104,7 @@ def test_landmark_files_belong_to_videos(project: Path, film: Path, tmp_path: Pa
     assert Store(store_root()).blob(settings.landmarks["my-talk"]).read_text().startswith("frame,")
     driver._apply(project, driver.Request(videos=(film,)))
     assert dict(load_settings(project).landmarks) == {}, "another video has other landmarks"
-    with pytest.raises(ConfigError, match="belongs to no video"):
+    with pytest.raises(ConfigError, match="there is no video of that name"):
         change_params(project, landmarks={"other": "a" * 64})
     with pytest.raises(InputError):
         driver._apply(project, driver.Request(videos=(film,), landmarks=(tmp_path / "none.npz",)))

@@ -119,7 +119,7 @@ def test_shard_that_is_bad_everywhere_is_made_again_and_no_other(
         flip_bit(path)
     code, said = headforge(capsys, "verify", "--repair")
     assert code == 0
-    assert [item["item"] for item in said["damaged"] if item["outcome"] == "made again"] == ["synthesize/subjects 1-1"]
+    assert [item["item"] for item in said["damaged"] if item["outcome"] == "rebuilt"] == ["synthesize/subjects 1-1"]
     assert contents(project / "data") == before
     assert {key for key, time in made_at().items() if time != times[key]} == {part.parent.name}
     assert read_manifest(part.parent).note.label == "subjects 1-1"

@@ -72,7 +72,7 @@ def test_only_stages_with_failed_items_run(
     assert [request.stages for request in requests] == [("track",), ("synthesize",)]
     code, said, text = headforge(capsys, "retry", "--failed")
     assert (code, said["retried"], len(requests)) == (0, {}, 2)
-    assert "nothing failed" in text
+    assert "no item failed" in text
 
 
 def test_changed_settings_are_named_and_nothing_runs(

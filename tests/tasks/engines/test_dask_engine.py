@@ -140,7 +140,7 @@ def test_cluster_of_somebody_else(tmp_path: Path) -> None:
         with DaskEngine(config, tmp_path, silent) as engine:
             assert engine.n_slots == 1
             assert engine.run(jobs.echo, "x") == "x"
-            with pytest.raises(EngineError, match="graphics card"):
+            with pytest.raises(EngineError, match="needs a GPU"):
                 engine.run(jobs.card, needs_gpu=True)
             with ThreadPoolExecutor(1) as pool:
                 running = pool.submit(engine.run, jobs.wait_for, tmp_path / "go", tmp_path)

@@ -105,7 +105,7 @@ def test_cards_go_to_the_items_that_need_them(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_item_that_needs_a_card_where_there_is_none(engine: Engine) -> None:
-    with pytest.raises(EngineError, match="graphics card"):
+    with pytest.raises(EngineError, match="needs a GPU"):
         engine.run(jobs.card, needs_gpu=True)
 
 
