@@ -11,9 +11,7 @@ from flows.commands import (
     assets,
     doctor,
     down,
-    export,
     gc,
-    importing,
     inspect,
     plan,
     reap,
@@ -24,6 +22,7 @@ from flows.commands import (
     why,
 )
 from flows.commands.command import Command, Parser
+from flows.commands.exchange import export, importing
 from flows.run.driver import run_request
 from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED
 from flows.run.summary import Request, Summary, print_summary

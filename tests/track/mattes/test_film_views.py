@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.commands.heads import head_facts, landmark_finder
+from flows.commands.exchange.heads import head_facts, landmark_finder
 from headforge.errors import InputError
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.cameras import orbit_camera

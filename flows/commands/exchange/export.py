@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.commands.watching import CommandProgress
+from flows.commands.exchange.watching import CommandProgress
 from flows.run.summary import Summary
 from headforge.errors import InputError
 
@@ -62,7 +62,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _dataset(wanted: argparse.Namespace) -> Exported:
-    from flows.commands.heads import read_head  # these import torch and pyarrow
+    from flows.commands.exchange.heads import read_head  # these import torch and pyarrow
     from headforge.store.dataset.shards import Dataset
     from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_dataset
@@ -80,7 +80,7 @@ def _dataset(wanted: argparse.Namespace) -> Exported:
 def _film(wanted: argparse.Namespace) -> Exported:
     """Export the tracks of a video with its frames."""
     import headforge
-    from flows.commands.heads import head_facts, landmark_finder  # these import torch and pyarrow
+    from flows.commands.exchange.heads import head_facts, landmark_finder  # these import torch and pyarrow
     from headforge.flame.files import load_head
     from headforge.store.dataset.tables import read_tracks
     from headforge.store.exchange.export import export_views

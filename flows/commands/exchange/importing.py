@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.commands.command import add_command
-from flows.commands.watching import CommandProgress
+from flows.commands.exchange.watching import CommandProgress
 from flows.run.outcome import EXIT_DONE, EXIT_ITEMS, Rejection
 from flows.run.summary import Summary
 from headforge.errors import HeadforgeError, InputError
@@ -81,7 +81,7 @@ def run(wanted: argparse.Namespace) -> Summary:
 
 
 def _import(wanted: argparse.Namespace) -> Imported:
-    from flows.commands.heads import read_head  # these import torch and pyarrow
+    from flows.commands.exchange.heads import read_head  # these import torch and pyarrow
     from headforge.store.exchange.importing import import_dataset
     from headforge.store.exchange.source import ImportConfig, ImportSource
 
@@ -124,7 +124,7 @@ def _check_cameras(folder: Path, wanted: argparse.Namespace) -> tuple[list[Rejec
 
 
 def _run_tracks(wanted: argparse.Namespace) -> Summary:
-    from flows.commands.heads import read_head
+    from flows.commands.exchange.heads import read_head
     from headforge.store.exchange.formats.vhap import import_vhap_tracks
 
     if wanted.head is None:

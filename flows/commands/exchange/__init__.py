@@ -1,0 +1,1 @@
+"""`headforge export` and `headforge import`."""
