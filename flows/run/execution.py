@@ -23,7 +23,7 @@ from flows.project.sections import stage_settings
 from flows.run.failures import clear_failures, record_failures
 from flows.run.flow_record import run_as_flow
 from flows.run.outcome import EXIT_DONE, EXIT_ITEMS, Outcome, Rejection
-from flows.run.reporting import StageProgress
+from flows.run.progress.reporting import StageProgress
 from flows.run.stage_record import StageRecord
 from flows.run.stage_run import ItemsFailedError, StageRun
 from flows.services.processes import process_name

@@ -12,7 +12,7 @@ from flows.project.project import store_root
 from flows.project.receipts import read_receipts
 from flows.run.failures import clear_failures
 from flows.run.outcome import EXIT_DONE, Outcome
-from flows.run.reporting import StageProgress
+from flows.run.progress.reporting import StageProgress
 from flows.run.stage_run import StageRun
 from flows.stages import DVC_CACHE, stage_named
 from headforge.store.objects.store import Store, StoredObject

@@ -9,8 +9,8 @@ from pathlib import Path
 from flows.project.params import Settings
 from flows.run.methods import sources_of
 from flows.run.outcome import Rejection
+from flows.run.progress.reporting import StageProgress
 from flows.run.publish import published
-from flows.run.reporting import StageProgress
 from flows.stages import stage_named
 from headforge.store.objects.store import DamagedObjectError, Store, StoredObject
 from tasks.items import Built, Failure, Item, rejection

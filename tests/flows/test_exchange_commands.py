@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from flows.commands import export, importing
+from flows.commands.exchange import export, importing
 from headforge.store.dataset.shards import Dataset, write_dataset_json, write_shard
 from headforge.store.dataset.tables import write_tracks
 from headforge.store.exchange.export import FORMATS

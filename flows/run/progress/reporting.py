@@ -13,7 +13,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from flows.run.counting import Counts
+from flows.run.progress.counting import Counts
 from headforge.progress import Progress
 from tasks.items import Item
 

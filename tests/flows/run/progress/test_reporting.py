@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.run import reporting
-from flows.run.reporting import StageProgress
+from flows.run.progress import reporting
+from flows.run.progress.reporting import StageProgress
 from headforge.store.objects.store import Recipe
 from tasks.items import Item
 

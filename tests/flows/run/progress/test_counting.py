@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.run.counting import RATE_WINDOW_S, Counts
+from flows.run.progress.counting import RATE_WINDOW_S, Counts
 
 
 @pytest.fixture
