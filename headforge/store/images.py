@@ -153,7 +153,7 @@ def _unwarned() -> Iterator[None]:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a mask as upright gray [H, W] uint8, with the EXIF orientation applied. Raises InputError as `read_photo`."""
+    """Read a mask as gray [H, W] uint8 with the EXIF orientation applied. Raises InputError as `read_photo` does."""
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", "check the path of the mask.")
     try:
