@@ -48,7 +48,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def _require_free(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise InputError(path, f"{path} is in the way: it is not a folder.", "name a folder that does not exist yet.")
+        raise InputError(path, f"{path} exists and is not a folder.", "name a folder that does not exist yet.")
     if path.is_dir() and any(path.iterdir()):
         raise InputError(
             path, f"{path} is not empty.", "name a folder that does not exist yet, or empty this one first."

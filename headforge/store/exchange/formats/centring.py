@@ -67,5 +67,5 @@ def _require_plain_pinhole(row: StoredView, camera: Camera) -> None:
         reason = f"a principal point ({cx:.1f}, {cy:.1f}) outside the picture"
     if reason:
         item = f"{row['subject_id']}/{row['view']}"
-        raise DataError(item, f"{item} has {reason}, which this format can't say.",
+        raise DataError(item, f"{item} has {reason}, which this format can't represent.",
                         "undistort and resample the pictures first, or export to eg3d, which holds any K.")  # fmt: skip
