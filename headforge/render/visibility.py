@@ -17,7 +17,7 @@ OCCLUSION_TOLERANCE_M = 0.008
 
 
 def visible_points(vertices: Tensor, faces: Tensor, points: Tensor, normals: Tensor, camera: Camera) -> Tensor:
-    """Return the visibility [B, L] of `points` [B, L, 3] on meshes (`vertices` [B, V, 3], `faces` [F, 3]) by camera [B].
+    """Return the visibility [B, L] of `points` [B, L, 3] on meshes `vertices` [B, V, 3] with `faces` [F, 3].
 
     A point is visible if its normal [B, L, 3] faces the camera, if it lies inside the picture, and if the mesh does not
     occlude it.

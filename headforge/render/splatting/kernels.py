@@ -56,7 +56,7 @@ Lanes: TypeAlias = Any
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _CAP, _MIN, _STOP = np.float32(ALPHA_CAP), np.float32(ALPHA_MIN), np.float32(TRANSMITTANCE_STOP)
 _FAINTEST = np.float32(-8.1)
-"""Exponents below this (2^-8.1 < ALPHA_MIN) are invisible at any opacity, and outside the range of `exp2`."""
+"""Exponents below this (2^-8.1 < ALPHA_MIN) are invisible at any opacity and excluded before `exp2`."""
 _OUTER, _INNER = np.float32(1.5), np.float32(0.5)
 """Distances of the outer and inner columns of a block from its middle."""
 LANE_X = (np.arange(16) % BLOCK - 1.5).astype(np.float32)
