@@ -1,4 +1,4 @@
-"""Compiling numba kernels: cached on disk where that is possible, lock-free, GIL-free."""
+"""Compilation of numba kernels with an on-disk cache where possible, without locks and without the GIL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @cache
 def _sources_digest(folder: Path) -> str:
-    """Return SHA-256 of the modules below a folder: kernels have code and constants of other modules compiled in."""
+    """Return the SHA-256 of the modules below a folder, whose code and constants are compiled into kernels."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -26,9 +26,9 @@ def _sources_digest(folder: Path) -> str:
 
 
 class KernelCache(FunctionCache):
-    """numba's cache on disk, for which a full disk or a file that can't be read is no error.
+    """numba's on-disk cache, for which a full disk or an unreadable file is no error.
 
-    Unlike numba's own it sees edits in the other modules of the domain package, such as headforge/render.
+    Unlike numba's own, it detects edits in the other modules of the domain package, such as headforge/render.
     """
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
@@ -40,7 +40,7 @@ class KernelCache(FunctionCache):
         return (*super()._index_key(sig, codegen), _sources_digest(self._folder))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled kernel, or None if there is none that can be read."""
+        """Load the compiled kernel; None if there is no readable one."""
         try:
             return super().load_overload(sig, target_context)
         except OSError as error:
@@ -48,7 +48,7 @@ class KernelCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the compiled kernel for later processes if there is room."""
+        """Write the compiled kernel for later processes; a failure is logged."""
         try:
             super().save_overload(sig, data)
         except OSError as error:
@@ -56,16 +56,16 @@ class KernelCache(FunctionCache):
 
 
 def kernel(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a numba kernel: nopython, without the GIL, with the on-disk cache.
+    """Return a decorator of numba kernels: nopython, without the GIL, with the on-disk cache.
 
-    Compiled when first called; with a `signature`, when decorated. Where the cache can't be used, every process
-    compiles for itself.
+    Compiled when first called; with a `signature`, when decorated. If the cache can't be used, every process
+    compiles the kernel.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher: Any = numba.njit(nogil=True, **options)(function)
         try:
-            # What `cache=True` would do with numba's own class, which lets errors of the disk through.
+            # As `cache=True`, whose class raises disk errors.
             dispatcher._cache = KernelCache(function)
         except (RuntimeError, OSError) as error:
             _log_failure("made", str(error))
@@ -79,5 +79,5 @@ def kernel(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any
 
 @cache
 def _log_failure(action: str, reason: str) -> None:
-    """Once per process and reason."""
-    _log.warning("the cache of compiled kernels can't be %s, so this process compiles for itself: %s", action, reason)
+    """Log a cache failure once per process and reason."""
+    _log.warning("the cache of compiled kernels can't be %s, so this process compiles its kernels: %s", action, reason)

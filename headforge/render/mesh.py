@@ -1,9 +1,9 @@
-"""Triangle meshes to pixels: which triangle each pixel sees, where on it, and how far away.
+"""Mesh rasterization: triangle id, barycentrics and depth of each pixel.
 
-The triangle ids come from a z-buffer (numba on the CPU, scatter-min elsewhere, the same contract); barycentrics and
-depth are computed from the ids in torch and are differentiable with respect to the vertices, or by a second kernel
-when no gradient is asked for. Coverage itself is not differentiated. Pixel centres are at +0.5; both sides of a
-triangle are visible. Triangles that cross the near plane are cut at it.
+The triangle ids come from a z-buffer (numba on the CPU, scatter-min elsewhere, with the same contract). Barycentrics
+and depth are computed from the ids in torch and are differentiable with respect to the vertices; without gradients a
+second kernel computes them. Coverage is not differentiated. Pixel centres are at +0.5; both sides of a triangle are
+visible. Triangles that cross the near plane are clipped.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from headforge.render.pixels import pixels_in_boxes
 from headforge.types import Camera
 
 NEAR_M = 1e-3
-"""What is nearer to the camera plane than this is not drawn."""
+"""Near plane: nearer surfaces are not drawn."""
 HALF = np.float32(0.5)
 ZERO = np.float32(0)
 BACKGROUND = -1
-"""The triangle id of pixels that see nothing."""
+"""Triangle id of background pixels."""
 
 
 @dataclass(frozen=True)
 class MeshFragments:
-    """What each pixel sees of a mesh."""
+    """Rasterized triangles of a mesh by pixel."""
 
     face_ids: Tensor
     """[B, H, W] int64, -1 for background."""
     barycentrics: Tensor
     """[B, H, W, 3] perspective-correct weights of the triangle's corners; zero for background."""
     depth: Tensor
-    """[B, H, W] z in the camera, metres; zero for background."""
+    """[B, H, W] z in camera coordinates, metres; zero for background."""
 
     @property
     def mask(self) -> Tensor:
-        """[B, H, W] bool, where the mesh is."""
+        """[B, H, W] bool, true where the mesh covers the pixel."""
         return self.face_ids >= 0
 
 
 def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
     """Rasterize `vertices` [B, V, 3] (world, metres) with `faces` [F, 3] int64 through the cameras [B].
 
-    Equally near triangles (shared edges) go to the lower triangle id. Barycentrics and depth are differentiable with
-    respect to the vertices and the camera. Of a triangle that crosses the near plane the part in front is seen; its id
-    and its barycentrics are the whole triangle's.
+    Among equally near triangles (shared edges) the lowest id wins. Barycentrics and depth are differentiable with
+    respect to the vertices and the camera. A triangle that crosses the near plane is clipped; its id and barycentrics
+    refer to the whole triangle.
     """
     _check(vertices, faces, camera)
     local, in_front, xy, inverse_depth = _screen_corners(vertices, camera)
@@ -74,9 +74,9 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> MeshFragments:
 
 
 def screen_points(vertices: Tensor, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels [V, 2] and nearness [V] for `nearest_faces` of vertices [V, 3], float32, for an unbatched camera.
+    """Project vertices [V, 3] with an unbatched camera to pixels [V, 2] and nearness [V], float32, for `nearest_faces`.
 
-    Bit for bit what `rasterize` works with, which also cuts triangles at the near plane.
+    The values equal those in `rasterize` bit for bit, which also clips triangles at the near plane.
     """
     batched = Camera(camera.K[None], camera.viewmat[None], camera.width, camera.height)
     require_cpu("drawing meshes with numba", vertices=vertices, K=camera.K)
@@ -85,16 +85,14 @@ def screen_points(vertices: Tensor, camera: Camera) -> tuple[np.ndarray, np.ndar
 
 
 def _screen_corners(vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return places in the camera [B, V, 3], whether they are in front of it [B, V], pixels [B, V, 2], 1 / depth [B,
-    V].
-    """
+    """Return camera coordinates [B, V, 3], in-front flags [B, V], pixels [B, V, 2] and 1 / depth [B, V]."""
     local = transform_points(camera.viewmat, vertices)
     in_front = local[..., 2] > NEAR_M
     return local, in_front, *_to_screen(local, in_front, camera.K)
 
 
 def _to_screen(local: Tensor, in_front: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pixels [B, V, 2] and 1 / depth [B, V] of points [B, V, 3] in the camera; 0 = not in front."""
+    """Return pixels [B, V, 2] and 1 / depth [B, V] (0 = not in front) of points [B, V, 3] in camera coordinates."""
     depth = local[..., 2]
     safe_depth = torch.where(in_front, depth, torch.ones_like(depth))
     normalized = torch.cat([local[..., :2] / safe_depth[..., None], torch.ones_like(depth)[..., None]], dim=-1)
@@ -105,7 +103,7 @@ def _to_screen(local: Tensor, in_front: Tensor, K: Tensor) -> tuple[Tensor, Tens
 def _cut_face_ids(
     local: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor, crossing: Tensor, camera: Camera
 ) -> Tensor:
-    """Return `nearest_face_ids` of one image, [H, W], with the crossing triangles cut at the near plane."""
+    """Return `nearest_face_ids` of one image, [H, W], with the crossing triangles clipped at the near plane."""
     made, parts, source = cut_faces(local, faces, crossing, NEAR_M)
     made_xy, made_inverse = _to_screen(made, torch.ones_like(made[:, 2], dtype=torch.bool), camera.K)
     corners = (torch.cat([xy, made_xy])[None], torch.cat([inverse_depth, made_inverse])[None])
@@ -114,7 +112,7 @@ def _cut_face_ids(
 
 
 def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tensor:
-    """Return attributes of the triangles' corners, [F, 3, C] or [B, F, 3, C], at every pixel: [B, H, W, C].
+    """Interpolate corner attributes, [F, 3, C] or [B, F, 3, C], at every pixel: [B, H, W, C].
 
     Background pixels are zero. Differentiable with respect to the attributes and the barycentrics.
     """
@@ -129,18 +127,18 @@ def interpolate(fragments: MeshFragments, attributes_per_corner: Tensor) -> Tens
 
 
 def _whole_fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
-    """Return barycentrics and depth where every triangle that is seen lies in front of the near plane."""
+    """Return barycentrics and depth if every visible triangle lies in front of the near plane."""
     if _is_plain(xy) and _is_plain(inverse_depth):
         return _fragments_without_gradient(ids, xy, inverse_depth, faces)
     return _fragments(ids, xy, inverse_depth, faces)
 
 
 def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
-    """Return barycentrics and depth of the pixels that see a triangle."""
+    """Return barycentrics and depth of the covered pixels."""
     batch, rows, columns = (ids >= 0).nonzero(as_tuple=True)
     corner_ids = faces[ids[batch, rows, columns]]
     pixel = torch.stack([columns, rows], dim=-1).to(xy.dtype) + 0.5
-    # Relative to the pixel: areas of small triangles would lose their digits in absolute coordinates.
+    # Relative to the pixel: in absolute coordinates areas of small triangles would lose precision.
     offsets = xy[batch[:, None], corner_ids] - pixel[:, None]
     weights = torch.stack([_cross(offsets[:, (i + 1) % 3], offsets[:, (i + 2) % 3]) for i in range(3)], dim=-1)
     over_depth = weights * inverse_depth[batch[:, None], corner_ids]
@@ -151,12 +149,12 @@ def _fragments(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) ->
 
 
 def _is_plain(values: Tensor) -> bool:
-    """Return whether numba can read `values` and nobody will ask for their gradient."""
+    """Return whether numba can read `values` and no gradient is required."""
     return not values.requires_grad and values.is_cpu and values.dtype == torch.float32
 
 
 def _fragments_without_gradient(ids: Tensor, xy: Tensor, inverse_depth: Tensor, faces: Tensor) -> MeshFragments:
-    """Return what `_fragments` returns, to float32 rounding, in one pass over the pixels."""
+    """Return the same as `_fragments`, up to float32 rounding, in one pass over the pixels."""
     barycentrics, depth = torch.empty(*ids.shape, 3, device="cpu"), torch.empty(*ids.shape, device="cpu")
     corners = faces.contiguous().numpy()
     for b in range(len(xy)):
@@ -170,9 +168,9 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
-    """Return [B, H, W] int64 ids of the nearest triangles, -1 for none: the z-buffer alone, without gradients.
+    """Return the ids [B, H, W] int64 of the nearest triangles, -1 for none: the z-buffer alone, without gradients.
 
-    xy [B, V, 2] pixels; inverse_depth [B, V] in 1/m, 0 = behind the camera. `rasterize` is this plus the rest.
+    xy [B, V, 2] pixels; inverse_depth [B, V] in 1/m, 0 = behind the camera. `rasterize` adds barycentrics and depth.
     """
     if xy.is_cpu and xy.dtype == torch.float32:
         ids = torch.full((len(xy), height, width), BACKGROUND, dtype=torch.int64, device="cpu")
@@ -188,10 +186,10 @@ def nearest_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: in
 def nearest_faces(
     xy: np.ndarray, nearness: np.ndarray, faces: np.ndarray, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids [H, W] int64 of the nearest triangles (-1 for none) and the nearness [H, W] float32 of what they show.
+    """Return the ids [H, W] int64 of the nearest triangles (-1 for none) and their nearness [H, W] float32.
 
     xy [V, 2] float32 pixels; nearness [V] float32 grows towards the camera, is linear over a triangle in the picture
-    (1/z, or a constant minus z for parallel projection) and at most 0 for what must not be drawn.
+    (1/z, or a constant minus z for parallel projection) and at most 0 for vertices that must not be drawn.
     """
     ids = np.full((height, width), BACKGROUND, np.int64)
     nearest = np.zeros((height, width), np.float32)
@@ -200,7 +198,7 @@ def nearest_faces(
 
 
 def scatter_face_ids(xy: Tensor, inverse_depth: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
-    """Return the z-buffer as torch operations: every (triangle, pixel) pair in its box, then a scatter-max.
+    """Compute the z-buffer in torch: every (triangle, pixel) pair in the triangle's box, then a scatter-max.
 
     xy [V, 2] pixels and inverse_depth [V] (0 = behind the camera) to ids [H, W] int64. Runs on any device.
     """
@@ -235,7 +233,7 @@ def _zbuffer(
         if inv_a <= 0 or inv_b <= 0 or inv_c <= 0:
             continue
         ax, ay, bx, by, cx, cy = xy[a, 0], xy[a, 1], xy[b, 0], xy[b, 1], xy[c, 0], xy[c, 1]
-        # Pixel centres inside the box; clamped as floats, because a far-off corner does not fit an integer.
+        # Pixel centres inside the box; clamped as floats, because a distant corner may overflow an integer.
         x0 = int(max(np.ceil(min(ax, bx, cx) - HALF), ZERO))
         x1 = int(min(np.floor(max(ax, bx, cx) - HALF), np.float32(width - 1)))
         y0 = int(max(np.ceil(min(ay, by, cy) - HALF), ZERO))

@@ -1,7 +1,7 @@
-"""Triangles that cross the near plane, cut at it: what cameras inside a surface, or close to one, need.
+"""Clipping of triangles at the near plane, for cameras inside or close to a surface.
 
-Cutting is only for finding out which triangle a pixel sees. Barycentrics and depth then come from the whole triangle in
-homogeneous coordinates, where corners behind the camera are as good as others (Olano and Greer 1997).
+Clipping determines only which triangle covers a pixel. Barycentrics and depth come from the whole triangle in
+homogeneous coordinates, which also allow corners behind the camera (Olano and Greer 1997).
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from torch import Tensor
 
 
 def crossing_faces(in_front: Tensor, faces: Tensor) -> Tensor:
-    """Return [B, F] bool: triangles of `faces` [F, 3] with corners on both sides; in_front [B, V] says which are in
-    front.
-    """
+    """Return [B, F] bool: triangles of `faces` [F, 3] with corners on both sides, by in_front [B, V]."""
     if bool(in_front.all()):
         return in_front.new_zeros(len(in_front), len(faces))
     corners = in_front[:, faces]
@@ -23,12 +21,12 @@ def crossing_faces(in_front: Tensor, faces: Tensor) -> Tensor:
 def cut_faces(local: Tensor, faces: Tensor, crossing: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return one image's triangles with the crossing ones replaced by their parts in front of z = near.
 
-    local [V, 3] is in the camera, crossing [F] from `crossing_faces`. Returns the corners that cutting makes [K, 3],
-    triangles [G, 3] that index V + K corners, and the triangle of `faces` that each is a part of [G], ascending.
+    local [V, 3] is in camera coordinates, crossing [F] from `crossing_faces`. Returns the new corners [K, 3], triangles
+    [G, 3] that index V + K corners, and their source triangles in `faces` [G], ascending.
     """
     cut, corners = crossing.nonzero()[:, 0], faces[crossing]
     in_front = local[corners, 2] > near
-    # One corner is alone on its side; turned so that it comes first, the cut edges are those to the other two.
+    # Rotate the corners so that the one alone on its side is first; the cut edges lead to the other two.
     alone_in_front = in_front.sum(-1) == 1
     alone = torch.where(alone_in_front[:, None], in_front, ~in_front).long().argmax(-1)
     turn = (alone[:, None] + torch.arange(3, device=faces.device)) % 3
@@ -46,7 +44,7 @@ def cut_faces(local: Tensor, faces: Tensor, crossing: Tensor, near: float) -> tu
 
 
 def _on_plane(local: Tensor, alone: Tensor, other: Tensor, alone_in_front: Tensor, near: float) -> Tensor:
-    """Return [C, 3] where the edges meet z = near; reckoned from the corner in front, so that neighbours agree on it."""
+    """Return [C, 3] intersections of edges with z = near, from the front corner, so that neighbours agree."""
     front, behind = torch.where(alone_in_front, alone, other), torch.where(alone_in_front, other, alone)
     start, end = local[front], local[behind]
     share = (start[:, 2] - near) / (start[:, 2] - end[:, 2])
@@ -55,7 +53,7 @@ def _on_plane(local: Tensor, alone: Tensor, other: Tensor, alone_in_front: Tenso
 
 
 def cut_fragments(pixel: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
-    """Return barycentrics [P, 3] and depth [P] at pixels [P, 2] of triangles with `corners` [P, 3, 3] = (u z, v z, z).
+    """Return barycentrics [P, 3] and depth [P] at pixels [P, 2] in triangles with `corners` [P, 3, 3] = (u z, v z, z).
 
     Any sign of z; differentiable with respect to the corners.
     """

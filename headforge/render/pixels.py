@@ -1,4 +1,4 @@
-"""Lists of (box, pixel) pairs: what the vectorised rasterizers are made of."""
+"""Lists of (box, pixel) pairs for the vectorised rasterizers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pixels_in_boxes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return every pixel whose centre lies in a box: box index, column and row, each [P] int64, ordered by box.
 
-    low and high are the boxes' corners [N, 2] in pixels (x, y), visible [N] says which boxes count.
+    low and high are the boxes' corners [N, 2] in pixels (x, y), visible [N] selects the boxes.
     """
     size = low.new_tensor([width, height])
     first = (low - 0.5).ceil().clamp_min(0).minimum(size).long()

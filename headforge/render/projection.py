@@ -1,4 +1,4 @@
-"""Gaussians to image ellipses: the constants and the projection of 3D Gaussian splatting, in torch.
+"""Projection of 3D Gaussians to image ellipses in torch, and its constants.
 
 EWA splatting (Zwicker et al. 2001) as gsplat 1.5.3 does it; the constants are that release's.
 """
@@ -16,9 +16,9 @@ from headforge.geometry.rotations import quat_to_matrix
 ALPHA_CAP = 0.999
 """A Gaussian's largest opacity at a pixel; at the cap it gets no gradient."""
 ALPHA_MIN = 1 / 255
-"""Pixels where a Gaussian's opacity is below this don't see it."""
+"""A Gaussian does not contribute to pixels where its opacity is below this."""
 TRANSMITTANCE_STOP = 1e-4
-"""A pixel ends before the Gaussian that would leave this much transmittance or less."""
+"""Blending of a pixel stops before the Gaussian that would leave this transmittance or less."""
 EXTENT_SIGMAS = 3.33
 """Largest half-size of a Gaussian's box; exp(-3.33^2 / 2) is just below ALPHA_MIN."""
 FRUSTUM_MARGIN = 0.3
@@ -38,11 +38,11 @@ class Ellipses:
     conics: Tensor
     """[N, 3] inverse covariance (xx, xy, yy), 1 / square pixels."""
     depths: Tensor
-    """[N] z in the camera."""
+    """[N] z in camera coordinates."""
     opacities: Tensor
-    """[N], with the antialiasing factor if that was asked for."""
+    """[N], times the antialiasing factor if requested."""
     radii: Tensor
-    """[N, 2] whole pixels, not differentiable; zero for what the image does not show."""
+    """[N, 2] whole pixels, not differentiable; zero for Gaussians outside the image."""
 
 
 def project_gaussians(
@@ -92,7 +92,7 @@ def project_gaussians(
 
 
 def _sqrt_at_zero(x: Tensor) -> Tensor:
-    """Return square root of max(x, 0) with the gradient 0 where x <= 0 (a Gaussian without extent), not infinity."""
+    """Return the square root of max(x, 0), with gradient 0 instead of infinity at x <= 0 (a degenerate Gaussian)."""
     positive = x > 0
     return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x))
 
@@ -100,7 +100,7 @@ def _sqrt_at_zero(x: Tensor) -> Tensor:
 def _radii(
     centers: Tensor, xx: Tensor, yy: Tensor, opacities: Tensor, valid: Tensor, width: int, height: int
 ) -> Tensor:
-    """Return half-sizes of the boxes outside which the opacity is below ALPHA_MIN (Radl et al. 2024, appendix B.2)."""
+    """Return the half-sizes of the boxes outside which opacity is below ALPHA_MIN (Radl et al. 2024, appendix B.2)."""
     seen = valid & (opacities >= ALPHA_MIN)
     reach = (2 * (opacities / ALPHA_MIN).clamp_min(1).log()).sqrt().clamp_max(EXTENT_SIGMAS)
     radii = (reach[:, None] * torch.stack([xx, yy], dim=-1).sqrt()).ceil()

@@ -1,4 +1,4 @@
-"""A mesh with colours at its vertices, in the light of a studio."""
+"""Meshes with vertex colours under studio lights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAMPS = ((-0.45, 0.5, 0.8, 0.74), (0.8, 0.1, 0.5, 0.24), (0.3, 0.5, -0.9, 0.35))
 
 
 def studio_light() -> Tensor:
-    """Return [9, 3] SH coefficients of white light for `sh_irradiance`: a key, a fill and a rim lamp, and a sky."""
+    """Return SH coefficients [9, 3] of white light for `sh_irradiance`: a key, a fill and a rim lamp, and a sky."""
     directions = torch.nn.functional.normalize(torch.tensor([lamp[:3] for lamp in LAMPS]), dim=-1)
     strengths = torch.tensor([lamp[3] for lamp in LAMPS])
     coefficients = math.pi * (strengths[:, None] * sh_basis(2, directions)).sum(0)
@@ -29,7 +29,7 @@ def studio_light() -> Tensor:
 def shaded_mesh(
     vertices: Tensor, faces: Tensor, colors: Tensor, camera: Camera, light: Tensor, background: float = 1.0
 ) -> Tensor:
-    """Return the picture [H, W, 3] in [0, 1] of a matte mesh, antialiased, over a plain background.
+    """Render a matte mesh, antialiased, over a plain background: [H, W, 3] in [0, 1].
 
     `vertices` [V, 3], `faces` [F, 3], `colors` [V, 3] sRGB, `camera` unbatched, `light` [9, 3] (`studio_light`).
     """

@@ -1,4 +1,4 @@
-"""Colours of surface points: spherical-harmonic light, textures, and supersampled images averaged down."""
+"""Colours of surface points: spherical-harmonic light, textures, and 2x2 supersampling."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IRRADIANCE_FACTORS = (1.0, 2 / 3, 2 / 3, 2 / 3, 0.25, 0.25, 0.25, 0.25, 0.25)
 
 
 def sh_irradiance(normals: Tensor, coefficients: Tensor) -> Tensor:
-    """Light [*, 3] that a white matte surface with the unit `normals` [*, 3] sends back.
+    """Return the light [*, 3] that a white matte surface with unit `normals` [*, 3] reflects.
 
     `coefficients` [9, 3] (or [*, 9, 3], broadcast against the normals) are the SH coefficients of the incoming
-    radiance, in the order of `spherical_harmonics.sh_basis`. Light of radiance 1 from everywhere (coefficient 0 =
+    radiance, in the order of `spherical_harmonics.sh_basis`. Light of radiance 1 from all directions (coefficient 0 =
     sqrt(4 pi), others 0) gives 1. Multiply by the albedo.
     """
     if coefficients.shape[-2:] != (9, 3):
@@ -29,10 +29,10 @@ def sh_irradiance(normals: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def pixel_normals(fragments: MeshFragments, vertices: Tensor, faces: Tensor, *, smooth: bool = True) -> Tensor:
-    """Return unit world normals [B, H, W, 3] of what each pixel sees, zero for background.
+    """Return the unit world normals [B, H, W, 3] of the surface at each pixel, zero for background.
 
-    `vertices` [B, V, 3] and `faces` [F, 3] are those that were rasterized. `smooth` interpolates the area-weighted
-    vertex normals, otherwise every triangle is flat. Outwards, also where the inside of a surface is seen.
+    `vertices` [B, V, 3] and `faces` [F, 3] are the rasterized ones. `smooth` interpolates the area-weighted vertex
+    normals, otherwise every triangle is flat. Normals point outwards, also where the inside of a surface is visible.
     Differentiable with respect to the vertices.
     """
     if smooth:
@@ -43,7 +43,7 @@ def pixel_normals(fragments: MeshFragments, vertices: Tensor, faces: Tensor, *, 
 
 
 def downsample_2x2(image: Tensor) -> Tensor:
-    """Return [*, 2H, 2W, C] to [*, H, W, C], each pixel the mean of a 2x2 block: resolves 2x2 supersampling."""
+    """Average 2x2 blocks, [*, 2H, 2W, C] to [*, H, W, C], to resolve 2x2 supersampling."""
     height, width = image.shape[-3:-1]
     if height % 2 or width % 2:
         raise ShapeError("image", "[*, 2H, 2W, C]", tuple(image.shape))
@@ -52,7 +52,7 @@ def downsample_2x2(image: Tensor) -> Tensor:
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
-    """Return bilinear samples [*, C] of `texture` [Ht, Wt, C] at `uv` [*, 2]; differentiable with respect to both.
+    """Sample bilinearly [*, C] from `texture` [Ht, Wt, C] at `uv` [*, 2]; differentiable with respect to both.
 
     u runs right, v up: row = (1 - v) * Ht, column = u * Wt, texel centres at +0.5. Outside [0, 1] the edge repeats.
     """

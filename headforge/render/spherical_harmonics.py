@@ -13,7 +13,7 @@ MAX_DEGREE = 4
 
 
 def sh_basis(degree: int, directions: Tensor) -> Tensor:
-    """Return basis values [*, (degree + 1)^2] at unit `directions` [*, 3].
+    """Return the basis values [*, (degree + 1)^2] at unit `directions` [*, 3].
 
     Ordered by l, then m = -l..l, orthonormal over the sphere, with the Condon-Shortley sign: the degree 1 terms are
     -k y, k z, -k x with k = sqrt(3 / 4 pi).
@@ -64,10 +64,9 @@ def sh_basis(degree: int, directions: Tensor) -> Tensor:
 
 
 def eval_sh(degree: int, dirs: Tensor, coeffs: Tensor) -> Tensor:
-    """Return colour [*, C] seen along `dirs` [*, 3] (from the camera to the Gaussian, any length) of SH `coeffs` [*, K,
-    C].
+    """Return the colour [*, C] of SH `coeffs` [*, K, C] along `dirs` [*, 3] (camera to Gaussian, any length).
 
-    K may exceed (degree + 1)^2; the higher coefficients are then not used. Nothing is added or clamped: 3D Gaussian
+    K may exceed (degree + 1)^2; the higher coefficients are then not used. Without offset or clamping: 3D Gaussian
     Splatting draws max(eval_sh + 0.5, 0), see `splat_colors`.
     """
     n_basis = (degree + 1) ** 2
@@ -78,10 +77,10 @@ def eval_sh(degree: int, dirs: Tensor, coeffs: Tensor) -> Tensor:
 
 
 def splat_colors(degree: int, means: Tensor, viewmats: Tensor, coeffs: Tensor) -> Tensor:
-    """Return colours [..., M, N, C] of Gaussians at `means` [..., N, 3] seen by the cameras `viewmats` [..., M, 4, 4].
+    """Return the colours [..., M, N, C] of Gaussians at `means` [..., N, 3] from the cameras `viewmats` [..., M, 4, 4].
 
     `coeffs` is [..., N, K, C] or, one set per camera, [..., M, N, K, C]. 3D Gaussian Splatting's convention: 0.5 is
-    added and negative values are cut, so that zero coefficients are mid grey.
+    added and negative values are clamped, so that zero coefficients are mid grey.
     """
     rotation, translation = viewmats[..., :3, :3], viewmats[..., :3, 3]
     centres = -(rotation.transpose(-1, -2) @ translation[..., None])[..., 0]

@@ -1,6 +1,6 @@
-"""A pool of threads per process, made when it is first needed, for kernels that run without the GIL.
+"""A thread pool per process, created on first use, for kernels that run without the GIL.
 
-One thread by default: processes are the unit of parallelism elsewhere, and two layers of threads slow each other.
+One thread by default: other code parallelizes over processes, and two layers of threads slow each other down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def set_kernel_threads(n_threads: int) -> None:
-    """How many threads this process's kernels use. Results do not depend on it, bit for bit."""
+    """Set the number of threads of this process's kernels. Results are bitwise independent of it."""
     global _n_threads, _pool
     if n_threads < 1:
         raise ConfigError("render.threads", n_threads, f"{n_threads} threads can't render.", "give at least 1.")
@@ -31,7 +31,7 @@ def set_kernel_threads(n_threads: int) -> None:
 
 
 def kernel_threads() -> int:
-    """Return how many threads this process's kernels use."""
+    """Return the number of threads of this process's kernels."""
     return _n_threads
 
 
@@ -54,7 +54,7 @@ def run_ranges(run: Callable[[int, int], object], n: int, *, ranges_per_thread: 
 
 
 def _forget_pool() -> None:
-    """A forked child has none of its parent's threads, and may have inherited the lock held."""
+    """Reset the pool in a forked child, which has no threads of its parent and may inherit a held lock."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Which points of a surface a camera sees."""
+"""Visibility of surface points from cameras."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from headforge.render.mesh import rasterize
 from headforge.types import Camera
 
 GRAZING_COSINE = 0.05
-"""A surface seen at a smaller cosine than this (87 degrees) is taken as hidden."""
+"""Surfaces at a smaller cosine than this (87 degrees) count as hidden."""
 OCCLUSION_TOLERANCE_M = 0.008
-"""How far behind the nearest surface in its 3x3 pixels a point may lie."""
+"""Largest distance of a visible point behind the nearest surface in its 3x3 pixels."""
 
 
 def visible_points(vertices: Tensor, faces: Tensor, points: Tensor, normals: Tensor, camera: Camera) -> Tensor:
-    """Return which of the `points` [B, L, 3] on meshes `vertices` [B, V, 3] with `faces` [F, 3] the cameras [B] see:
-    [B, L].
+    """Return the visibility [B, L] of `points` [B, L, 3] on meshes `vertices` [B, V, 3] with `faces` [F, 3].
 
-    A point is seen if its side with the normal [B, L, 3] faces the camera, if it lies inside the picture, and if
-    nothing of the mesh is in front of it.
+    A point is visible if its normal [B, L, 3] faces the camera, if it lies inside the picture, and if the mesh does not
+    occlude it.
     """
     towards_camera = normalize(camera.centre[:, None] - points, dim=-1)
     faces_camera = (normals * towards_camera).sum(-1) > GRAZING_COSINE

@@ -1,4 +1,4 @@
-"""The photo of a face that a package ships: nothing has to be downloaded to try what needs one."""
+"""A portrait that scikit-image ships, for trying photo commands without a download."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from skimage import data
 
 ASTRONAUT = "builtin:astronaut"
-"""Its name wherever a photo is asked for."""
+"""Its name where a photo's path is expected."""
 
 
 def astronaut() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and hashing it."""
+"""Atomic file writes and file hashes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from headforge.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""Those that are the disk's whoever meets them; others may be an input's."""
+"""Error numbers that always concern the disk; others may concern an input."""
 
 
 def sha256_file(path: Path) -> str:
-    """Return hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -28,12 +28,12 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: object) -> str:
-    """Return JSON with sorted keys and no spaces, the same for equal values; NaN and infinity are refused (ValueError)."""
+    """Return JSON with sorted keys and no spaces, the same for equal values; ValueError for NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut."""
+    """Flush a folder to disk, so that renames in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -42,16 +42,16 @@ def fsync_folder(folder: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Make a file's bytes survive a power cut."""
+    """Flush a file to disk, so that its bytes survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on an error.
 
-    The folder is made if needed. The temporary name keeps the suffix, for writers that look at it. OSError becomes
+    The folder is made if needed. The temporary name keeps the suffix, which some writers check. OSError becomes
     StoreError with advice.
     """
     with storage_errors(path):
@@ -70,21 +70,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write indented JSON with sorted keys, whole or not at all."""
+    """Write indented JSON with sorted keys, atomically."""
     write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path, only: Collection[int] | None = None) -> Iterator[None]:
-    """Turn what the operating system says about a full, read-only or forbidden place into StoreError.
+    """Convert OSError for a full, read-only or forbidden path to StoreError with advice.
 
-    `only` limits this to some of the error numbers, where others may have nothing to do with `path`.
+    `only` limits this to some error numbers, where others may not concern `path`.
     """
     try:
         yield
@@ -102,8 +102,8 @@ _ADVICE = {
     errno.EROFS: f"the file system is read-only, use another: {_ANOTHER}.",
     errno.EACCES: f"make the folder writable for this user (chmod, chown), or use another: {_ANOTHER}.",
     errno.EPERM: f"make the folder writable for this user (chmod, chown), or use another: {_ANOTHER}.",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it away.",
-    errno.EISDIR: "a folder stands where a file is needed: move it away.",
+    errno.ENOTDIR: "a file exists where a folder is needed: move it away.",
+    errno.EISDIR: "a folder exists where a file is needed: move it away.",
     errno.ENOLCK: "the file system has no file locks: set HEADFORGE_HOME to a local disk.",
     errno.EIO: "the disk reports an error: check it, then run headforge verify --repair.",
 }

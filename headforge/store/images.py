@@ -1,4 +1,4 @@
-"""Pictures in and out: PNG bytes, photos from people, averaging down."""
+"""Image input and output: PNG encoding, decoding, users' photos, area resampling."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from headforge.errors import DataError, InputError, ShapeError
 PNG_LEVEL = 6
 """zlib level of every PNG."""
 PNG_STRATEGY = 3
-"""zlib's Z_RLE: a quarter of the default strategy's time for files 1 % (plain) to 6 % (textured heads) larger."""
+"""zlib's Z_RLE: a quarter of the default strategy's time; files are 1 % (plain) to 6 % (textured heads) larger."""
 MIN_PHOTO_SIDE_PX = 64
 MAX_PHOTO_PIXELS = 160_000_000
-"""Larger ones are refused before a pixel is decoded: this many take 0.6 GB."""
+"""Larger photos are refused before decoding; this many pixels take 0.6 GB."""
 MAX_PHOTO_SIDE_PX = 8192
-"""Photos with a longer side are averaged down by a whole factor while they are read."""
+"""Photos with a longer side are downsampled by an integer factor while they are read."""
 PICTURE_ERRORS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError,
                   struct.error, zlib.error, OverflowError, MemoryError)  # fmt: skip
-"""What Pillow raises over damaged files, format by format."""
+"""Exceptions that Pillow's decoders raise for damaged files."""
 ORIENTATION = 0x0112
-"""EXIF's tag."""
+"""EXIF's orientation tag."""
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Return PNG of uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; the same bytes for the same pixels."""
+    """Encode uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] as PNG; equal pixels give equal bytes."""
     pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (3, 4))):
         raise ShapeError(f"image ({image.dtype})", "[H, W], [H, W, 3] or [H, W, 4] uint8", image.shape)
@@ -43,15 +43,13 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Return pixels of PNG, JPEG or WebP bytes: uint8 [H, W] if gray, else [H, W, 3]. No rotation, no colour
-    conversion.
-    """
+    """Decode PNG, JPEG or WebP to uint8 [H, W] (gray) or [H, W, 3], without rotation or colour conversion."""
     with _opened(data) as image:
         return np.array(image)
 
 
 def decode_image_into(data: bytes, pixels: np.ndarray) -> None:
-    """Decode as `decode_image` does into `pixels` [H, W] or [H, W, 3]. DataError if its size is another."""
+    """Decode into `pixels` [H, W] or [H, W, 3], as `decode_image`. DataError if the image has another size."""
     with _opened(data) as image:
         found = np.asarray(image)
     if found.shape != pixels.shape:
@@ -75,9 +73,9 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def area_resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Average [H, W] or [H, W, C] pixels down to `size` (one number: square; a pair: height, width).
+    """Downsample [H, W] or [H, W, C] to `size` (one number: square; a pair: height, width) by area averaging.
 
-    Each output pixel is the mean over its area of the input, exact for any ratio (box filter). uint8 stays uint8,
+    Each output pixel is the mean over its area of the input (box filter), exact for any ratio. uint8 stays uint8,
     rounded half up; floats keep their dtype.
     """
     if image.ndim not in (2, 3):
@@ -88,7 +86,7 @@ def area_resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     values = image.astype(np.float64)
     values = _average_axis(_average_axis(values, 0, height), 1, width)
     if image.dtype == np.uint8:
-        # 1e-9: a mean that is exactly .5 must not fall below it by the rounding of the sums.
+        # 1e-9: rounding of the sums must not move an exact .5 below .5.
         return np.floor(values + 0.5 + 1e-9).clip(0, 255).astype(np.uint8)
     return values.astype(image.dtype)
 
@@ -106,10 +104,10 @@ def _average_axis(values: np.ndarray, axis: int, n_out: int) -> np.ndarray:
 
 
 def read_photo(path: Path, min_side_px: int = MIN_PHOTO_SIDE_PX) -> np.ndarray:
-    """Return a person's photo as upright sRGB [H, W, 3] uint8.
+    """Read a photo as upright sRGB [H, W, 3] uint8.
 
-    Turns it as its EXIF says, converts an embedded colour profile to sRGB, puts transparent pixels over white, turns
-    gray, palette, CMYK and 16-bit pictures into 8-bit RGB, and brings a longer side than `MAX_PHOTO_SIDE_PX` below it.
+    Applies the EXIF orientation, converts an embedded colour profile to sRGB, composites transparent pixels over white,
+    converts gray, palette, CMYK and 16-bit images to 8-bit RGB, and downsamples sides above `MAX_PHOTO_SIDE_PX`.
     Raises InputError if it is missing, a folder, not a picture, damaged, too small or too large.
     """
     if path.is_dir():
@@ -131,13 +129,13 @@ def read_photo(path: Path, min_side_px: int = MIN_PHOTO_SIDE_PX) -> np.ndarray:
 
 
 def _made_smaller(image: Image.Image) -> Image.Image:
-    """Return a large picture averaged down by a whole factor; JPEG is decoded at a smaller size to begin with."""
+    """Downsample a large image by an integer factor; JPEG is decoded at a reduced size first."""
     factor = -(-max(image.size) // MAX_PHOTO_SIDE_PX)
     if factor == 1:
         return image
     longer = max(image.size)
     image.draft(None, (image.width // factor, image.height // factor))
-    image.load()  # TIFF is turned by it, so the tag is read afterwards
+    image.load()  # loading rotates a TIFF, so the tag is read afterwards
     orientation = image.getexif().get(ORIENTATION, 1)
     plain = image if image.mode in ("L", "RGB", "RGBA", "CMYK") else _to_srgb(image)
     small = plain.reduce(max(1, factor * max(plain.size) // longer))
@@ -147,7 +145,7 @@ def _made_smaller(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def _unwarned() -> Iterator[None]:
-    """Pillow warns of large pictures, whose size is checked here, and of damaged tags, which say nothing of pixels."""
+    """Suppress Pillow's warnings of large images, whose size is checked here, and of damaged tags."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -155,7 +153,7 @@ def _unwarned() -> Iterator[None]:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Return a mask as upright gray [H, W] uint8, turned as its EXIF says. Raises InputError as `read_photo` does."""
+    """Read a mask as gray [H, W] uint8 with the EXIF orientation applied. Raises InputError as `read_photo` does."""
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", "check the path of the mask.")
     try:
@@ -197,7 +195,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
-            # A broken profile is common in old files and says nothing about the pixels.
+            # Broken profiles are common in old files; the pixels are usable.
             converted = None
         if converted is not None:
             return converted

@@ -1,4 +1,4 @@
-"""OS file locks, freed by the system when their holder ends, however it ends."""
+"""OS file locks, which the system releases when the holding process ends, also after a crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headforge.store.files import storage_errors
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made if needed, waiting for it."""
+    """Hold the lock of a file, created if needed; wait until it is free."""
     descriptor = _acquire(path, 0)
     assert descriptor is not None
     try:
@@ -24,7 +24,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold_free_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file if nobody does; else give False at once."""
+    """Hold the lock of a file if it is free; otherwise yield False at once."""
     descriptor = _acquire(path, fcntl.LOCK_NB)
     try:
         yield descriptor is not None
@@ -36,7 +36,7 @@ def hold_free_lock(path: Path) -> Iterator[bool]:
 def _acquire(path: Path, flags: int) -> int | None:
     """Return a descriptor that holds the lock, or None.
 
-    Whoever clears up unlinks a lock file while holding it; then the new file of that name counts.
+    Clearing unlinks a lock file while holding it; then the new file of that name is locked instead.
     """
     while True:
         with storage_errors(path):

@@ -1,4 +1,4 @@
-"""MP4 films that every browser plays, and the frames of films that people give."""
+"""Writing MP4 videos that browsers play, and reading frames of users' videos."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CRF = 14
 """libx264's constant rate factor: visually lossless."""
 BITEXACT = ["-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"]
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,gif,asf,ivf,h264,hevc,m4v,mjpeg,apng"
-"""Only formats that hold their own pictures: a playlist could name any other file of this machine."""
+"""Demuxers of self-contained files; a playlist could refer to any file on this machine."""
 READING = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
 MAX_VIDEO_PIXELS = 40_000_000
-"""Of one frame; 8K has 33 million."""
+"""Pixels of one frame; 8K has 33 million."""
 FALLBACK_FPS = 25.0
-"""Where a file doesn't say."""
+"""Frame rate where the file states none."""
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write [T, H, W, 3] uint8 frames as H.264 (yuv420p), whole or not at all; equal frames give equal bytes.
+    """Write [T, H, W, 3] uint8 frames as H.264 (yuv420p), atomically; equal frames give equal bytes.
 
-    Odd sizes get one more row or column, a copy of the last one, as yuv420p needs even ones.
+    Odd sizes are padded by a copy of the last row or column, as yuv420p needs even sizes.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ShapeError(f"frames ({frames.dtype})", "[T, H, W, 3] uint8 with T > 0", frames.shape)
@@ -37,7 +37,7 @@ def write_video(path: Path, frames: np.ndarray, fps: float) -> None:
 
 
 def write_frames(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int = CRF) -> None:
-    """As `write_video`, for frames [H, W, 3] uint8 that come one after the other; only one is in memory."""
+    """Write an iterable of frames [H, W, 3] uint8 as `write_video` does, with one frame in memory at a time."""
     imageio_ffmpeg = _imageio_ffmpeg("writing a video")
     rest = iter(frames)
     first = next(rest, None)
@@ -72,18 +72,18 @@ def _even(frame: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A film that can be read from its beginning as often as needed, a frame at a time."""
+    """A video that can be read from the start repeatedly, one frame at a time."""
 
     path: Path
     width: int
     height: int
-    """Of the frames that are delivered, upright."""
+    """Height of the delivered, upright frames."""
     fps: float
     n_frames_estimate: int
     """Duration times frame rate; the file may hold a few more or fewer."""
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield frames [H, W, 3] uint8 at a constant rate. A film that is cut off ends with its last whole frame."""
+        """Yield frames [H, W, 3] uint8 at a constant rate. A truncated video ends with its last complete frame."""
         shape = (self.height, self.width, 3)
         with contextlib.closing(_decoded(self.path, (self.width, self.height))) as decoded:
             next(decoded)
@@ -92,9 +92,9 @@ class VideoFile:
 
 
 def open_video(path: Path, max_side_px: int) -> VideoFile:
-    """Return a film whose first frame can be decoded; frames with a longer side than `max_side_px` are scaled down.
+    """Open a video and check its first frame; frames with a longer side than `max_side_px` are scaled down.
 
-    Raises InputError if it is missing, no film, damaged from the start, without frames, or too large to be decoded.
+    Raises InputError if it is missing, not a video, damaged at the start, without frames, or too large to decode.
     """
     if not path.is_file():
         raise InputError(path, f"{path} is no file.", "check the path of the video.")
@@ -129,7 +129,7 @@ def _next_frame(decoded: Iterator[Any]) -> bytes | None:
 
 
 def _decoded(path: Path, size: tuple[int, int] | None) -> Generator[Any, None, None]:
-    """Return what imageio-ffmpeg yields: a dictionary about the film, then the bytes of each frame."""
+    """Return imageio-ffmpeg's generator: a metadata dictionary, then the bytes of each frame."""
     imageio_ffmpeg = _imageio_ffmpeg("reading a video")
     scaled = [] if size is None else ["-s", f"{size[0]}x{size[1]}"]
     arguments = [*READING, "-threads", "1"]

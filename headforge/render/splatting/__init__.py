@@ -1,1 +1,1 @@
-"""Gaussian splatting: the PyTorch twin, the fast CPU path and gsplat."""
+"""Gaussian splatting: the PyTorch reference, the fast CPU backend and gsplat."""

@@ -1,4 +1,4 @@
-"""The fast splatting backend for processors: an autograd function around the numba kernels.
+"""The fast CPU splatting backend: an autograd function around the numba kernels.
 
 Values and gradients are bitwise the same for any number of threads and from run to run on one machine.
 """
@@ -26,9 +26,9 @@ from headforge.render.threads import kernel_threads, run_ranges
 
 
 def instruction_set() -> str:
-    """Return the widest vectors that the kernels are compiled for: "avx512", "avx2", "neon" or "generic".
+    """Return the widest vector instructions of the compiled kernels: "avx512", "avx2", "neon" or "generic".
 
-    What the processor has, unless numba was told otherwise (NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX).
+    The processor's, unless numba is configured otherwise (NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX).
     """
     chosen: str | None = getattr(config, "CPU_FEATURES", None)
     features = (get_host_cpu_features() if chosen is None else chosen).split(",")
@@ -39,12 +39,12 @@ def instruction_set() -> str:
 
 
 def description() -> str:
-    """Return which instruction set and how many threads."""
+    """Return the instruction set and the number of threads as text."""
     return f"{instruction_set()}, {kernel_threads()} thread(s)"
 
 
 def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
-    """Return image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]; float32 tensors on the processor."""
+    """Render image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]; float32 tensors on the CPU."""
     if max(scene.width, scene.height) > project.MAX_SIZE_PX:
         raise ConfigError("splat.width", (scene.width, scene.height), f"{scene.width} x {scene.height} is too large.",
                           f"at most {project.MAX_SIZE_PX} pixels a side.")  # fmt: skip
@@ -55,7 +55,7 @@ def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """One image's inputs as the kernels want them, in the order of `_Splat`'s tensors."""
+    """One image's inputs as the kernels require them, in the order of `_Splat`'s tensors."""
 
     means: np.ndarray
     quats: np.ndarray
@@ -69,7 +69,7 @@ class _Arrays:
 
 @dataclass(frozen=True)
 class _Bins:
-    """One image's records and tile lists, kept for the way back."""
+    """One image's records and tile lists, kept for the backward pass."""
 
     records: np.ndarray
     boxes: np.ndarray
@@ -117,7 +117,7 @@ class _Splat(torch.autograd.Function):
         image, transmittance, *tensors = ctx.saved_tensors
         m = ctx.scene.n_cameras
         inputs = tensors[:6] + tensors[7:]
-        # A single image overwrites; of several, each adds to what they share.
+        # A single image overwrites the gradients; several add to shared ones.
         is_alone = len(ctx.arrays) == 1
         grads = [torch.empty_like(x) if is_alone else torch.zeros_like(x) for x in inputs]
         values = [grad.numpy() for grad in grads]
@@ -133,7 +133,7 @@ class _Splat(torch.autograd.Function):
 
 
 def _places(arrays: list[np.ndarray], k: int, c: int) -> list[tuple[int, ...]]:
-    """Return where scene k, camera c is in means, quats, scales, opacities and colors; shared ones have a leading 1."""
+    """Return the indices of scene k, camera c in means, quats, scales, opacities, colors; shared ones have size 1."""
     places: list[tuple[int, ...]] = [(k if len(x) > 1 else 0,) for x in arrays[:5]]
     places[4] = (*places[4], c if arrays[4].shape[1] > 1 else 0)
     return places
@@ -189,7 +189,7 @@ def _backward_image(
     grads: list[np.ndarray],
     is_first: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Write one image's gradients to `grads` (means to colours), or add them; return its viewmat's and background's."""
+    """Write or add one image's gradients to `grads` (means to colours); return those of viewmat and background."""
     n, n_channels, width, height = len(arrays.means), scene.n_channels, scene.width, scene.height
     tiles_x, n_tiles = -(-width // kernels.TILE), len(bins.used_ends)
     stride, slot_stride = GEOMETRY + -(-n_channels // 4) * 4, MOMENTS + max(-(-n_channels // 8) * 8, 8)

@@ -13,12 +13,12 @@ from headforge.render.splatting.scene import SplatScene
 
 
 def render(scene: SplatScene) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Return image [B, M, H, W, C (+1 with depth)], alpha [B, M, H, W, 1] and gsplat's own notes for densification.
+    """Render image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]; return gsplat's densification info too.
 
-    CUDA tensors only; the caller has checked.
+    CUDA tensors only; the caller checks.
     """
     try:
-        from gsplat import rasterization  # pyright: ignore[reportMissingImports]  # only the extra `gpu` has it
+        from gsplat import rasterization  # pyright: ignore[reportMissingImports]  # installed by the extra `gpu` only
     except ImportError as error:
         raise MissingExtraError("gsplat", "gpu", "splatting CUDA tensors") from error
     b, m, n = scene.n_scenes, scene.n_cameras, scene.n_gaussians

@@ -1,12 +1,12 @@
 """The numba kernels of the `cpu` splatting backend, one image at a time.
 
 Stages: project (Gaussians) -> sort by depth -> bin into tiles of 16 x 16 pixels -> raster (tiles) and, for gradients,
-raster backwards (tiles) -> project backwards (Gaussians). A tile is 16 blocks of 4 x 4 pixels; the 16 pixels of a block
-are the lanes of one vector. Every sum has an order that depends on the data only: Gaussians are handled in fixed
-parts, tiles write their gradients to slots of their own, and slots are added in tile order. So the result does not
-depend on how parts and tiles are spread over threads.
+raster backward (tiles) -> project backward (Gaussians). A tile is 16 blocks of 4 x 4 pixels; the 16 pixels of a block
+are the lanes of one vector. The order of every sum depends on the data only: Gaussians are processed in fixed
+parts, tiles write their gradients to separate slots, and slots are added in tile order. So the result does not depend
+on the distribution of parts and tiles over threads.
 
-Arrays are float32 and contiguous; helpers on lanes take them flat.
+Arrays are float32 and contiguous; lane helpers take them flat.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ from headforge.render.splatting.project import GEOMETRY, HIDDEN, tile_range
 from headforge.render.splatting.project_backward import MOMENTS
 
 CHUNK = 256
-"""Tile entries that are handled block by block at a time; a multiple of 64."""
+"""Tile entries processed block by block at a time; a multiple of 64."""
 AHEAD = 12
-"""How many boxes ahead the cache is asked for."""
+"""Prefetch distance in boxes."""
 TILE, BLOCK = 16, 4
 Array: TypeAlias = Any
 Lanes: TypeAlias = Any
-"""Types inside kernels are numba's affair."""
+"""Types inside kernels are inferred by numba."""
 
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _CAP, _MIN, _STOP = np.float32(ALPHA_CAP), np.float32(ALPHA_MIN), np.float32(TRANSMITTANCE_STOP)
 _FAINTEST = np.float32(-8.1)
-"""Exponents below this (2^-8.1 < ALPHA_MIN) can't be seen, whatever the opacity, and are kept out of `exp2`."""
+"""Exponents below this (2^-8.1 < ALPHA_MIN) are invisible at any opacity and excluded before `exp2`."""
 _OUTER, _INNER = np.float32(1.5), np.float32(0.5)
-"""How far the outer and inner columns of a block are from its middle."""
+"""Distances of the outer and inner columns of a block from its middle."""
 LANE_X = (np.arange(16) % BLOCK - 1.5).astype(np.float32)
 LANE_Y = (np.arange(16) // BLOCK - 1.5).astype(np.float32)
 """A block's pixel centres relative to its middle."""
@@ -66,9 +66,7 @@ LANE_Y = (np.arange(16) // BLOCK - 1.5).astype(np.float32)
 
 @kernel()
 def sort_visible(keys: Array) -> Array:
-    """Return indices of the visible Gaussians from near to far, equal depths in index order (radix sort, 11 bits a
-    pass).
-    """
+    """Return the visible Gaussians from near to far, equal depths in index order (radix sort, 11 bits a pass)."""
     n, low, high = 0, HIDDEN, np.uint32(0)
     for i in range(len(keys)):
         if keys[i] != HIDDEN:
@@ -101,7 +99,7 @@ def sort_visible(keys: Array) -> Array:
 
 @kernel(inline="always")
 def _touched_blocks(boxes: Array, i: int, left: int, top: int) -> int:
-    """Return bit b is set if the box touches block b of the tile at (left, top)."""
+    """Return a bit mask; bit b is set if the box touches block b of the tile at (left, top)."""
     x, y = element(boxes, 2 * i), element(boxes, 2 * i + 1)
     x0, x1 = max((x & 0xFFFF) - left, 0) >> 2, min((x >> 16) - left, TILE - 1) >> 2
     y0, y1 = max((y & 0xFFFF) - top, 0) >> 2, min((y >> 16) - top, TILE - 1) >> 2
@@ -116,7 +114,7 @@ def bin_tiles(
     """Return lists of Gaussians per tile, each from near to far.
 
     Returns tile_starts [T + 1], entries [E] (Gaussian ids), masks [E + 64] (bit b: the entry's box touches block b),
-    and for the way back pair_starts [N + 1] (first pair of each Gaussian) and pair_entries [E] (the entry of each
+    and for the backward pass pair_starts [N + 1] (first pair of each Gaussian) and pair_entries [E] (the entry of each
     pair, a Gaussian's tiles row by row).
     """
     tile_starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
@@ -162,7 +160,7 @@ def bin_tiles(
 
 @kernel(inline="always")
 def _start_tile(left: int, top: int, width: int, height: int, light: Array) -> int:
-    """Return transmittance 1, or 0 outside the image; bit b of the result is set if block b has a pixel on the image."""
+    """Set transmittance to 1, or 0 outside the image; return a mask with bit b set if block b touches the image."""
     alive = 0
     for b in range(16):
         x, y = left + b % BLOCK * BLOCK, top + b // BLOCK * BLOCK
@@ -175,15 +173,15 @@ def _start_tile(left: int, top: int, width: int, height: int, light: Array) -> i
 
 @kernel(inline="always")
 def _fetch(first: int, last: int, masks: Array, alive: int, entries: Array, records: Array, stride: int) -> None:
-    """Ask the cache for the records of the entries that touch a live block."""
+    """Prefetch the records of the entries that touch a live block."""
     for e in range(first, last):
-        # Without a branch, which could not be foretold: the others ask for the first record.
+        # Branchless, as a branch would be mispredicted: other entries prefetch the first record.
         prefetch(records, np.int64(element(entries, e)) * stride * ((element(masks, e) & alive) != 0))
 
 
 @kernel(inline="always")
 def _listed(masks: Array, at: int, last: int, b: int) -> int:
-    """Return bit k is set if entry at + k < last touches block b; 64 entries."""
+    """Return a mask of 64 entries; bit k is set if entry at + k < last touches block b."""
     word = bits_of_64(masks, at, b)
     return word if last - at >= 64 else word & ((1 << (last - at)) - 1)
 
@@ -205,7 +203,7 @@ def raster(
     transmittance: Array,
     used_ends: Array,
 ) -> None:
-    """Fill image [H, W, C], the final transmittance [H, W] and where the entries that each tile used end [T]."""
+    """Fill image [H, W, C], the final transmittance [H, W] and the end of each tile's used entries [T]."""
     n_channels = image.shape[2]
     padded = stride - GEOMETRY
     light, ended = np.empty(256, np.float32), np.empty(256, np.float32)
@@ -238,7 +236,7 @@ def raster(
 
 @kernel(inline="always")
 def _block_pixels(b: int, left: int, top: int) -> tuple[Lanes, ...]:
-    """Return x and y of a block's pixel centres."""
+    """Return the x and y of a block's pixel centres."""
     x = load16(LANE_X, 0) + broadcast16(np.float32(left + b % BLOCK * BLOCK) + _TWO)
     y = load16(LANE_Y, 0) + broadcast16(np.float32(top + b // BLOCK * BLOCK) + _TWO)
     return x, y
@@ -246,7 +244,7 @@ def _block_pixels(b: int, left: int, top: int) -> tuple[Lanes, ...]:
 
 @kernel(inline="always")
 def _exponent(records: Array, at: int, x: Lanes, y: Lanes) -> Lanes:
-    """Return base 2 exponent of a Gaussian at a block's pixels."""
+    """Return the base 2 exponent of a Gaussian at a block's pixels."""
     dx, dy = element16(records, at) - x, element16(records, at + 1) - y
     along = fma(element16(records, at + 3), dy, element16(records, at + 2) * dx)
     return fma(along, dx, element16(records, at + 4) * dy * dy)
@@ -268,7 +266,7 @@ def _weigh(
     weights: Array,
     hits: Array,
 ) -> tuple[int, bool]:
-    """Return weights of a block's Gaussians that it sees; returns how many, and whether any pixel is still open.
+    """Write the weights of a block's visible Gaussians; return their count, and whether any pixel is still open.
 
     `light` is the transmittance of open pixels and 0 of others, `ended` that of pixels that have ended and 0 of others.
     """
@@ -372,7 +370,7 @@ def raster_backward(
 ) -> None:
     """Fill the gradient slots of used entries (MOMENTS, then colours) and each tile's gradient of the background.
 
-    Pixels are walked from front to back as in `raster`; what lies behind a Gaussian is the rest of a running total.
+    Entries are traversed front to back as in `raster`; the light behind a Gaussian is the rest of a running total.
     """
     padded, lanes = stride - GEOMETRY, slot_stride - MOMENTS
     light, rest = np.empty(256, np.float32), np.empty(256, np.float32)
@@ -422,7 +420,7 @@ def _read_gradients(
     rest: Array,
     background_parts: Array,
 ) -> None:
-    """The picture's gradients in both orders that the lanes want, and each pixel's total."""
+    """Read the picture's gradients in both lane orders, and each pixel's total."""
     n_channels = image.shape[2]
     by_channel[:] = _ZERO
     by_pixel[:] = _ZERO
@@ -462,10 +460,9 @@ def _pull(
     hits: Array,
     offsets: Array,
 ) -> tuple[int, bool]:
-    """Return weights, and gradients of the exponents, of a block's Gaussians; how many, and whether a pixel is still
-    open.
+    """Write weights and exponent gradients of a block's Gaussians; return their count and whether a pixel is open.
 
-    `hits` is their entries, `offsets` (two rows of CHUNK) their centres from the block's middle.
+    `hits` are their entries, `offsets` (two rows of CHUNK) their centres relative to the block's middle.
     """
     x, y = _block_pixels(b, left, top)
     middle_x = np.float32(left + b % BLOCK * BLOCK) + _TWO
@@ -522,7 +519,7 @@ def _pull(
 
 @kernel(inline="always")
 def _add_rows4(array: Array, at0: int, at1: int, at2: int, at3: int, rows: tuple[Lanes, ...]) -> None:
-    """Add four F4; one after the other, since places may be equal."""
+    """Add four F4 sequentially, since indices may be equal."""
     store4(array, at0, load4(array, at0) + rows[0])
     store4(array, at1, load4(array, at1) + rows[1])
     store4(array, at2, load4(array, at2) + rows[2])
@@ -531,7 +528,7 @@ def _add_rows4(array: Array, at0: int, at1: int, at2: int, at3: int, rows: tuple
 
 @kernel(inline="always")
 def _add_rows8(array: Array, at0: int, at1: int, at2: int, at3: int, rows: tuple[Lanes, ...]) -> None:
-    """Add four F8; one after the other, since places may be equal."""
+    """Add four F8 sequentially, since indices may be equal."""
     store8(array, at0, load8(array, at0) + rows[0])
     store8(array, at1, load8(array, at1) + rows[1])
     store8(array, at2, load8(array, at2) + rows[2])
@@ -553,7 +550,7 @@ def _add_slots(
 ) -> None:
     """Sum a block's pixels into the slots, four Gaussians at a time: moments about their centres, then colours."""
     for k in range(n, (n + 3) & ~3):
-        # Groups are filled up with nothing, added to a slot that is at hand.
+        # Incomplete groups are padded with zeros, added to a valid slot.
         hits[k], offsets[k], offsets[CHUNK + k] = hits[n - 1], _ZERO, _ZERO
         store16(weights, k * 16, broadcast16(_ZERO))
         store16(pulls, k * 16, broadcast16(_ZERO))
@@ -576,10 +573,8 @@ def _add_slots(
 
 @kernel(inline="always")
 def _block_moments(pulls: Array, at: int) -> tuple[Lanes, ...]:
-    """Return sums of four Gaussians' pulls times 1, x, y, x^2, x y, y^2 about the block's middle, each the lanes of an
-    F4.
-    """
-    # Columns of the block; the lanes of each are its four rows of four Gaussians.
+    """Return F4 sums of four Gaussians' pulls times 1, x, y, x^2, x y, y^2 about the block's middle."""
+    # Columns of the block; the lanes of each are the four rows of four Gaussians.
     c0, c1, c2, c3 = transposed4(
         load16(pulls, at), load16(pulls, at + 16), load16(pulls, at + 32), load16(pulls, at + 48)
     )

@@ -1,8 +1,8 @@
-"""Explicit SIMD lanes for numba: a value that lowers to an LLVM vector of floats, and the operations on it.
+"""Explicit SIMD lanes for numba: values that lower to LLVM vectors of floats, and their operations.
 
-numba's loop vectoriser gives up on splatting's inner loop; these types spell the vector code out. `F16`, `F8` and `F4`
-are 16, 8 and 4 floats, `Mask16` 16 booleans. LLVM maps them to what the processor has: one AVX-512 register, two AVX
-ones, four of SSE or NEON.
+numba's loop vectoriser fails on splatting's inner loop; these types make the vector code explicit. `F16`, `F8` and `F4`
+are 16, 8 and 4 floats, `Mask16` 16 booleans. LLVM maps them to the registers of the processor: one of AVX-512, two of
+AVX, four of SSE or NEON.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, overload, register_model
 
-# What numba makes of the function below it has another signature, which checkers can't see.
+# The decorated functions have another signature, which type checkers can't infer.
 intrinsic: Callable[..., Any] = _intrinsic
 _F32 = ir.FloatType()
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 class _LanesType(types.Type):
-    """Type of a vector of `width` float32."""
+    """numba type of a vector of `width` float32."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -31,7 +31,7 @@ class _LanesType(types.Type):
 
 
 class _MaskType(types.Type):
-    """Type of a vector of `width` booleans."""
+    """numba type of a vector of `width` booleans."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -86,7 +86,7 @@ def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, in
 def _load_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
     @intrinsic
     def load(typing_context: Any, array: Any, index: Any) -> Any:
-        """Return the lanes at array[index:index + width] of a flat contiguous float32 array."""
+        """Load the lanes at array[index:index + width] of a flat contiguous float32 array."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
@@ -117,7 +117,7 @@ def _store_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
 def _broadcast_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
     @intrinsic
     def broadcast(typing_context: Any, scalar: Any) -> Any:
-        """Return every lane equal to one float32."""
+        """Return lanes that all equal one float32."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return _splat(builder, args[0], lanes.width)
@@ -129,7 +129,7 @@ def _broadcast_intrinsic(lanes: _LanesType) -> Callable[..., Any]:
 
 @intrinsic
 def element(typing_context: Any, array: Any, index: Any) -> Any:
-    """Return array[index] of a flat contiguous array, for index >= 0: without numba's care for negative ones."""
+    """Return array[index] of a flat contiguous array, index >= 0, without numba's handling of negative indices."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_element_pointer(context, builder, signature.args[0], args[0], args[1]))
@@ -139,7 +139,7 @@ def element(typing_context: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def element16(typing_context: Any, array: Any, index: Any) -> Any:
-    """Return every lane of an F16 equal to array[index] of a flat contiguous float32 array, for index >= 0."""
+    """Return an F16 whose lanes all equal array[index] of a flat contiguous float32 array, index >= 0."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value = builder.load(_element_pointer(context, builder, signature.args[0], args[0], args[1]))
@@ -151,7 +151,7 @@ def element16(typing_context: Any, array: Any, index: Any) -> Any:
 def _strided_load_intrinsic(stride: int) -> Callable[..., Any]:
     @intrinsic
     def load_strided(typing_context: Any, array: Any, index: Any, component: Any) -> Any:
-        """Return f16 of array[index + component + stride * lane]; reads array[index:index + 16 * stride]."""
+        """Load the F16 array[index + component + stride * lane]; reads array[index:index + 16 * stride]."""
         if not isinstance(component, types.IntegerLiteral):
             return None
         which = component.literal_value
@@ -229,7 +229,7 @@ def store_pairs(typing_context: Any, array: Any, index: Any, a: Any, b: Any, c: 
 
 @intrinsic
 def store_sort_keys(typing_context: Any, array: Any, index: Any, values: Any, kept: Any) -> Any:
-    """Write to a flat uint32 array, for each lane, an integer that sorts as the float does; all ones if not kept."""
+    """Write each lane to a flat uint32 array as an integer with the float's sort order; all ones if not kept."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         integers = ir.VectorType(_I32, 16)
@@ -245,7 +245,7 @@ def store_sort_keys(typing_context: Any, array: Any, index: Any, values: Any, ke
 
 
 def _joined(builder: Any, vectors: list[Any]) -> Any:
-    """Return one after the other, two at a time; a missing second half is undefined."""
+    """Concatenate the vectors pairwise; a missing second half is undefined."""
     while len(vectors) > 1:
         width = vectors[0].type.count
         mask = ir.Constant(ir.VectorType(_I32, 2 * width), list(range(2 * width)))
@@ -257,7 +257,7 @@ def _joined(builder: Any, vectors: list[Any]) -> Any:
 
 @intrinsic
 def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of array[index]."""
+    """Prefetch the cache line of array[index]."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
@@ -279,7 +279,7 @@ broadcast16, broadcast8, broadcast4 = _broadcast_intrinsic(F16), _broadcast_intr
 
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return lanes of a * b + c, rounded once."""
+    """Return a * b + c by lane, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _call(builder, "fma", *args)
@@ -289,7 +289,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def minimum(typing_context: Any, a: Any, b: Any) -> Any:
-    """Return lanes of the smaller of a and b."""
+    """Return the smaller of a and b by lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
@@ -299,7 +299,7 @@ def minimum(typing_context: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
-    """Return lanes of the larger of a and b."""
+    """Return the larger of a and b by lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
@@ -310,7 +310,7 @@ def maximum(typing_context: Any, a: Any, b: Any) -> Any:
 def _unary_intrinsic(name: str) -> Callable[..., Any]:
     @intrinsic
     def operation(typing_context: Any, a: Any) -> Any:
-        """Return lanes of one LLVM intrinsic."""
+        """Apply one LLVM intrinsic by lane."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return _call(builder, name, args[0])
@@ -326,7 +326,7 @@ magnitude = _unary_intrinsic("fabs")
 
 @intrinsic
 def negative_magnitude(typing_context: Any, a: Any) -> Any:
-    """Return lanes of -|a|."""
+    """Return -|a| by lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fneg(_call(builder, "fabs", args[0]))
@@ -336,7 +336,7 @@ def negative_magnitude(typing_context: Any, a: Any) -> Any:
 
 @intrinsic
 def select(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
-    """Return lanes of a where the mask holds, else of b."""
+    """Return a where the mask is true, else b, by lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(*args)
@@ -346,7 +346,7 @@ def select(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def any_lane(typing_context: Any, mask: Any) -> Any:
-    """Return true if the mask holds in any lane."""
+    """Return whether the mask is true in any lane."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], ir.IntType(signature.args[0].width))
@@ -362,10 +362,10 @@ EXP2_COEFFICIENTS = (1.0000001192092896, 0.6931469440460205, 0.24022120237350464
 
 @intrinsic
 def exp2(typing_context: Any, x: Any) -> Any:
-    """Return lanes of 2^x for x in [-120, 120], relative error below 2.5e-7.
+    """Return 2^x by lane for x in [-120, 120], relative error below 2.5e-7.
 
-    Adding 1.5 * 2^23 rounds to a whole number and leaves that number in the low mantissa bits, from where a shift
-    takes it to the exponent of the polynomial in the remainder.
+    Adding 1.5 * 2^23 rounds to an integer and leaves it in the low mantissa bits; a shift moves it to the exponent of
+    the polynomial in the remainder.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -388,7 +388,7 @@ LOG2_COEFFICIENTS = (-2.80036053, 5.09169834, -3.55077546, 1.63113671, -0.416559
 
 @intrinsic
 def log2_roughly(typing_context: Any, x: Any) -> Any:
-    """Return lanes of log2(x) for x > 0, absolute error below 1e-4: exponent plus a polynomial in the mantissa."""
+    """Return log2(x) by lane for x > 0, absolute error below 1e-4: exponent plus a polynomial in the mantissa."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width = signature.return_type.width
@@ -409,13 +409,13 @@ def log2_roughly(typing_context: Any, x: Any) -> Any:
 
 @intrinsic
 def transposed4(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """Return four vectors whose every quarter (four lanes) is the transpose of that quarter of a, b, c, d."""
+    """Transpose each quarter (four lanes) of a, b, c, d; return four vectors."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width = signature.args[0].width
 
         def pick(one: Any, other: Any, lanes: tuple[int, ...]) -> Any:
-            # Lanes 4 to 7 are the second vector's.
+            # Lanes 4 to 7 index the second vector.
             places = [4 * quarter + (lane if lane < 4 else lane - 4 + width)
                       for quarter in range(width // 4) for lane in lanes]  # fmt: skip
             return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_I32, width), places))
@@ -431,7 +431,7 @@ def transposed4(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
 
 @intrinsic
 def quarters_sum(typing_context: Any, a: Any) -> Any:
-    """Return f4 sum of the four quarters of an F16."""
+    """Return the F4 sum of the four quarters of an F16."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         undefined = ir.Constant(args[0].type, ir.Undefined)
@@ -449,7 +449,7 @@ def quarters_sum(typing_context: Any, a: Any) -> Any:
 def weighted_row_sums(typing_context: Any, weights: Any, first: Any, table: Any, row: Any, stride: Any) -> Any:
     """Return four F8, k = 0..3: sums over p < 16 of weights[first + 16 k + p] * table[row + p * stride : ... + 8].
 
-    Flat float32 arrays. Two partial sums each hide the latency of the additions; their order is fixed.
+    Flat float32 arrays. Two partial sums per result hide the latency of the additions; their order is fixed.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -474,7 +474,7 @@ def weighted_row_sums(typing_context: Any, weights: Any, first: Any, table: Any,
 
 @intrinsic
 def bits_of_64(typing_context: Any, masks: Any, index: Any, bit: Any) -> Any:
-    """Return int64 whose bit k is the bit `bit` of masks[index + k]; masks is a flat uint16 array."""
+    """Return an int64 whose bit k is the bit `bit` of masks[index + k]; masks is a flat uint16 array."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1])
@@ -490,7 +490,7 @@ def bits_of_64(typing_context: Any, masks: Any, index: Any, bit: Any) -> Any:
 
 @intrinsic
 def lowest_bit(typing_context: Any, word: Any) -> Any:
-    """Place of the lowest bit that is set in an int64 other than 0."""
+    """Return the position of the lowest set bit in a nonzero int64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))

@@ -1,7 +1,7 @@
 """Projection of Gaussians to image ellipses: the first kernel of the `cpu` splatting backend.
 
-Gaussians are handled in parts of fixed size, so that no result depends on how parts are spread over threads. 16
-Gaussians are the lanes of one vector. Arrays are float32, contiguous and flat where lanes read them.
+Gaussians are processed in parts of fixed size, so that results do not depend on the distribution of parts over threads.
+16 Gaussians are the lanes of one vector. Arrays are float32, contiguous and flat where lanes read them.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from headforge.render.splatting.lanes import (
 PART = 1024
 """Gaussians per part."""
 GEOMETRY = 8
-"""First floats of a record: centre x, y, exponent's coefficients xx, xy, yy (base 2), opacity, and two unused. The
-colours follow."""
+"""Floats of a record before the colours: centre x, y, exponent's coefficients xx, xy, yy (base 2), opacity, two
+unused."""
 MAX_SIZE_PX = 32767
 HIDDEN = np.uint32(0xFFFFFFFF)
-"""The sort key of Gaussians that the image does not show."""
+"""Sort key of Gaussians outside the image."""
 BOX_MARGIN_PX = np.float32(4e-3)
-"""Boxes are widened by this, more than roundings and the rough logarithm move an edge; what it lets in is tested
-exactly later."""
+"""Widening of boxes, more than the error of an edge by rounding and `log2_roughly`; extra pixels are tested exactly
+later."""
 
 Array: TypeAlias = Any
 Lanes: TypeAlias = Any
-"""Types inside kernels are numba's affair."""
+"""Types inside kernels are inferred by numba."""
 
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _LOG2E, _TWO_LN2 = np.float32(math.log2(math.e)), np.float32(2 * math.log(2))
@@ -61,14 +61,14 @@ _TINY, _MINUS_HALF_LOG2E = np.float32(1e-12), np.float32(-0.5 * math.log2(math.e
 
 @kernel(inline="always")
 def tile_range(boxes: Array, i: int) -> tuple[int, int, int, int]:
-    """Return first and last tile column and row that a Gaussian's box touches."""
+    """Return the first and last tile column and row that a Gaussian's box touches."""
     x, y = element(boxes, 2 * i), element(boxes, 2 * i + 1)
     return (x & 0xFFFF) >> 4, x >> 20, (y & 0xFFFF) >> 4, y >> 20
 
 
 @kernel(inline="always")
 def slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float, float]:
-    """Return least and greatest slope x / z, then y / z, that the Jacobian is taken at."""
+    """Return the limits (least, greatest) of the Jacobian's slopes x / z, then y / z."""
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     w, h = np.float32(width), np.float32(height)
     mx, my = _MARGIN * w / fx * _HALF, _MARGIN * h / fy * _HALF
@@ -77,13 +77,13 @@ def slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float
 
 @kernel(inline="always")
 def dot(a0: Lanes, a1: Lanes, a2: Lanes, b0: Lanes, b1: Lanes, b2: Lanes) -> Lanes:
-    """Return scalar products of vectors of three."""
+    """Return the scalar products of 3-vectors."""
     return fma(a0, b0, fma(a1, b1, a2 * b2))
 
 
 @kernel(inline="always")
 def camera_lanes(view: Array) -> tuple[Lanes, ...]:
-    """Return the first three rows of the view matrix, each element in every lane."""
+    """Return the first three rows of the view matrix, each element broadcast to all lanes."""
     return (
         broadcast16(view[0, 0]), broadcast16(view[0, 1]), broadcast16(view[0, 2]), broadcast16(view[0, 3]),
         broadcast16(view[1, 0]), broadcast16(view[1, 1]), broadcast16(view[1, 2]), broadcast16(view[1, 3]),
@@ -93,7 +93,7 @@ def camera_lanes(view: Array) -> tuple[Lanes, ...]:
 
 @kernel(inline="always")
 def _rays(means: Array, i: int, view: Array, near: float) -> tuple[Lanes, ...]:
-    """Return camera depth, whether it is in range, 1 / depth (1 where not), and the ray's slopes."""
+    """Return the camera depth, whether it is in range, 1 / depth (1 out of range), and the ray's slopes."""
     one = broadcast16(_ONE)
     px, py, pz = load16_of_3(means, i * 3, 0), load16_of_3(means, i * 3, 1), load16_of_3(means, i * 3, 2)
     v00, v01, v02, v03, v10, v11, v12, v13, v20, v21, v22, v23 = camera_lanes(view)
@@ -109,9 +109,7 @@ def _rays(means: Array, i: int, view: Array, near: float) -> tuple[Lanes, ...]:
 def _jacobian(
     view: Array, K: Array, width: int, height: int, inv_z: Lanes, ray_x: Lanes, ray_y: Lanes
 ) -> tuple[Lanes, ...]:
-    """Return the two rows (focal / depth) (row of the view - slope x its last row), with the slopes as they are
-    clamped.
-    """
+    """Return the two rows (focal / depth) (row of the view - slope x its last row), and the clamped slopes."""
     low_x, high_x, low_y, high_y = slope_limits(K, width, height)
     v00, v01, v02, _, v10, v11, v12, _, v20, v21, v22, _ = camera_lanes(view)
     zero = broadcast16(_ZERO)
@@ -147,9 +145,10 @@ def _rotation(w: Lanes, x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, ...]:
 def screen_axes(
     means: Array, quats: Array, scales: Array, i: int, view: Array, K: Array, width: int, height: int, near: float
 ) -> tuple[tuple[Lanes, ...], ...]:
-    """Return what both ways start from: `_rays`, `_jacobian`, `_unit_quaternions`, `_rotation` and, of the Gaussians'
-    axes, the scales, the two screen rows of the unit axes (x 0-2, y 0-2), those times the scales, and the variances xx,
-    xy, yy without `eps2d`.
+    """Return the common values of the forward and backward pass.
+
+    They are `_rays`, `_jacobian`, `_unit_quaternions`, `_rotation`, the scales, the two screen rows of the unit axes
+    (x 0-2, y 0-2), these times the scales, and the variances xx, xy, yy without `eps2d`.
     """
     rays = _rays(means, i, view, near)
     jacobian = _jacobian(view, K, width, height, rays[2], rays[3], rays[4])
@@ -170,8 +169,10 @@ def screen_axes(
 
 @kernel(inline="always")
 def blurred(variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float) -> tuple[Lanes, ...]:
-    """Return the variances xx and yy with `eps2d`, the determinant without it, whether the one with it is positive and
-    the Gaussian in range, and its inverse (1 where not).
+    """Return the blurred variances, the determinant without `eps2d`, the validity, and the inverse determinant.
+
+    The variances are xx and yy with `eps2d`. A Gaussian is valid if it is in range and the determinant with `eps2d` is
+    positive; the inverse is that of this determinant, 1 if invalid.
     """
     xx, xy, yy = variances
     sharp = xx * yy - xy * xy
@@ -183,9 +184,7 @@ def blurred(variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float) -> tupl
 
 @kernel(inline="always")
 def empty_tail() -> tuple[Array, Array, Array, Array]:
-    """Return room for the means, quaternions, scales and opacities of 16 Gaussians; opacity 0 hides those that are not
-    set.
-    """
+    """Return arrays for means, quaternions, scales and opacities of 16 Gaussians; opacity 0 hides unset ones."""
     return np.zeros(48, np.float32), np.ones(64, np.float32), np.zeros(48, np.float32), np.zeros(16, np.float32)
 
 
@@ -193,7 +192,7 @@ def empty_tail() -> tuple[Array, Array, Array, Array]:
 def fill_tail(
     tail: tuple[Array, Array, Array, Array], means: Array, quats: Array, scales: Array, opacities: Array, i: int
 ) -> None:
-    """Copy the Gaussians from i on, fewer than 16, to the tail."""
+    """Copy the last Gaussians, from i on and fewer than 16, to the tail."""
     count = len(opacities) - i
     tail[0][: count * 3], tail[1][: count * 4] = means[i * 3 :], quats[i * 4 :]
     tail[2][: count * 3], tail[3][:count] = scales[i * 3 :], opacities[i:]
@@ -225,8 +224,7 @@ def project(
 ) -> None:
     """Fill records [N x stride], boxes [N x 2] (int32) and the depth sort keys [N] (uint32), N rounded up to 16.
 
-    The Gaussians' own arrays are flat. A box is two pairs of 16-bit integers: first and last
-    column, first and last row.
+    The Gaussians' arrays are flat. A box is two pairs of 16-bit integers: first and last column, first and last row.
     """
     depths = np.empty(16, np.float32)
     tail = empty_tail()
@@ -279,7 +277,7 @@ def _project_16(
     keys: Array,
     depths: Array,
 ) -> None:
-    """Gaussians i..i + 15 to the records, boxes and keys from `to` on, and their depths."""
+    """Project Gaussians i..i + 15 to the records, boxes, keys and depths from `to` on."""
     zero, one, half = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_HALF)
     rays, _, _, _, _, _, _, variances = screen_axes(means, quats, scales, i, view, K, width, height, near)
     depth, in_range, _, ray_x, ray_y = rays
@@ -297,7 +295,7 @@ def _project_16(
     extent_x, extent_y = fma(reach, square_root(xx), margin), fma(reach, square_root(yy), margin)
     middle_x, middle_y = center_x - half, center_y - half
     last_x, last_y = broadcast16(np.float32(width - 1)), broadcast16(np.float32(height - 1))
-    # Kept in 16 bits, also if a centre is very far off or not a number.
+    # Clamped to 16 bits, also for distant or NaN centres.
     most, least = broadcast16(np.float32(MAX_SIZE_PX)), broadcast16(-_ONE)
     x0 = minimum(maximum(ceiling(middle_x - extent_x), zero), most)
     y0 = minimum(maximum(ceiling(middle_y - extent_y), zero), most)

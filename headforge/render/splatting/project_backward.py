@@ -1,7 +1,7 @@
-"""The way back through `splat_project`: from gradient slots to the gradients of Gaussians and camera.
+"""Backward pass of the projection: from gradient slots to the gradients of Gaussians and camera.
 
-16 Gaussians are the lanes of one vector, in parts of fixed size; slots are added in tile order and the camera's shares
-part by part, so that no result depends on how parts are spread over threads.
+16 Gaussians are the lanes of one vector, in parts of fixed size; slots are added in tile order and the camera's
+gradients part by part, so that results do not depend on the distribution of parts over threads.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from headforge.render.splatting.project import (
 )
 
 MOMENTS = 8
-"""First floats of a gradient slot: sums of the exponent's gradient times 1, dx, dy, dx^2, dx dy, dy^2; two unused.
+"""Floats of a gradient slot: sums of the exponent's gradient times 1, dx, dy, dx^2, dx dy, dy^2; two unused.
 The colours' gradients follow, in groups of 8, at least one."""
 AHEAD = 16
-"""How many slots ahead the cache is asked for."""
+"""Prefetch distance in slots."""
 Array: TypeAlias = Any
 Lanes: TypeAlias = Any
-"""Types inside kernels are numba's affair."""
+"""Types inside kernels are inferred by numba."""
 
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _TINY = np.float32(1e-12)
@@ -72,7 +72,7 @@ def _sum_slots(
     moments: Array,
     grad_colors: Array,
 ) -> bool:
-    """Add each Gaussian's slots in tile order; moments [7, 16] (6, depth), colours straight to their gradient."""
+    """Add each Gaussian's slots in tile order, to moments [7, 16] (6, depth) and the gradient of the colours."""
     any_used = False
     for p in range(count):
         first, last = pair_starts[i + p], pair_starts[i + p + 1]
@@ -145,9 +145,9 @@ def project_backward(
     grad_colors: Array,
     view_parts: Array,
 ) -> None:
-    """Add one image's gradients to those of the Gaussians, and fill the camera's, [parts, 3, 4], part by part.
+    """Add one image's gradients to the Gaussians', and fill the camera's, [parts, 3, 4], part by part.
 
-    All arrays of Gaussians are flat. If `is_first`, their gradients are not read but written.
+    All arrays of Gaussians are flat. If `is_first`, their gradients are overwritten.
     """
     sums, moments, camera = np.empty(slot_stride, np.float32), np.zeros(7 * 16, np.float32), np.empty(192, np.float32)
     tail = empty_tail()
@@ -226,9 +226,9 @@ def _project_16_backward(
     grad_opacities: Array,
     camera: Array,
 ) -> None:
-    """From the exponents' gradients (times 1, dx, dy, dx^2, dx dy, dy^2) and the depths' to those of the inputs.
+    """Compute the inputs' gradients from those of exponents (times 1, dx, dy, dx^2, dx dy, dy^2) and depths.
 
-    camera [12, 16] is added to.
+    Adds to camera [12, 16].
     """
     axes = screen_axes(means, quats, scales, i, view, K, width, height, near)
     rays, jacobian, quaternion, rotation, (s0, s1, s2), (ux0, ux1, ux2, uy0, uy1, uy2), scaled, variances = axes
@@ -263,7 +263,7 @@ def _ellipse_gradients(
     opacities: Array, i: int, moments: Array, variances: tuple[Lanes, ...], in_range: Lanes, eps2d: float,
     antialiased: bool,
 ) -> tuple[Lanes, tuple[Lanes, ...], tuple[Lanes, ...]]:  # fmt: skip
-    """Return gradients of the opacity, the centre x, y, and the variances xx, xy, yy (through their inverse)."""
+    """Return the gradients of the opacity, the centre x, y, and the variances xx, xy, yy (through their inverse)."""
     zero, one, two, half = broadcast16(_ZERO), broadcast16(_ONE), broadcast16(_TWO), broadcast16(_HALF)
     xy = variances[1]
     xx, yy, sharp, _, inv_det = blurred(variances, in_range, eps2d)
@@ -290,9 +290,7 @@ def _ellipse_gradients(
 def _quaternion_gradients(
     quaternion: tuple[Lanes, ...], jacobian: tuple[Lanes, ...], g_axes: tuple[Lanes, ...]
 ) -> tuple[Lanes, Lanes, Lanes, Lanes]:
-    """Return from the screen rows of the unit axes to the rotation, and from it to the quaternion before it is
-    normalised.
-    """
+    """Return the gradients of the unnormalised quaternion from those of the screen rows of the unit axes."""
     w, x, y, z, inv_norm = quaternion
     jx0, jx1, jx2, jy0, jy1, jy2, _, _ = jacobian
     gux0, gux1, gux2, guy0, guy1, guy2 = g_axes
@@ -304,7 +302,7 @@ def _quaternion_gradients(
     gx = two * (dot(w, y, z, g21 - g12, g01 + g10, g02 + g20) - two * x * (g11 + g22))
     gy = two * (dot(w, x, z, g02 - g20, g01 + g10, g12 + g21) - two * y * (g00 + g22))
     gz = two * (dot(w, x, y, g10 - g01, g02 + g20, g12 + g21) - two * z * (g00 + g11))
-    # Freed of the part along the quaternion.
+    # Without the component along the quaternion.
     along = fma(gw, w, dot(gx, gy, gz, x, y, z))
     return ((gw - along * w) * inv_norm, (gx - along * x) * inv_norm,
             (gy - along * y) * inv_norm, (gz - along * z) * inv_norm)  # fmt: skip
@@ -325,7 +323,7 @@ def _point_gradients(
     point: tuple[Lanes, Lanes, Lanes],
     camera: Array,
 ) -> tuple[Lanes, Lanes, Lanes]:
-    """Return gradients of the points in the camera, through centre, depth and Jacobian; adds the camera's to `camera`."""
+    """Return the gradients of the camera-space points by centre, depth and Jacobian; add the camera's to `camera`."""
     _, _, inv_z, ray_x, ray_y = rays
     jx0, jx1, jx2, jy0, jy1, jy2, slope_x, slope_y = jacobian
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = rotation

@@ -1,4 +1,4 @@
-"""What a splatting backend is given: checked tensors with the batch dimensions flattened to scenes x cameras."""
+"""Input of a splatting backend: checked tensors with batch dimensions flattened to scenes x cameras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headforge.errors import ConfigError, NotFiniteError, ShapeError
 
 @dataclass(frozen=True)
 class View:
-    """One scene seen by one camera; everything unbatched."""
+    """One scene seen by one camera, unbatched."""
 
     means: Tensor
     quats: Tensor
@@ -28,7 +28,7 @@ class View:
 
 @dataclass(frozen=True)
 class SplatScene:
-    """B scenes of N Gaussians, M cameras each. A leading 1 in place of B or M means: shared by all."""
+    """B scenes of N Gaussians, M cameras each. A leading 1 in place of B or M: shared by all."""
 
     means: Tensor
     """[B | 1, N, 3]"""
@@ -52,7 +52,7 @@ class SplatScene:
     near_plane: float
     antialiased: bool
     with_depth: bool
-    """Depth is appended to the colours as one more channel, over a background of zero."""
+    """Whether depth is appended to the colours as another channel, over a background of zero."""
     batch_shape: tuple[int, ...]
     """The caller's batch dimensions, of product B."""
 
@@ -157,7 +157,7 @@ def make_scene(
 def _flat(
     name: str, x: Tensor, batch: tuple[int, ...], tail: tuple[int, ...], axes: str, *, whole: bool = False
 ) -> Tensor:
-    """Return [*, tail] to [B, tail], or to [1, tail] if it has no batch dimensions and `whole` is false."""
+    """Flatten [*, tail] to [B, tail], or to [1, tail] without batch dimensions if `whole` is false."""
     if x.shape == tail and not whole:
         return x[None]
     lead = x.dim() - len(tail)
@@ -173,11 +173,11 @@ def _flat(
 
 def check_finite(scene: SplatScene) -> None:
     """Raise `NotFiniteError` for the first tensor that holds NaN or infinity."""
-    if scene.means.is_meta:  # no values to look at
+    if scene.means.is_meta:  # meta tensors have no values
         return
     names = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
     tensors = {name: getattr(scene, name) for name in names if getattr(scene, name) is not None}
-    # Sums are several times cheaper than looking at every value, and can only err on the careful side.
+    # Sums are several times cheaper than checking every value; overflow only causes an unneeded check.
     if math.isfinite(float(torch.stack([x.detach().sum() for x in tensors.values()]).sum())):
         return
     for name, x in tensors.items():

@@ -1,6 +1,6 @@
-"""Large float32 scratch arrays that are kept and used again.
+"""Pool of large float32 scratch arrays for reuse.
 
-Fresh memory costs a page fault per 4 kB, which is more than the kernels need to fill it.
+Fresh memory costs a page fault per 4 kB, more time than the kernels take to fill it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 MAX_KEPT_FLOATS = 32 * 2**20
-"""Floats kept for later in one process (128 MB); more is given back to the system."""
+"""Most floats kept in one process (128 MB); further memory is released to the system."""
 
 _lock = threading.Lock()
 _free: dict[int, list[np.ndarray]] = {}
@@ -20,7 +20,7 @@ _n_kept = 0
 
 
 def borrow(n_floats: int) -> np.ndarray:
-    """Return a flat array of at least `n_floats`, aligned to cache lines, contents undefined. Give it back after use."""
+    """Return an uninitialized flat array of at least `n_floats`, aligned to cache lines. `give_back` it after use."""
     global _n_kept
     size = 1 << max(n_floats - 1, 1).bit_length()
     with _lock:
@@ -32,7 +32,7 @@ def borrow(n_floats: int) -> np.ndarray:
 
 
 def give_back(array: np.ndarray) -> None:
-    """Keep `array`, which came from `borrow` and is not used any more, for later."""
+    """Return an unused `array` from `borrow` to the pool."""
     global _n_kept
     with _lock:
         if _n_kept + len(array) <= MAX_KEPT_FLOATS:
@@ -41,7 +41,7 @@ def give_back(array: np.ndarray) -> None:
 
 
 def _start_over() -> None:
-    """A forked child may have inherited the lock held."""
+    """Reset the lock in a forked child, which may inherit it held."""
     global _lock
     _lock = threading.Lock()
 

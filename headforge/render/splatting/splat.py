@@ -1,6 +1,6 @@
 """Gaussian splatting: one call with gsplat's semantics, three backends behind it.
 
-`torch` is the readable twin and the oracle, `cpu` the fast kernels for processors, `gsplat` the CUDA library.
+`torch` is the readable reference implementation, `cpu` the fast kernels for processors, `gsplat` the CUDA library.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplatResult:
-    """A splatted picture."""
+    """Result of splatting."""
 
     image: Tensor
-    """[..., M, H, W, C], plus the depth channel last if it was asked for; premultiplied by alpha if no background."""
+    """[..., M, H, W, C], plus the depth channel last if requested; premultiplied by alpha if no background."""
     alpha: Tensor
     """[..., M, H, W, 1] in [0, 1)."""
     info: Mapping[str, Any] = field(default_factory=dict)
-    """What gsplat notes for densification, packed: "means2d" (with `.absgrad` after the backward pass), "radii",
-    "gaussian_ids", "width" ... Empty from the other backends."""
+    """gsplat's packed densification info: "means2d" (with `.absgrad` after the backward pass), "radii",
+    "gaussian_ids", "width" ... Empty for other backends."""
 
 
 def splat(
@@ -59,7 +59,7 @@ def splat(
     eps2d: float = EPS2D_PX2,
     near_plane: float = NEAR_PLANE_M,
 ) -> SplatResult:
-    """Draw N Gaussians with M cameras, for every scene of the batch dimensions `...`.
+    """Render N Gaussians with M cameras, for every scene of the batch dimensions `...`.
 
     Batch dimensions are those of means and viewmats broadcast together; any other tensor may lack them or have ones.
 
@@ -75,7 +75,7 @@ def splat(
         width: pixels.
         height: pixels.
         backgrounds: [..., M, C] behind the picture.
-        render_mode: D is depth summed as a colour would be, ED the same divided by alpha (the expected depth).
+        render_mode: D is depth blended like a colour, ED is D divided by alpha (the expected depth).
         rasterize_mode: "antialiased" lowers the opacity of Gaussians that `eps2d` widens (Yu et al. 2024).
         sh_degree: colours are spherical harmonics up to this degree, seen from each camera.
         backend: "auto" is "gsplat" for CUDA tensors and "cpu" for float32 on the processor, otherwise "torch".
@@ -120,7 +120,7 @@ def _render(scene: SplatScene, backend: Backend) -> tuple[Tensor, Tensor, Mappin
 
 
 def _choose(scene: SplatScene, backend: Backend) -> str:
-    """Return the backend that runs; an impossible choice raises."""
+    """Return the backend to use. Raises ConfigError for an impossible choice."""
     device, dtype = scene.means.device, scene.means.dtype
     if backend == "auto":
         name = "gsplat" if device.type == "cuda" else "cpu" if device.type == "cpu" else "torch"
@@ -141,7 +141,7 @@ def _choose(scene: SplatScene, backend: Backend) -> str:
 
 
 def _how_to_use(backend: str) -> str:
-    """Return what to do when the tensors are on another device than the backend's."""
+    """Return the advice for tensors on another device than the backend's."""
     if backend == "cpu":
         return "move the tensors to the CPU, or use backend='auto' or 'torch'."
     if not torch.cuda.is_available():
@@ -152,6 +152,6 @@ def _how_to_use(backend: str) -> str:
 
 @cache
 def _log_choice(name: str, device: str, dtype: str) -> None:
-    """Once per process and choice."""
+    """Log the backend once per process and choice."""
     detail = f" ({cpu.description()})" if name == "cpu" else ""
     _log.info("splatting %s %s tensors with the backend '%s'%s", device, dtype, name, detail)

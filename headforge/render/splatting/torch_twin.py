@@ -1,7 +1,7 @@
 """The readable splatting backend: torch operations on (Gaussian, pixel) pairs, any device, any float type.
 
-The oracle that the other backends are tested against. Everything is a list of pairs; memory grows with the number
-of pairs (about 200 bytes for each pixel in each Gaussian's box).
+The reference that the other backends are tested against. Memory grows with the number of pairs (about 200 bytes for
+each pixel in each Gaussian's box).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headforge.render.splatting.scene import SplatScene
 
 
 def render(scene: SplatScene) -> tuple[Tensor, Tensor]:
-    """Return image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]."""
+    """Render image [B, M, H, W, C (+1 with depth)] and alpha [B, M, H, W, 1]."""
     images, alphas = [], []
     for b in range(scene.n_scenes):
         for m in range(scene.n_cameras):
@@ -52,10 +52,10 @@ def _render_one(scene: SplatScene, b: int, m: int) -> tuple[Tensor, Tensor]:
 
 
 def _contributions(ellipses: Ellipses, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Return the pairs (Gaussian, pixel) that make the picture, each [P], by pixel and then from front to back.
+    """Return the contributing (Gaussian, pixel) pairs, each [P], by pixel and then from front to back.
 
-    How many there are depends on the values; on the device `meta`, which has none, one for each Gaussian stands for
-    them, so that everything else of the twin is computed there as anywhere.
+    Their number depends on the values; on the device `meta`, which has none, there is one pair per Gaussian, so that
+    the remaining computation is the same as on other devices.
     """
     order = torch.argsort(ellipses.depths, stable=True)
     if order.is_meta:
@@ -76,7 +76,7 @@ def _contributions(ellipses: Ellipses, width: int, height: int) -> tuple[Tensor,
 
 
 def _alphas(ellipses: Ellipses, gaussian: Tensor, pixel: Tensor, width: int) -> Tensor:
-    """Return [P] opacity of each pair, at most ALPHA_CAP; zero where rounding made the exponent positive."""
+    """Return the opacity [P] of each pair, at most ALPHA_CAP; zero where rounding made the exponent positive."""
     row = torch.div(pixel, width, rounding_mode="floor")
     column = pixel - row * width
     centers, conics = ellipses.centers[gaussian], ellipses.conics[gaussian]
@@ -88,9 +88,9 @@ def _alphas(ellipses: Ellipses, gaussian: Tensor, pixel: Tensor, width: int) -> 
 
 
 def _transmittance_before(alphas: Tensor, pixel: Tensor) -> Tensor:
-    """Return [P] light left in front of each pair: the product of (1 - alpha) over the pixel's earlier pairs.
+    """Return the transmittance [P] before each pair: the product of (1 - alpha) over the pixel's earlier pairs.
 
-    One running sum of logarithms over all pixels, in float64 so that its length costs no precision.
+    Computed by one running sum of logarithms over all pixels, in float64 to keep precision over its length.
     """
     logs = torch.log1p(-alphas.double())
     before = logs.cumsum(0) - logs

@@ -1,4 +1,4 @@
-"""Parquet columns of cameras, head parameters and pictures, and a writer whose bytes depend on the values only."""
+"""Parquet columns of cameras, head parameters and images, and a deterministic Parquet writer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CAMERA_FIELDS = [
 ]
 PARAM_FIELDS = [pa.field("model_id", pa.string()), *(pa.field(name, FLOATS) for name in PARAM_COLUMNS)]
 PICTURE_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-"""How Hugging Face's `datasets` stores a picture; it decodes a column of this type that `PICTURE_METADATA` names."""
+"""The image type of Hugging Face's `datasets`, which decodes columns of this type named in `PICTURE_METADATA`."""
 PICTURE_METADATA = {
     "huggingface": canonical_json({"info": {"features": {name: {"_type": "Image"} for name in ("image", "mask")}}})
 }
@@ -33,12 +33,12 @@ REPAIR_HELP = "run headforge verify --repair, or make it again with headforge ru
 
 
 def versioned_schema(version: int, fields: Sequence[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """Return a schema that carries its version in the file's metadata, as `headforge_schema`, beside other metadata."""
+    """Return a schema with its version in the metadata key `headforge_schema`, beside other metadata."""
     return pa.schema(fields, metadata={"headforge_schema": str(version), **(metadata or {})})
 
 
 def camera_columns(cameras: Sequence[Camera]) -> dict[str, object]:
-    """Return columns `CAMERA_FIELDS` of unbatched cameras; K and viewmat row-major, float32."""
+    """Return the columns `CAMERA_FIELDS` of unbatched cameras; K and viewmat row-major, float32."""
     return {
         "width": [c.width for c in cameras],
         "height": [c.height for c in cameras],
@@ -48,7 +48,7 @@ def camera_columns(cameras: Sequence[Camera]) -> dict[str, object]:
 
 
 def param_columns(params: Sequence[HeadParams]) -> dict[str, object]:
-    """Return columns `PARAM_FIELDS` of unbatched head parameters, float32."""
+    """Return the columns `PARAM_FIELDS` of unbatched head parameters, float32."""
     columns: dict[str, object] = {"model_id": [p.model_id for p in params]}
     for name in PARAM_COLUMNS:
         columns[name] = [_floats(name, getattr(p, name)) for p in params]
@@ -64,7 +64,7 @@ def _floats(name: str, tensor: torch.Tensor) -> np.ndarray:
 
 
 def stacked_floats(table: pa.Table, name: str) -> torch.Tensor:
-    """Return a list column of equally long lists as a float32 tensor [N, length]."""
+    """Return a column of equally long lists as a float32 tensor [N, length]."""
     column = table.column(name).combine_chunks()
     values = torch.from_numpy(np.array(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float32))
     if len(column) and len(values) % len(column):
@@ -108,7 +108,7 @@ def batched_params(table: pa.Table) -> HeadParams:
 
 
 def row_params(table: pa.Table) -> list[HeadParams]:
-    """Return one unbatched value per row; head models may differ."""
+    """Return one unbatched `HeadParams` per row; head models may differ."""
     columns = {name: tensors_by_row(table, name) for name in PARAM_COLUMNS}
     model_ids = table.column("model_id").to_pylist()
     return [
@@ -118,13 +118,13 @@ def row_params(table: pa.Table) -> list[HeadParams]:
 
 
 def picture_values(pictures: Sequence[bytes]) -> pa.Array:
-    """Return a column of `PICTURE_TYPE` with encoded pictures and no paths."""
+    """Return a column of `PICTURE_TYPE` with encoded images and no paths."""
     paths = pa.nulls(len(pictures), pa.string())
     return pa.StructArray.from_arrays([pa.array(pictures, pa.binary()), paths], fields=list(PICTURE_TYPE))
 
 
 def picture_column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """Return the encoded pictures of a column, stored as binary or as `PICTURE_TYPE`."""
+    """Return the encoded images of a column, stored as binary or as `PICTURE_TYPE`."""
     column = table.column(name)
     if not pa.types.is_struct(column.type):
         return column
@@ -137,17 +137,17 @@ def json_column(values: Iterable[Mapping[str, object]]) -> list[str]:
 
 
 def read_json_column(table: pa.Table, name: str) -> list[dict]:
-    """Return inverse of `json_column`."""
+    """Parse a column of JSON objects; the inverse of `json_column`."""
     return [json.loads(text) for text in table.column(name).to_pylist()]
 
 
 def write_row_groups(
     path: Path, schema: pa.Schema, groups: Iterable[Mapping[str, object]], keys: Sequence[str]
 ) -> None:
-    """Write a Parquet file, one row group for each group of columns, uncompressed, whole or not at all.
+    """Write an uncompressed Parquet file atomically, one row group for each group of columns.
 
-    Statistics are kept for the columns `keys` only (readers skip row groups by them). No time, path or random number
-    enters the file: equal values give equal bytes under one pyarrow version.
+    Statistics are kept for the columns `keys` only (readers use them to skip row groups). The file contains no time,
+    path or random number: equal values give equal bytes under one pyarrow version.
     """
     with atomic_path(path) as temporary, parquet_writer(temporary, schema, keys) as writer:
         for group in groups:
@@ -157,7 +157,7 @@ def write_row_groups(
 
 
 def parquet_writer(path: Path, schema: pa.Schema, keys: Sequence[str]) -> pq.ParquetWriter:
-    """Return a writer of uncompressed columns without dictionaries, with statistics for the columns `keys` only."""
+    """Open a writer of uncompressed columns without dictionaries, with statistics for the columns `keys` only."""
     return pq.ParquetWriter(
         path,
         schema,
@@ -179,7 +179,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a Parquet file as a table; DataError if it is missing, damaged, or lacks a column."""
+    """Read a Parquet file as a table; DataError if it is missing, damaged, or lacks a column."""
     with open_parquet(path) as file:
         return read_rows(path, file, None, columns)
 
@@ -187,7 +187,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def read_rows(
     path: Path, file: pq.ParquetFile, row_group: int | Sequence[int] | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return one row group, some, or all of them, of an open Parquet file; DataError if damaged or lacking a column."""
+    """Read one, some or all row groups of an open Parquet file; DataError if it is damaged or lacks a column."""
     missing = [name for name in columns or () if name not in file.schema_arrow.names]
     if missing:
         raise DataError(path, f"{path} has no column {', '.join(missing)}.", REPAIR_HELP)

@@ -1,4 +1,4 @@
-"""The table of what a dataset shows how often."""
+"""Coverage table of a dataset: view counts by pose, expression, cluster and split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COVERAGE_SCHEMA = versioned_schema(
 
 @dataclass(frozen=True)
 class Cell:
-    """How many views are alike in everything that is counted by."""
+    """Number of views in one cell of the coverage table."""
 
     yaw_deg: int
     """Lower edge of the bin."""
@@ -38,16 +38,16 @@ class Cell:
     """Number of the group of similar people."""
     split: str
     n_views: int
-    """At least 1: what is not shown has no row."""
+    """At least 1: empty cells have no row."""
 
 
 def write_coverage(path: Path, cells: Iterable[Cell]) -> None:
-    """Write counts as Parquet."""
+    """Write the cells as Parquet."""
     found = list(cells)
     columns = {name: [getattr(cell, name) for cell in found] for name in COVERAGE_SCHEMA.names}
     write_row_groups(path, COVERAGE_SCHEMA, [columns], keys=("yaw_deg", "pitch_deg", "split"))
 
 
 def read_coverage(path: Path) -> list[Cell]:
-    """Return all counts of a file, in stored order."""
+    """Read all cells of a file, in stored order."""
     return [Cell(**row) for row in read_table(path, COVERAGE_SCHEMA.names).to_pylist()]

@@ -1,4 +1,4 @@
-"""Tables of a dataset's people: what tells them apart, and who is too like someone earlier."""
+"""Identity tables of a dataset: identity vectors, clusters and near-duplicate identities."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ MARK_SCHEMA = versioned_schema(
 
 @dataclass(frozen=True)
 class Identity:
-    """One person of a dataset."""
+    """One identity of a dataset."""
 
     subject_id: str
     split: str
     cluster: int
     """Number of the group of similar people."""
     vector: np.ndarray
-    """[D] float32: Euclidean distances tell how unlike two people are; empty if nothing could be measured."""
+    """[D] float32; the Euclidean distance measures how different two people are. Empty if not measured."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A person who is too like an earlier one."""
+    """A near-duplicate of an earlier identity."""
 
     subject_id: str
     kind: str
-    """"duplicate": both are in one split; "leak": they are in different ones."""
+    """"duplicate": both are in one split; "leak": they are in different splits."""
     other_id: str
-    """The nearest earlier person of the kind."""
+    """The nearest earlier identity of the kind."""
     distance: float
 
 
 def write_identities(path: Path, identities: Iterable[Identity]) -> None:
-    """Write people as Parquet."""
+    """Write identities as Parquet."""
     found = list(identities)
     columns: dict[str, object] = {
         name: [getattr(one, name) for one in found] for name in ("subject_id", "split", "cluster")
@@ -69,18 +69,18 @@ def write_identities(path: Path, identities: Iterable[Identity]) -> None:
 
 
 def read_identities(path: Path) -> list[Identity]:
-    """Return all people of a file, in stored order."""
+    """Read all identities of a file, in stored order."""
     rows = read_table(path, IDENTITY_SCHEMA.names).to_pylist()
     return [Identity(**{**row, "vector": np.array(row["vector"], dtype=np.float32)}) for row in rows]
 
 
 def write_marks(path: Path, marks: Iterable[Mark]) -> None:
-    """Write marks as Parquet; none give a file with the columns and no rows."""
+    """Write marks as Parquet; without marks the file has the columns and no rows."""
     found = list(marks)
     columns = {name: [getattr(mark, name) for mark in found] for name in MARK_SCHEMA.names}
     write_row_groups(path, MARK_SCHEMA, [columns], keys=("subject_id", "kind"))
 
 
 def read_marks(path: Path) -> list[Mark]:
-    """Return all marks of a file, in stored order."""
+    """Read all marks of a file, in stored order."""
     return [Mark(**row) for row in read_table(path, MARK_SCHEMA.names).to_pylist()]

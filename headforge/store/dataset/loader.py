@@ -1,9 +1,9 @@
 """Shuffled, decoded batches of a dataset for training.
 
 The order is a function of (seed, epoch) alone. An epoch permutes the subjects, cuts them into windows, and shuffles
-the views inside each window, so that a row group is read once per epoch and memory is bounded by a window however
-large the dataset is. Of several workers each takes the subjects whose place in the epoch it owns: what it delivers is
-that part of the one order, and no two workers read the same bytes.
+the views inside each window: a row group is read once per epoch, and memory is bounded by the window, not by the
+dataset's size. Each worker owns the subjects at every n-th position of the epoch and delivers that part of the global
+order, so no two workers read the same bytes.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from headforge.store.images import decode_image_into
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How batches are drawn."""
+    """Settings of the batch order and the decoding."""
 
     seed: int = 0
-    """Seed of the order."""
+    """Seed of the shuffling."""
     batch_size: int = 32
     """Views in a batch; a multiple of views_together."""
     views_together: int = 1
-    """So many views of one subject follow one another; those left over are other ones in each epoch."""
+    """Number of consecutive views of one subject; each epoch leaves over other views."""
     window_subjects: int = 64
-    """Subjects shuffled together, over all workers; their encoded pictures are in memory up to three times."""
+    """Subjects shuffled together, over all workers; up to three windows of encoded images are in memory."""
     with_masks: bool = True
     """Whether masks are decoded."""
     worker: int = 0
-    """Number of this process among those that share the dataset."""
+    """Index of this process among those that share the dataset."""
     n_workers: int = 1
-    """How many share it."""
+    """Number of processes that share the dataset."""
     n_threads: int = 1
-    """Threads that decode; one more reads."""
+    """Decoding threads; one more thread reads."""
     n_batches_ahead: int = 4
-    """Batches decoded before they are asked for."""
+    """Number of batches decoded in advance."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -64,14 +64,14 @@ def _require(name: str, value: object, is_fine: bool, allowed: str) -> None:
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """B views, decoded."""
+    """A batch of B decoded views."""
 
     images: np.ndarray
     """[B, H, W, 3] uint8."""
     masks: np.ndarray | None
-    """[B, H, W] uint8; None if they were not asked for."""
+    """[B, H, W] uint8; None without `with_masks`."""
     views: Views
-    """[B] cameras, parameters and the rest of the rows."""
+    """[B] cameras, parameters and the other columns."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class _Window:
 
 
 class Loader:
-    """Batches of the views of some subjects of a dataset.
+    """Loads shuffled batches of views of a dataset's subjects.
 
-    Opens the dataset's files anew, so it may be used beside other readers and be sent to another process.
+    Opens the dataset's files separately, so it may be used beside other readers and sent to another process.
     """
 
     def __init__(self, dataset: Dataset, config: LoaderConfig, subject_ids: Sequence[str] | None = None) -> None:
-        """All subjects, or those given. Raises ConfigError if a worker would never have a view."""
+        """Load all subjects, or those given. Raises ConfigError if a worker would have no views."""
         self.config = config
         self._dataset = dataset.reopened()
         chosen = dataset.subject_ids() if subject_ids is None else list(subject_ids)
@@ -102,18 +102,18 @@ class Loader:
                               "use fewer workers or a smaller views_together.")  # fmt: skip
 
     def n_images(self, epoch: int) -> int:
-        """Return views that this worker delivers in an epoch."""
+        """Return the number of views that this worker delivers in an epoch."""
         together = self.config.views_together
         owned = (self._subjects[i] for i in self._permutation(epoch)[self.config.worker :: self.config.n_workers])
         return sum(self._views_of[name] // together * together for name in owned)
 
     def order(self, epoch: int) -> Iterator[tuple[str, int]]:
-        """Yield (subject, number of its row) of this worker's views in an epoch, in the order they are delivered."""
+        """Yield (subject, row number) of this worker's views in an epoch, in delivery order."""
         for subjects, rows in self._windows(epoch):
             yield from ((subjects[subject], row) for subject, row in rows)
 
     def batches(self, n_images_seen: int = 0) -> Generator[ViewBatch, None, None]:
-        """Yield endless batches, epoch after epoch, that follow the first `n_images_seen` views of this worker.
+        """Yield batches endlessly, epoch after epoch, starting after this worker's first `n_images_seen` views.
 
         Raises ConfigError if `n_images_seen` is not a multiple of `views_together`, DataError if a picture is damaged.
         """
@@ -132,7 +132,7 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
     def _rows(self, reader: ThreadPoolExecutor, n_images_seen: int) -> Iterator[tuple[_Window, int]]:
-        """Yield rows and the windows that hold them; the next window is read while this one is used."""
+        """Yield (window, row) pairs; the next window is read while the current one is used."""
         following: Future[_Window] | None = None
         following_rows: list[int] = []
         for subjects, rows in self._windows_after(n_images_seen):
@@ -155,9 +155,7 @@ class Loader:
             epoch += 1
 
     def _windows(self, epoch: int) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
-        """Yield this worker's subjects in each window of an epoch, and (place among them, row) of their views, in
-        order.
-        """
+        """Yield this worker's subjects in each window of an epoch, and (subject index, row) of their views."""
         config, permutation = self.config, self._permutation(epoch)
         for start in range(0, len(permutation), config.window_subjects):
             places = range(start, min(start + config.window_subjects, len(permutation)))
@@ -173,7 +171,7 @@ class Loader:
                 yield subjects, [(number[place], int(row)) for place, rows in mine for row in rows]
 
     def _groups(self, epoch: int, subject_id: str) -> np.ndarray:
-        """Return row numbers [n_groups, views_together] of a subject, shuffled; rows left over are in no group."""
+        """Return shuffled row numbers [n_groups, views_together] of a subject; leftover rows are in no group."""
         n, together = self._views_of[subject_id], self.config.views_together
         shuffled = np.random.default_rng(item_seed(self.config.seed, "views", epoch, subject_id)).permutation(n)
         return shuffled[: n // together * together].reshape(-1, together)
@@ -188,7 +186,7 @@ class Loader:
 
 
 def _decode(rows: list[tuple[_Window, int]]) -> ViewBatch:
-    """Return one batch; its rows may come from several windows."""
+    """Decode one batch, whose rows may come from several windows."""
     windows = list({id(window): window for window, _ in rows}.values())
     views = Views.concatenate([w.views.take([row for window, row in rows if window is w]) for w in windows])
     height, width = views.camera.height, views.camera.width

@@ -1,4 +1,4 @@
-"""Datasets of views: Parquet shards with one row group per subject, and a folder of them with its dataset.json."""
+"""Datasets of views: Parquet shards with one row group per subject, and dataset.json."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from headforge.store.images import decode_image, encode_png
 from headforge.types import NO_HEAD_MODEL, Sample
 
 SCHEMA_VERSION = 2
-"""2: pictures as {bytes, path}, so that Hugging Face's `datasets` decodes them; files of version 1 are read too."""
+"""2: images as {bytes, path}, which Hugging Face's `datasets` decodes; files of version 1 are read too."""
 HEAD_FILE = "head_model.safetensors"
-"""The head model of a dataset's parameters, in its folder."""
+"""File of the head model of a dataset's parameters, in its folder."""
 KEY_COLUMNS = ("subject_id", "view", "split", "source", "seed", "yaw_deg", "pitch_deg")
 SHARD_SCHEMA = versioned_schema(
     SCHEMA_VERSION,
@@ -65,16 +65,16 @@ SHARD_SCHEMA = versioned_schema(
     PICTURE_METADATA,
 )
 MOMENT_FIELDS = [pa.field("timestep", pa.int32()), pa.field("camera_id", pa.string())]
-"""Columns after the others in datasets whose cameras share moments: rigs and films."""
+"""Last columns of datasets whose cameras share moments: rigs and videos."""
 MOMENT_COLUMNS = tuple(field.name for field in MOMENT_FIELDS)
 VIEW_COLUMNS = tuple(name for name in SHARD_SCHEMA.names if name not in ("image", "mask"))
 MAX_OPEN_SHARDS = 256
-"""Shards that a dataset keeps open: a process may have 1024 files open on many systems."""
+"""Maximum of shards kept open; many systems limit a process to 1024 open files."""
 
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What a shard holds."""
+    """Contents of a shard."""
 
     path: Path
     subject_ids: tuple[str, ...]
@@ -84,11 +84,11 @@ class ShardInfo:
 
 
 def write_shard(path: Path, subjects: Iterable[Sequence[Sample]], has_moments: bool = False) -> ShardInfo:
-    """Write one row group per subject to `path`, whole or not at all.
+    """Write one row group per subject to `path`, atomically.
 
-    A row's bytes depend on its sample only, the file's on the samples and their order. Parameters and cameras are
-    stored as float32, pictures and masks as PNG. `has_moments` adds the columns `timestep` and `camera_id`, which all
-    shards of a dataset must have or lack.
+    A row's bytes depend on its sample only, the file's bytes on the samples and their order. Parameters and cameras are
+    stored as float32, images and masks as PNG. `has_moments` adds the columns `timestep` and `camera_id`; either all
+    shards of a dataset have them or none.
     """
     schema = _with_moments(SHARD_SCHEMA) if has_moments else SHARD_SCHEMA
     subject_ids: list[str] = []
@@ -132,28 +132,24 @@ def _with_moments(schema: pa.Schema) -> pa.Schema:
 
 
 def _stored(file: pq.ParquetFile, columns: Iterable[str]) -> list[str]:
-    """Return `columns` and those of `MOMENT_COLUMNS` that the file has."""
+    """Return `columns` and the `MOMENT_COLUMNS` that the file has."""
     return [*columns, *(name for name in MOMENT_COLUMNS if name in file.schema_arrow.names)]
 
 
 def read_shard_samples(path: Path) -> list[Sample]:
-    """Return all rows of one shard, decoded, in stored order."""
+    """Read and decode all rows of one shard, in stored order."""
     with open_parquet(path) as file:
         return _decode_samples(read_rows(path, file, None, _stored(file, SHARD_SCHEMA.names)))
 
 
 def read_shard_views(path: Path) -> Views:
-    """Return all rows of one shard without their pictures."""
+    """Read all rows of one shard without their images."""
     with open_parquet(path) as file:
         return decode_views(read_rows(path, file, None, _stored(file, VIEW_COLUMNS)))
 
 
 def read_shard_pictures(path: Path, column: str = "image") -> Iterator[list[np.ndarray]]:
-    """Yield the pictures [H, W, 3] uint8 of one subject after the other, decoded as they are asked for, in stored
-    order.
-
-    With the column "mask" its masks [H, W].
-    """
+    """Yield the images [H, W, 3] uint8, or masks [H, W], of each subject in stored order, decoded lazily."""
     with open_parquet(path) as file:
         for group in range(file.num_row_groups):
             table = read_rows(path, file, group, (column,))
@@ -190,10 +186,10 @@ def write_dataset_json(
     licences: Mapping[str, str],
     n_rejected: int = 0,
 ) -> dict[str, object]:
-    """Write `folder`/dataset.json from the shards in `folder`/shards; returns what was written.
+    """Write `folder`/dataset.json from the shards in `folder`/shards; return its content.
 
     `params` are the settings the dataset was made with; `licences` maps each source of the data to its licence.
-    No date and no path enter it.
+    It contains no date and no path.
     """
     shards: list[dict[str, object]] = []
     splits: dict[str, int] = {}
@@ -240,9 +236,8 @@ def shard_paths(folder: Path) -> list[Path]:
 class Dataset:
     """A dataset folder: shards, dataset.json, the head model its parameters belong to.
 
-    Opens lazily; safe to pickle (reopened by path). `skip_marked` leaves out the people of marks.parquet: those too
-    like an earlier one in their split or in another. Raises DataError if the folder, a shard, a subject or the marks
-    asked for are missing.
+    Opens lazily; safe to pickle (reopened by path). `skip_marked` skips the near-duplicate identities in
+    marks.parquet. Raises DataError if the folder, a shard, a subject or a required marks.parquet is missing.
     """
 
     def __init__(self, folder: Path, skip_marked: bool = False) -> None:
@@ -261,12 +256,12 @@ class Dataset:
         return Dataset, (self.folder, self.skip_marked)
 
     def reopened(self) -> Dataset:
-        """Return the same dataset with open files of its own, for another thread."""
+        """Return the same dataset with separate open files, for another thread."""
         return Dataset(self.folder, self.skip_marked)
 
     @property
     def head(self) -> Path:
-        """The head model's file, for `headforge.flame.files.load_head`."""
+        """Path of the head model's file, for `headforge.flame.files.load_head`."""
         return self.folder / HEAD_FILE
 
     @property
@@ -280,15 +275,15 @@ class Dataset:
         return self.parameters().camera.width
 
     def subject_ids(self, split: str | None = None) -> list[str]:
-        """Return subjects in stored order, all or those of one split."""
+        """Return the subjects in stored order, all or those of one split."""
         return [name for name, entry in self._index.items() if split in (None, entry.split)]
 
     def __len__(self) -> int:
-        """Return views of all subjects."""
+        """Return the number of views of all subjects."""
         return sum(len(entry.views) for entry in self._index.values())
 
     def __getitem__(self, index: int) -> Sample:
-        """Return the view with this number in stored order, decoded; IndexError past the end."""
+        """Return the view at this position in stored order, decoded; IndexError past the end."""
         row = operator.index(index)
         row += len(self) if row < 0 else 0
         if row >= 0:
@@ -299,12 +294,12 @@ class Dataset:
         raise IndexError(f"{self.folder} has {len(self)} views, there is none with the number {index}")
 
     def __iter__(self) -> Iterator[Sample]:
-        """Yield all views in stored order, decoded as they are asked for; a subject's rows are read at once."""
+        """Yield all views in stored order, decoded lazily; a subject's rows are read together."""
         for subject_id in self._index:
             yield from self.samples(subject_id)
 
     def views_of(self, subject_id: str) -> list[int]:
-        """Return view numbers of one subject, in stored order."""
+        """Return the view numbers of one subject, in stored order."""
         return list(self._entry(subject_id).views)
 
     def samples(self, subject_id: str) -> list[Sample]:
@@ -312,11 +307,11 @@ class Dataset:
         return _decode_samples(self._rows(self._entry(subject_id)))
 
     def table(self, subject_id: str) -> pa.Table:
-        """Return all columns of one subject's rows, in stored order, pictures still encoded."""
+        """Return all columns of one subject's rows, in stored order, with encoded images."""
         return self._rows(self._entry(subject_id))
 
     def tables(self, subject_ids: Sequence[str]) -> pa.Table:
-        """Return `table` of several subjects, one after the other; what lies in one file is read at once."""
+        """Return the concatenated `table` of several subjects; rows in one file are read together."""
         found: dict[str, pa.Table] = {}
         for path in dict.fromkeys(self._entry(name).path for name in subject_ids):
             names = [name for name in subject_ids if self._entry(name).path == path]
@@ -341,7 +336,7 @@ class Dataset:
         return _decode_samples(self._rows(entry).slice(entry.views.index(view), 1))[0]
 
     def parameters(self) -> Views:
-        """Return everything but the pictures, for all rows; read once and kept."""
+        """Return all columns but the images, for all rows; cached after the first read."""
         return self._parameters
 
     @cached_property
@@ -363,7 +358,7 @@ class Dataset:
 
     @cached_property
     def _paths(self) -> list[Path]:
-        """The shards, checked for their size; their bytes are checked by `headforge verify`."""
+        """Paths of the shards, checked for size only; `headforge verify` checks the bytes."""
         paths = []
         for shard in self.description["shards"]:
             path = self.folder / shard["path"]
@@ -408,7 +403,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a subject's rows are."""
+    """Location of a subject's rows."""
 
     path: Path
     row_group: int

@@ -1,4 +1,4 @@
-"""Tables that stages hand on: tracks, predictions, rejects."""
+"""Tables passed between stages: tracks, predictions, rejects."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ REJECT_SCHEMA = versioned_schema(
 
 @dataclass(frozen=True)
 class Reject:
-    """An item that is bad, and why."""
+    """A rejected item and the reason."""
 
     item: str
     """Such as "000012" or "000012/3"."""
@@ -70,7 +70,7 @@ class Reject:
     """The check it failed."""
     reason: str
     value: float | None
-    """What the check measured, if it measures."""
+    """The measured value, if the check measures one."""
 
 
 def write_tracks(path: Path, tracks: Iterable[Track]) -> None:
@@ -91,7 +91,7 @@ def write_tracks(path: Path, tracks: Iterable[Track]) -> None:
 
 
 def read_tracks(path: Path) -> dict[tuple[str, int], Track]:
-    """Return tracks by (subject_id, view), of one file or of a folder with shards/*.parquet, in stored order."""
+    """Read tracks by (subject_id, view) from one file or a folder with shards/*.parquet, in stored order."""
     found: dict[tuple[str, int], Track] = {}
     for file in shard_paths(path) if path.is_dir() else [path]:
         table = read_table(file, TRACK_SCHEMA.names)
@@ -105,7 +105,7 @@ def read_tracks(path: Path) -> dict[tuple[str, int], Track]:
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write predictions as Parquet with PNG pictures, one row group per run of rows of one subject."""
+    """Write predictions as Parquet with PNG images, one row group per run of rows of one subject."""
 
     def groups() -> Iterable[Mapping[str, object]]:
         for _, rows in groupby(predictions, key=lambda prediction: prediction.subject_id):
@@ -120,7 +120,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Return all predictions of a file, decoded, in stored order."""
+    """Read and decode all predictions of a file, in stored order."""
     table = read_table(path, PREDICTION_SCHEMA.names)
     columns = zip(*(table.column(name).to_pylist() for name in PREDICTION_SCHEMA.names), strict=True)
     return [
@@ -130,14 +130,14 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Write rejected items as Parquet; no items give a file with the columns and no rows."""
+    """Write rejected items as Parquet; without items the file has the columns and no rows."""
     found = list(rejects)
     columns = {name: [getattr(reject, name) for reject in found] for name in ("item", "gate", "reason", "value")}
     write_row_groups(path, REJECT_SCHEMA, [columns], keys=("item", "gate"))
 
 
 def read_rejects(path: Path) -> list[Reject]:
-    """Return all rejected items of a file, in stored order."""
+    """Read all rejected items of a file, in stored order."""
     return [Reject(**row) for row in read_table(path, REJECT_SCHEMA.names).to_pylist()]
 
 

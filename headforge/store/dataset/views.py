@@ -1,4 +1,4 @@
-"""Rows of a dataset without their pictures, as columns."""
+"""Columns of a dataset's rows without their images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TUPLES = ("subject_ids", "splits", "sources", "quality", "attributes", "timeste
 
 @dataclass(frozen=True)
 class Views:
-    """Rows of a dataset without their pictures: N views, ordered as stored."""
+    """N rows of a dataset without their images, in stored order."""
 
     subject_ids: tuple[str, ...]
     """[N]."""
@@ -46,7 +46,7 @@ class Views:
     attributes: tuple[Mapping[str, str], ...]
     """[N]."""
     timesteps: tuple[int | None, ...] = ()
-    """[N]; None for views that share no moment with others."""
+    """[N]; None for views that share no moment with other views."""
     camera_ids: tuple[str | None, ...] = ()
     """[N]; None for views with a camera of their own."""
 
@@ -54,7 +54,7 @@ class Views:
         return len(self.subject_ids)
 
     def take(self, rows: Sequence[int]) -> Views:
-        """Return the rows of these numbers, in this order."""
+        """Return the rows at these indices, in this order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
         columns: dict[str, Any] = {name: getattr(self, name)[index.numpy()] for name in _ARRAYS}
         for name in _TUPLES:
@@ -64,7 +64,7 @@ class Views:
 
     @staticmethod
     def concatenate(parts: Sequence[Views]) -> Views:
-        """Return all rows one after the other. Raises DataError unless they have one picture size and one head model."""
+        """Concatenate rows. Raises DataError unless they share one image size and one head model."""
         if len(parts) == 1:
             return parts[0]
         first = parts[0]
@@ -81,7 +81,7 @@ class Views:
 
     @cached_property
     def rows(self) -> dict[tuple[str, int], int]:
-        """Row of each (subject_id, view)."""
+        """Row index by (subject_id, view)."""
         return {key: row for row, key in enumerate(zip(self.subject_ids, self.views.tolist(), strict=True))}
 
     @cached_property
@@ -95,7 +95,7 @@ class Views:
 
 
 def decode_views(table: pa.Table) -> Views:
-    """Return the rows of a table."""
+    """Decode the rows of a table."""
     return Views(
         subject_ids=tuple(table.column("subject_id").to_pylist()),
         views=np.array(table.column("view").to_pylist(), dtype=np.int64),
@@ -114,5 +114,5 @@ def decode_views(table: pa.Table) -> Views:
 
 
 def moment_column(table: pa.Table, name: str) -> list:
-    """Return a column that files may lack, None where they do."""
+    """Return an optional column; None per row if the file lacks it."""
     return table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows

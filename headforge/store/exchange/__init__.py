@@ -1,1 +1,1 @@
-"""Datasets in other programs' formats, and back from those that hold pictures with cameras."""
+"""Export of datasets to other programs' formats, and import of pictures with cameras."""

@@ -1,4 +1,4 @@
-"""A dataset, or some of its subjects, as a folder in another program's format."""
+"""Export of a dataset, or of some subjects, to another program's format."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ TRACKS_HELP = "give the tracks of this dataset: --tracks data/tracked."
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote."""
+    """Summary of an export."""
 
     folder: Path
     n_subjects: int
     n_views: int
     n_bytes: int
     n_left_out: int = 0
-    """Views without a usable track, where tracks were to be written."""
+    """Views without a usable track, in an export of tracks."""
 
 
 def export_dataset(
@@ -60,12 +60,12 @@ def export_dataset(
 ) -> Exported:
     """Write the subjects (default: all) in the format `to`, one of `FORMATS`, as the new folder `output`.
 
-    The folder appears whole or not at all. Pictures are copied as they are stored, one subject in memory at a time;
-    every shard read is hashed first. `provenance.json` beside the data says what it is, under which licences, and
-    whether pictures are synthetic. With `tracks`, cameras and head parameters are the tracks', and views whose track
-    is missing or rejected are left out. `head` is the head model of the parameters, which "gaussianavatars" needs,
-    `landmarks` its landmarks, which become the points of "colmap". Raises ConfigError for an unknown format, InputError
-    for an unknown subject or an `output` that holds something, DataError for a damaged shard.
+    The folder is written atomically. Encoded pictures are copied, one subject in memory at a time; every shard is
+    hashed before it is read. `provenance.json` beside the data states its source, its licences, and whether pictures
+    are synthetic. With `tracks`, cameras and head parameters are the tracks', and views whose track is missing or
+    rejected are left out. `head` is the head model of the parameters, which "gaussianavatars" needs, `landmarks` its
+    landmarks, which become the points of "colmap". Raises ConfigError for an unknown format, InputError for an unknown
+    subject or a non-empty `output`, DataError for a damaged shard.
     """
     _require_format(to)
     chosen = _chosen(dataset, subject_ids)
@@ -108,7 +108,7 @@ def export_views(
     head: HeadFacts | None = None,
     landmarks: LandmarkFinder | None = None,
 ) -> Exported:
-    """Return as `export_dataset`, of one subject's views that are no dataset's, such as a tracked film's.
+    """Export one subject's views from outside a dataset, such as a tracked video, as `export_dataset`.
 
     `about` is written to `provenance.json` and needs `licences` and `synthetic_media`.
     """

@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all, and names that stay inside a folder."""
+"""Output folders written atomically, and checks of file names."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from headforge.errors import DataError, InputError
 from headforge.store.files import fsync_file, fsync_folder, storage_errors
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Names that every format can carry: WebDataset ends a sample's key at the first dot."""
+"""Names that every format accepts: WebDataset ends a sample's key at the first dot."""
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it when the block ends well and removed when it does not.
+    """Yield a temporary folder beside `path`; rename it to `path` on success, remove it on an error.
 
-    Raises InputError if `path` is a file or a folder that holds something. What a killed process left beside `path`
-    is removed by the next call for the same `path`.
+    Raises InputError if `path` is a file or a non-empty folder. The next call for the same `path` removes leftovers of
+    a killed process.
     """
     path = path.absolute()
     _require_free(path)
@@ -48,7 +48,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def _require_free(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise InputError(path, f"{path} is in the way: it is not a folder.", "name a folder that does not exist yet.")
+        raise InputError(path, f"{path} exists and is not a folder.", "name a folder that does not exist yet.")
     if path.is_dir() and any(path.iterdir()):
         raise InputError(
             path, f"{path} is not empty.", "name a folder that does not exist yet, or empty this one first."
@@ -56,7 +56,7 @@ def _require_free(path: Path) -> None:
 
 
 def _remove_leftovers(parent: Path, prefix: str) -> None:
-    """Remove temporary folders whose maker is gone: the system frees a dead process's lock."""
+    """Remove temporary folders of ended processes, whose locks the system has released."""
     for leftover in parent.glob(f"{prefix}*.tmp"):
         with contextlib.suppress(OSError):
             descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -77,9 +77,9 @@ def _flush(folder: Path) -> None:
 
 
 def path_inside(folder: Path, name: str) -> Path | None:
-    """Return the file that a relative name in somebody's JSON means; None if it leads out of `folder`.
+    """Resolve a relative file name from an external file; None if it leads out of `folder`.
 
-    Backslashes separate as slashes do. Links are followed before the answer.
+    Backslashes count as slashes. Links are followed.
     """
     relative = name.replace("\\", "/")
     if not relative or "\0" in relative or re.match(r"/|[A-Za-z]:", relative):
@@ -89,7 +89,7 @@ def path_inside(folder: Path, name: str) -> Path | None:
 
 
 def require_plain_name(name: str) -> str:
-    """Return `name` if it can be a file name in every format. Raises DataError."""
+    """Return `name` if it is a valid file name in every format. Raises DataError."""
     if not PLAIN_NAME.fullmatch(name):
         raise DataError(
             name,

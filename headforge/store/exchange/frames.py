@@ -1,7 +1,7 @@
-"""Pictures with the cameras another program's file gives them, taken into a dataset one by one.
+"""Reading and checking of imported frames: a picture with the camera that another program's file states.
 
-What can't be taken (a picture that is missing or damaged, numbers that are no camera, a path that leads out of the
-folder) becomes a reject with its reason; the rest goes on.
+Invalid frames (a missing or damaged picture, an invalid camera, a path that leads out of the folder) become rejects
+with their reason; the import continues.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from headforge.store.images import read_mask, read_photo
 from headforge.types import Camera, HeadParams
 
 MAX_ROTATION_ERROR = 1e-3
-"""Largest element of R Rᵀ - I: files with few decimals pass, a scaled or sheared matrix does not."""
+"""Largest element of R Rᵀ - I; accepts files with few decimals, refuses a scaled or sheared matrix."""
 MIN_SIDE_PX = 16
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture and its camera as a file gives them; the picture is not read yet."""
+    """A picture and its camera as a file states them; the picture is not read yet."""
 
     name: str
     """The picture's name in the file."""
     subject: str
-    """Whose picture it is, as the file or its folder calls them."""
+    """Name of the person in the file, or of the folder."""
     view: int
     picture: Path
     mask: Path | None
     camera: Callable[[int, int], Camera]
-    """The camera for an upright picture of a width and height; raises ValueError with a reason if there is none."""
+    """Return the camera for an upright picture of a width and height; ValueError with a reason if there is none."""
     head: Callable[[], StatedHead] | None = None
-    """Head parameters, where the format has them; raises ValueError with a reason if there are none."""
+    """Return head parameters, where the format has them; ValueError with a reason if there are none."""
     timestep: int | None = None
     """Number of the moment, where the format has them."""
     camera_id: str | None = None
     """Name of the fixed camera, where the format has them."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """What else the format says of the picture."""
+    """Other attributes that the format states for the picture."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class ReadFrame:
     camera: Camera
     """Unbatched, float64."""
     params: HeadParams
-    """Unbatched; unknown where the format says nothing of them."""
+    """Unbatched; unknown where the format does not state them."""
     static_offset: Tensor | None
-    """[V, 3]; None where the format says nothing of it."""
+    """[V, 3]; None where the format does not state it."""
 
 
 class BadFrame(Exception):
-    """A frame can't be taken; the gate and the reason are recorded."""
+    """A frame that can't be imported; the gate and the reason are recorded."""
 
     def __init__(self, gate: str, reason: str) -> None:
         super().__init__(reason)
@@ -78,10 +78,10 @@ class BadFrame(Exception):
 
 
 def read_frame(frame: Frame, size: tuple[int, int] | None, convention: Convention = CONVENTIONS[FINE]) -> ReadFrame:
-    """Read and check one frame. Raises BadFrame, also if `size` (width, height) is given and the picture's is another.
+    """Read and check one frame. Raises BadFrame, also if the picture's size is not `size` (width, height).
 
-    The picture is turned as its EXIF says before its camera is asked for. `convention` is the one the cameras are in;
-    if they are those of mirrored pictures, the pictures are mirrored back.
+    The EXIF orientation is applied before the camera is computed. `convention` is the convention of the cameras; if
+    they belong to mirrored pictures, the pictures are mirrored back.
     """
     image = _picture(frame.picture)
     height, width = image.shape[:2]
@@ -101,7 +101,7 @@ def read_frame(frame: Frame, size: tuple[int, int] | None, convention: Conventio
 
 
 def _rigid(camera: Camera) -> tuple[Camera, tuple[int, ...]]:
-    """Return a camera without reflection, and the axes along which the picture must be flipped for it."""
+    """Return the camera without reflection, and the axes along which to flip its picture."""
     if not float(torch.linalg.det(camera.viewmat[:3, :3])) < 0:
         return camera, ()
     is_upside_down = float(camera.viewmat[1, 1]) > 0  # a camera's y axis points downwards in the world
@@ -137,7 +137,7 @@ def _mask(path: Path, width: int, height: int) -> np.ndarray:
 
 
 def _check_camera(camera: Camera) -> None:
-    """Raise BadFrame unless this is a rigid transform and a pinhole that float32 can hold."""
+    """Raise BadFrame unless the camera is a rigid transform and a pinhole, finite in float32."""
     values = torch.cat([camera.K.flatten(), camera.viewmat.flatten()])
     if not bool(torch.isfinite(values.float()).all()):
         raise BadFrame("camera", "has a camera with numbers that are not finite")
@@ -152,12 +152,12 @@ def _check_camera(camera: Camera) -> None:
 
 
 def frame_reject(name: str, gate: str, reason: str) -> Reject:
-    """Return a reject of an import; nothing is measured."""
+    """Return a reject of an import, without a measured value."""
     return Reject(name, gate, reason, None)
 
 
 def numbers(values: Any, n: int) -> list[float] | None:
-    """Return `values` if they are a list of n finite numbers, else None."""
+    """Return `values` if it is a list of n finite numbers, else None."""
     if not isinstance(values, list) or len(values) != n:
         return None
     found = [number(value) for value in values]
@@ -165,7 +165,7 @@ def numbers(values: Any, n: int) -> list[float] | None:
 
 
 def number(value: Any) -> float | None:
-    """Return `value` if it is a finite number, else None; true and false are none."""
+    """Return `value` if it is a finite number, else None; booleans are not numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -175,7 +175,7 @@ def number(value: Any) -> float | None:
 
 
 def read_json(path: Path, help: str) -> Any:
-    """Return the content of a JSON file from outside. Raises InputError."""
+    """Read an external JSON file. Raises InputError."""
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", help)
     try:

@@ -1,6 +1,6 @@
-"""What formats need to know of a head model, and per-vertex offsets beside a dataset.
+"""Head model facts that formats need, and per-vertex offsets beside a dataset.
 
-The head model itself is read by `headforge.flame.files.load_head`; whoever has it passes these facts on.
+`headforge.flame.files.load_head` reads the head model itself; its caller passes these facts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STATIC_OFFSETS = "static_offsets.safetensors"
 """One tensor [V, 3] per subject: metres added to the shaped head before its joints are regressed."""
 
 LandmarkFinder = Callable[[HeadParams], Tensor]
-"""The 68 landmarks [V, 68, 3] in the world, metres, of head parameters [V]."""
+"""Returns the 68 landmarks [V, 68, 3] in world coordinates, metres, of head parameters [V]."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class StatedHead:
     params: HeadParams
     """Unbatched."""
     static_offset: Tensor
-    """[V, 3]: the person's, zero if there is none."""
+    """[V, 3] of the person; zero if there is none."""
 
 
 def write_static_offsets(folder: Path, offsets: Mapping[str, Tensor]) -> None:
-    """Write the offsets of those subjects that have any; nothing if none has."""
+    """Write the subjects' offsets; write no file if there are none."""
     kept = {name: value.contiguous() for name, value in sorted(offsets.items()) if bool(value.any())}
     if kept:
         save_file(kept, folder / STATIC_OFFSETS)
 
 
 def read_static_offsets(folder: Path) -> dict[str, Tensor]:
-    """Return offsets [V, 3] by subject; empty if the folder has none. Raises DataError for a damaged file."""
+    """Read the offsets [V, 3] by subject; empty if the folder has none. Raises DataError for a damaged file."""
     path = folder / STATIC_OFFSETS
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""Datasets made of pictures and cameras that another program wrote."""
+"""Import of pictures and cameras of another program as a dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IMPORTS: Mapping[str, Reader] = {
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made."""
+    """Summary of an import."""
 
     folder: Path
     n_subjects: int
@@ -46,12 +46,12 @@ class Imported:
 def import_dataset(
     kind: str, config: ImportConfig, source: ImportSource, output: Path, progress: Progress = SILENT
 ) -> Imported:
-    """Make the new dataset folder `output` of pictures in the format `kind`, one of `IMPORTS`.
+    """Write pictures in the format `kind`, one of `IMPORTS`, as the new dataset folder `output`.
 
     Where `rows.parquet` of an export lies beside the pictures, people, views, splits, masks and head parameters come
-    from it; otherwise head parameters are known if the format has them and `source` names their head model. Static
-    offsets that are not zero are written beside the shards. Raises InputError if nothing can be taken, ConfigError for
-    an unknown format.
+    from it; otherwise head parameters are known if the format has them and `source` names their head model. Nonzero
+    static offsets are written beside the shards. Raises InputError if no picture can be imported, ConfigError for an
+    unknown format.
     """
     if kind not in IMPORTS:
         known = ", ".join(IMPORTS)
@@ -88,7 +88,7 @@ def _describe(folder: Path, kind: str, config: ImportConfig, provenance: Mapping
 
 
 def _shards(subjects: Iterator[list[Sample]], n_views: int) -> Iterator[Iterator[list[Sample]]]:
-    """Runs of subjects with at least n_views views together; each run must be used up before the next."""
+    """Yield runs of subjects with at least n_views views in total; exhaust each run before the next."""
 
     def run(first: list[Sample]) -> Iterator[list[Sample]]:
         count = len(first)

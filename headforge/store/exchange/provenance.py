@@ -1,4 +1,4 @@
-"""`provenance.json` of an export: where its data comes from and under which licences."""
+"""`provenance.json` of an export: source and licences of its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROVENANCE = "provenance.json"
 
 
 def provenance(dataset: Dataset) -> dict[str, object]:
-    """Return where a dataset comes from: generator and its settings, head models, licences, whether it is synthetic."""
+    """Return a dataset's provenance: generator and settings, head models, licences, whether it is synthetic."""
     described = dataset.description
     params = described.get("params", {})
     return {
@@ -26,13 +26,13 @@ def provenance(dataset: Dataset) -> dict[str, object]:
         "head_models": described["head_models"],
         "licences": described["licences"],
         "params": params,
-        # Pictures are made by a program unless an import said that they are not.
+        # Pictures are synthetic unless an import states that they are real.
         "synthetic_media": bool(params.get("synthetic_media", True)),
     }
 
 
 def read_provenance(folder: Path) -> Mapping[str, Any]:
-    """Return what an export in `folder` says of itself; nothing if there is no file. Raises InputError."""
+    """Read the provenance of an export in `folder`; empty if there is no file. Raises InputError."""
     if not (folder / PROVENANCE).is_file():
         return {}
     content = read_json(folder / PROVENANCE, "remove it, or export the data again.")
@@ -40,7 +40,7 @@ def read_provenance(folder: Path) -> Mapping[str, Any]:
 
 
 def stated_licences(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return the licences by name that an export states; none if they are no texts."""
+    """Return the licences by name that an export states; empty if they are not strings."""
     licences = about.get("licences")
     if not isinstance(licences, dict) or not all(isinstance(text, str) for text in licences.values()):
         return {}

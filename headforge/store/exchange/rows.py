@@ -1,4 +1,4 @@
-"""Rows of a dataset with their pictures still encoded, and the table that other formats have no room for."""
+"""Dataset rows with encoded pictures, and the table of columns that other formats can't store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headforge.store.dataset.shards import MOMENT_COLUMNS, MOMENT_FIELDS, SCHEMA
 from headforge.types import Camera, HeadParams, Track
 
 StoredView = dict[str, Any]
-"""A row's columns by name, as plain values: `image` and `mask` are PNG bytes, `K` and `viewmat` lists."""
+"""A row's columns by name, as Python values: `image` and `mask` are PNG bytes, `K` and `viewmat` lists."""
 
 ROWS = "rows.parquet"
 
@@ -44,14 +44,14 @@ def stored_views(table: pa.Table) -> list[StoredView]:
 
 
 def stored_camera(row: StoredView) -> Camera:
-    """Return the row's camera in float64, so that converting it there and back rounds to the stored float32."""
+    """Return the row's camera in float64, so that converted cameras round back to the stored float32."""
     K = torch.tensor(row["K"], dtype=torch.float64).reshape(3, 3)
     viewmat = torch.tensor(row["viewmat"], dtype=torch.float64).reshape(4, 4)
     return Camera(K, viewmat, row["width"], row["height"])
 
 
 def stored_params(row: StoredView, model_id: str) -> HeadParams:
-    """Return the row's head parameters. Raises DataError if they are not those of the head model `model_id`."""
+    """Return the row's head parameters. Raises DataError unless they belong to the head model `model_id`."""
     if row["model_id"] != model_id:
         item = f"{row['subject_id']}/{row['view']}"
         raise DataError(item, f"{item} has parameters of the head model '{row['model_id']}', not of '{model_id}'.",
@@ -60,7 +60,7 @@ def stored_params(row: StoredView, model_id: str) -> HeadParams:
 
 
 def tracked_view(row: StoredView, track: Track) -> StoredView:
-    """Return the row with a track's camera and head parameters in place of its own."""
+    """Return the row with a track's camera and head parameters."""
     columns = {**camera_columns([track.camera]), **param_columns([track.params])}
     return row | {name: _plain(values) for name, values in columns.items()}
 
@@ -70,12 +70,12 @@ def _plain(values: Any) -> Any:
 
 
 def view_name(row: StoredView) -> str:
-    """Return five digits, so that names sort as views do."""
+    """Return the view number with five digits, so that names sort in view order."""
     return f"{row['view']:05d}"
 
 
 def plain_values(row: StoredView) -> dict[str, object]:
-    """Return everything but the pictures, for JSON; head parameters under `params`, none if there are none."""
+    """Return all columns but the pictures as JSON values; known head parameters under `params`."""
     params = {name: row[name] for name in PARAM_COLUMNS if row[name]}
     other = {k: v for k, v in row.items() if k not in (*PARAM_COLUMNS, "image", "mask", "quality", "attributes")}
     texts = {name: json.loads(row[name]) for name in ("quality", "attributes")}
@@ -83,7 +83,7 @@ def plain_values(row: StoredView) -> dict[str, object]:
 
 
 def row_fields(row: StoredView) -> list[pa.Field]:
-    """Return the columns of the dataset a row is from: some datasets have moments."""
+    """Return the columns of the row's dataset, with or without moments."""
     return [*SHARD_SCHEMA, *(field for field in MOMENT_FIELDS if field.name in row)]
 
 
@@ -105,7 +105,7 @@ class RowsWriter:
             self._writer.close()
 
     def write(self, views: Sequence[StoredView], files: Sequence[str]) -> None:
-        """One subject as one row group."""
+        """Write one subject as one row group."""
         kept = [field for field in row_fields(views[0]) if field.name not in self._left_out]
         fields = [pa.field("mask", pa.binary()) if field.name == "mask" else field for field in kept]
         schema = versioned_schema(SCHEMA_VERSION, [pa.field("file", pa.string()), *fields])
@@ -147,7 +147,7 @@ class RowsTable:
 
 
 def rows_beside(folders: Iterable[Path]) -> tuple[Path, RowsTable] | None:
-    """Return the first of the folders with a `rows.parquet`, and its table."""
+    """Return the first folder with a `rows.parquet`, and its table; None if there is none."""
     for folder in folders:
         if (folder / ROWS).is_file():
             return folder, RowsTable(folder / ROWS)

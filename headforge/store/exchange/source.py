@@ -1,4 +1,4 @@
-"""What is imported, and how: settings and files that every format's reader takes."""
+"""Settings and files of an import, common to all formats."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ SOURCES = ("real", "synthetic")
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """How pictures from outside are taken."""
+    """Settings of an import."""
 
     source: str
-    """Domain of the pictures, "real" or "synthetic"; what an export of headforge says of a picture goes first."""
+    """Domain of the pictures, "real" or "synthetic"; the value in an export of headforge has precedence."""
     licence: str = "not stated"
     """Licence of the pictures."""
     seed: int = 0
     """Seed of the split."""
     heldout_every: int = 6
-    """One person in so many, picked by hash, goes to the test split; 0: none. What an export says goes first."""
+    """One person in this many, chosen by hash, is the test split; 0: none. An export's split has precedence."""
     by_folder: bool = False
     """EG3D: whether all pictures of a folder show one person; otherwise a picture and its mirrored copy do."""
     cameras: str = FINE
-    """Convention the cameras are in, where it is not the format's own: a name of `CONVENTIONS`."""
+    """Camera convention, a name of `CONVENTIONS`, where it is not the format's own."""
     views_per_shard: int = 1920
-    """A shard is closed after the person with whom it has as many pictures."""
+    """A shard is closed after the person with whom it reaches this number of pictures."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -55,15 +55,15 @@ class ImportSource:
     path: Path
     """The format's file, or a folder with one or several."""
     images: Path | None = None
-    """The folder that names of pictures are relative to; by default the format's own."""
+    """The folder that picture names are relative to; by default the format's own."""
     masks: Path | None = None
     """A folder with gray pictures of the same names, where the format names no masks."""
     head: HeadFacts | None = None
-    """The model of the format's head parameters, which no file names; without it they stay unknown."""
+    """The model of the format's head parameters, which no file states; without it they stay unknown."""
     head_file: Path | None = None
-    """Its file, copied beside the shards."""
+    """The head model's file, copied beside the shards."""
 
 
 Reader = Callable[[ImportConfig, ImportSource], Iterable[Frame | Reject]]
-"""Lists the pictures of a source in their order; what can't be one comes as a reject. Raises InputError if there is
-nothing to read."""
+"""Yields the frames of a source in order, and rejects for invalid entries. Raises InputError if there is nothing to
+read."""

@@ -1,4 +1,4 @@
-"""Samples made of the frames that a format's reader lists, person by person."""
+"""Conversion of a reader's frames to samples, person by person."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from headforge.store.images import decode_image
 from headforge.types import HEAD_PARAM_SIZES, NO_HEAD_MODEL, Camera, HeadParams, Sample
 
 NO_SEED = -1
-"""`seed` of a picture that no seed made."""
+"""`seed` of imported pictures, which have none."""
 NO_MASK = {"mask": "not given: every pixel counts"}
 
 
 class Taker:
-    """Turns frames into samples, person by person; what can't be taken is added to `rejects`."""
+    """Converts frames to samples, person by person; adds invalid frames to `rejects`."""
 
     def __init__(
         self, config: ImportConfig, frames: list[Frame], path: Path, rejects: list[Reject], progress: Progress
@@ -49,19 +49,19 @@ class Taker:
         self._rows: RowsTable | None = beside[1] if beside else None
         self.provenance: Mapping[str, Any] = {} if beside is None else read_provenance(beside[0])
         self.static_offsets: dict[str, Tensor] = {}
-        """[V, 3] by person, of those whose pictures state one."""
+        """[V, 3] by person; only people whose pictures state an offset."""
         self._frames = sorted(frames, key=lambda frame: (self._subject_id(frame), frame.view))
         self._size: tuple[int, int] | None = None
 
     @property
     def has_moments(self) -> bool:
-        """Whether the dataset that was exported had moments, or the format has."""
+        """Whether the exported dataset or the format has moments."""
         if self._rows is not None:
             return self._rows.has_moments
         return any(frame.timestep is not None for frame in self._frames)
 
     def subjects(self) -> Iterator[list[Sample]]:
-        """Yield the samples of each person with at least one picture, one person in memory at a time."""
+        """Yield the samples of each person with at least one valid picture, one person in memory at a time."""
         self._progress.start(len(self._frames), "image")
         for subject_id, frames in groupby(self._frames, key=self._subject_id):
             samples: dict[int, Sample] = {}
@@ -125,7 +125,7 @@ class Taker:
 
 
 def plain_name(name: str) -> str:
-    """Return a name that every format can carry; names that differ stay different."""
+    """Return a name that every format accepts; different names stay different."""
     if PLAIN_NAME.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -137,7 +137,7 @@ def _full_mask(image: np.ndarray) -> np.ndarray:
 
 
 def _known(row: Mapping[str, Any], read: ReadFrame, subject_id: str) -> Sample:
-    """Return a picture that an export describes. Raises BadFrame if the description is damaged."""
+    """Return the sample of a picture with a row of an export. Raises BadFrame if the row is damaged."""
     try:
         mask = decode_image(row["mask"]) if read.mask is None and "mask" in row else read.mask
         yaw_deg, pitch_deg = _angles(row, read.camera)
@@ -170,7 +170,7 @@ def _known(row: Mapping[str, Any], read: ReadFrame, subject_id: str) -> Sample:
 
 
 def _angles(row: Mapping[str, Any], camera: Camera) -> tuple[float, float]:
-    """Return the row's angles if the camera is still the row's, else those about the origin."""
+    """Return the row's angles if the camera is unchanged, otherwise the angles about the origin."""
     stored = torch.tensor(row["viewmat"], dtype=torch.float64).reshape(4, 4)
     if torch.allclose(stored, camera.viewmat, rtol=0, atol=1e-6):
         return float(row["yaw_deg"]), float(row["pitch_deg"])

@@ -1,4 +1,4 @@
-"""What every format's writer takes and gives."""
+"""Arguments and result of a format's writer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from headforge.store.exchange.rows import StoredView
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What is known of the subjects as a whole; each format takes what it has room for."""
+    """Facts about all subjects; each format stores those it supports."""
 
     about: Mapping[str, object]
-    """Where they come from; `licences` and `synthetic_media` at least."""
+    """Provenance, with at least `licences` and `synthetic_media`."""
     head: HeadFacts | None = None
-    """The head model of their parameters."""
+    """The head model of the parameters."""
     landmarks: LandmarkFinder | None = None
-    """The landmarks of that head model."""
+    """The landmarks of the head model."""
     static_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     """Metres [V, 3] added to the shaped head, by subject."""
 
 
 Writer = Callable[[Iterator[list[StoredView]], ExportFacts, Path], Mapping[str, object]]
-"""Writes subjects, each the list of its views, into an empty folder; returns what `provenance.json` is to say of the
-format besides."""
+"""Writes subjects, each a list of its views, into an empty folder; returns the format's entries for
+`provenance.json`."""

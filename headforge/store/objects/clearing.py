@@ -1,6 +1,6 @@
-"""What can be removed from a store: what is left of runs that ended, and what nobody needs any more.
+"""Removal of leftovers of ended runs and of unreferenced objects from a store.
 
-Whatever belongs to a key is touched under its lock only, so that nothing is taken from a run that goes on.
+Files of a key are removed under its lock only, so that running stages are not affected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headforge.store.objects.manifest import Manifest, read_manifest
 from headforge.store.objects.store import Store
 
 TEMPORARY_AGE_S = 3600.0
-"""A temporary file that nobody has written to for so long is left over: nothing else says who it belongs to."""
+"""Age from which a temporary file counts as a leftover; its owner is not recorded."""
 WORK, LOCK, TEMPORARY, OBJECT, BLOB, QUARANTINE = (
     "work folder", "lock", "temporary file", "object", "photo", "thing put aside",
 )  # fmt: skip
@@ -26,7 +26,7 @@ WORK, LOCK, TEMPORARY, OBJECT, BLOB, QUARANTINE = (
 
 @dataclass(frozen=True)
 class Cleared:
-    """Something that was removed, or that would be."""
+    """A removed path, or one that a dry run would remove."""
 
     path: Path
     kind: str
@@ -34,9 +34,7 @@ class Cleared:
 
 
 def clear_work(store: Store, *, dry_run: bool, checkpoints: bool) -> Iterator[Cleared]:
-    """Yield folders of runs that ended in the middle: attempts always, what a later run can go on from with
-    `checkpoints`.
-    """
+    """Yield work folders of interrupted runs: attempts always, resumable state only with `checkpoints`."""
     for folder in sorted((store.root / "work").glob("*")):
         with hold_free_lock(store.lock_path(folder.name)) as is_free:
             if not is_free:
@@ -46,13 +44,13 @@ def clear_work(store: Store, *, dry_run: bool, checkpoints: bool) -> Iterator[Cl
 
 
 def resumable_work(store: Store) -> dict[Path, int]:
-    """Return bytes by work folder that a later run can go on from."""
+    """Return the sizes in bytes of resumable work folders."""
     folders = sorted((store.root / "work").glob("*"))
     return {folder: size_of(folder / "scratch") for folder in folders if _can_go_on(store, folder)}
 
 
 def clear_locks(store: Store, *, dry_run: bool) -> Iterator[Cleared]:
-    """Lock files that nobody holds."""
+    """Yield lock files that no process holds."""
     for path in sorted((store.root / "locks").glob("*.lock")):
         with hold_free_lock(path) as is_free:
             if is_free:
@@ -60,7 +58,7 @@ def clear_locks(store: Store, *, dry_run: bool) -> Iterator[Cleared]:
 
 
 def clear_temporaries(folders: Collection[Path], *, dry_run: bool) -> Iterator[Cleared]:
-    """Yield hidden temporary files and half-published folders that nobody has written to for `TEMPORARY_AGE_S`."""
+    """Yield hidden temporary files and partly published folders unmodified for `TEMPORARY_AGE_S`."""
     newest = time.time() - TEMPORARY_AGE_S
     for folder in folders:
         for path in sorted({*folder.rglob(".*.tmp*"), *folder.glob(".*.partial")}):
@@ -69,7 +67,7 @@ def clear_temporaries(folders: Collection[Path], *, dry_run: bool) -> Iterator[C
 
 
 def clear_objects(store: Store, is_needed: Callable[[Manifest], bool], *, dry_run: bool) -> Iterator[Cleared]:
-    """Yield finished objects that nobody needs; one without a readable manifest stays for `headforge verify`."""
+    """Yield unneeded objects; those without a readable manifest are kept for `headforge verify`."""
     for path in store.object_paths():
         try:
             manifest = read_manifest(path)
@@ -82,20 +80,20 @@ def clear_objects(store: Store, is_needed: Callable[[Manifest], bool], *, dry_ru
 
 
 def clear_blobs(store: Store, needed: Collection[str], *, dry_run: bool) -> Iterator[Cleared]:
-    """Yield single files whose hash is not among `needed`."""
+    """Yield blobs whose hash is not in `needed`."""
     for path in store.blob_paths():
         if path.name not in needed:
             yield _clear(path, BLOB, dry_run)
 
 
 def clear_quarantine(folder: Path, *, dry_run: bool) -> Iterator[Cleared]:
-    """Yield what a repair put aside."""
+    """Yield files and folders that a repair quarantined."""
     for path in sorted(folder.glob("*")):
         yield _clear(path, QUARANTINE, dry_run)
 
 
 def size_of(path: Path) -> int:
-    """Return bytes of a file, or of all files in a folder; 0 if it is not there."""
+    """Return the size in bytes of a file, or of all files in a folder; 0 if it does not exist."""
     files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
     return sum(item.lstat().st_size for item in files if item.is_symlink() or item.is_file())
 
@@ -116,7 +114,7 @@ def _clear_object(store: Store, path: Path, dry_run: bool) -> Cleared:
     cleared = Cleared(path, OBJECT, size_of(path))
     if not dry_run:
         with storage_errors(path):
-            # By one rename first: an object that is there is whole, also if this process is killed now.
+            # Renamed first, so that an object is never incomplete, even if this process is killed now.
             grave = store.root / "work" / path.name / "object.removed"
             grave.parent.mkdir(parents=True, exist_ok=True)
             path.chmod(0o755)

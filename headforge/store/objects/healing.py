@@ -1,4 +1,4 @@
-"""Damaged files made right again from other copies of the same bytes."""
+"""Repair of damaged files from other copies of the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headforge.store.objects.publish import DamagedObjectError, clone_or_copy
 
 
 def heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Sequence[Path]) -> dict[str, str]:
-    """Repair an object's files one by one: name to "healed", "removed" or "" where no right bytes were found."""
+    """Repair an object's files; return "healed", "removed" or "" (no intact copy found) by name."""
     outcome: dict[str, str] = {}
     for name, reason in damage.items():
         target = path / name
@@ -29,7 +29,7 @@ def heal(path: Path, manifest: Manifest, damage: dict[str, str], candidates: Seq
 
 
 def find_bytes(candidates: Iterable[Path], sha256: str, size: int | None = None) -> Path | None:
-    """Return a file among the candidates (files, or folders searched whole) with the given hash."""
+    """Return a file with the given hash among the candidates (files, or folders searched recursively)."""
     for candidate in candidates:
         paths = (path for _, path in walk_files(candidate)) if candidate.is_dir() else iter((candidate,))
         for path in paths:
@@ -41,7 +41,7 @@ def find_bytes(candidates: Iterable[Path], sha256: str, size: int | None = None)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with everything in it, read-only or not."""
+    """Remove a file, a link or a folder with its contents, also if read-only."""
     if path.is_dir() and not path.is_symlink():
         for folder, _, _ in os.walk(path):
             Path(folder).chmod(stat.S_IRWXU)

@@ -1,4 +1,4 @@
-"""What an object in the store consists of: names, sizes, hashes, and the recipe it was made by."""
+"""Manifests of objects in the store: file names, sizes, hashes, and the recipe."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MISSING, CHANGED, STRAY = "missing", "other bytes", "does not belong here"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a stage makes. Two equal recipes make the same object."""
+    """All inputs that determine a stage's object. Equal recipes give the same object."""
 
     stage: str
     version: int
-    """The stage's hand-bumped VERSION."""
+    """The stage's VERSION, incremented by hand."""
     params: Mapping[str, object]
-    """The settings that matter; JSON values only, tuples count as lists."""
+    """The settings that affect the object; JSON values only, tuples count as lists."""
     inputs: Mapping[str, str]
     """Content digests by input name."""
     runtime: Mapping[str, str]
-    """What else changes bytes: resolved backend, device class, thread count."""
+    """Other factors that change bytes: resolved backend, device class, thread count."""
 
     @property
     def key(self) -> str:
@@ -50,12 +50,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Note:
-    """What a manifest says for people and for comparisons; neither key nor digest depends on it."""
+    """Information in a manifest that neither key nor digest depends on."""
 
     label: str = ""
-    """Which item of its stage the object is, such as "subjects 0-23"."""
+    """The object's item in its stage, such as "subjects 0-23"."""
     made_with: Mapping[str, str] = field(default_factory=dict)
-    """Package versions and instruction set: where they are equal, the same recipe gives the same bytes."""
+    """Package versions and instruction set; if equal, the same recipe gives the same bytes."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Made:
-    """What the maker of a folder's files says of them."""
+    """Files of a new object as their maker settled them."""
 
     files: Mapping[str, FileEntry]
-    """As `settle` returned them."""
+    """Result of `settle`."""
     note: Note
 
 
@@ -83,17 +83,17 @@ class Manifest:
     key: str
     recipe: Mapping[str, object]
     files: Mapping[str, FileEntry]
-    """By path below the object's folder, with forward slashes."""
+    """By path relative to the object's folder, with forward slashes."""
     note: Note = field(default_factory=Note)
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 over the sorted names and hashes of the files: equal for equal contents, whenever made."""
+        """Hex SHA-256 over the sorted names and hashes of the files, without times."""
         lines = (f"{name}\0{self.files[name].sha256}\n" for name in sorted(self.files))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
-        """Write MANIFEST.json, whole or not at all."""
+        """Write MANIFEST.json atomically."""
         files = {name: asdict(entry) for name, entry in self.files.items()}
         content = {"format": FORMAT, "key": self.key, "recipe": self.recipe, "digest": self.digest, "files": files}
         if self.note != Note():
@@ -102,7 +102,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read an object's manifest; DataError if it is missing, unreadable or contradicts itself."""
+    """Read an object's manifest; DataError if it is missing, unreadable or inconsistent."""
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text())
@@ -112,14 +112,14 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(path, f"{path} is not a manifest ({error}).", "run headforge verify --repair.") from error
     if not consistent:
-        raise DataError(path, f"{path} contradicts itself.", "run headforge verify --repair.")
+        raise DataError(path, f"{path} is inconsistent.", "run headforge verify --repair.")
     return manifest
 
 
 def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and path of every file below a folder but the manifest, sorted; hidden files and folders are left out.
+    """Yield name and path of every file below a folder, sorted, without the manifest and hidden files and folders.
 
-    Symbolic links are given as they are and never followed.
+    Symbolic links are yielded themselves and never followed.
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -132,9 +132,9 @@ def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def settle(folder: Path) -> dict[str, FileEntry]:
-    """Make a folder's files read-only, bring them to disk and hash them.
+    """Make a folder's files read-only, flush them to disk and hash them.
 
-    Whoever made the files can do this before another process seals the folder.
+    The process that made the files can do this before another process seals the folder.
     """
     files: dict[str, FileEntry] = {}
     for name, path in walk_files(folder):
@@ -148,14 +148,14 @@ def settle(folder: Path) -> dict[str, FileEntry]:
 
 
 def seal(folder: Path, recipe: Recipe, made: Made) -> Manifest:
-    """Write the manifest of a folder's files beside them, from what was said of them when they were settled.
+    """Write the manifest beside a folder's files, from the entries recorded when they were settled.
 
-    Raises DataError if they are not so.
+    Raises DataError if the files differ from these entries.
     """
     manifest = Manifest(recipe.key, json.loads(canonical_json(recipe.as_json())), made.files, made.note)
     if wrong := damaged_files(folder, manifest, rehash=False):
         name, reason = next(iter(wrong.items()))
-        raise DataError(folder / name, f"{folder / name} is not what its maker left: {reason}.", "run it again.")
+        raise DataError(folder / name, f"{folder / name} differs from what the stage wrote: {reason}.", "run it again.")
     manifest.write(folder)
     (folder / MANIFEST).chmod(0o444)
     for parent in sorted({folder, *((folder / name).parent for name in made.files)}):
@@ -164,10 +164,10 @@ def seal(folder: Path, recipe: Recipe, made: Made) -> Manifest:
 
 
 def damaged_files(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, str]:
-    """Return files that are not as the manifest says: name to `MISSING`, `CHANGED` or `STRAY`.
+    """Return the files that differ from the manifest: name to `MISSING`, `CHANGED` or `STRAY`.
 
-    Without `rehash`, a file whose size and modification time are as recorded is believed. A file whose bytes are
-    right gets its recorded modification time back, so that it is hashed once only.
+    Without `rehash`, a file with the recorded size and modification time counts as intact. A file with the right bytes
+    gets its recorded modification time back, so that it is hashed only once.
     """
     found: dict[str, str] = {}
     present = dict(walk_files(folder))
@@ -191,11 +191,11 @@ def _matches(path: Path, entry: FileEntry, *, rehash: bool) -> bool:
     if sha256_file(path) != entry.sha256:
         return False
     if status.st_mtime_ns != entry.mtime_ns:
-        with contextlib.suppress(OSError):  # where nothing can be written it is hashed again next time
+        with contextlib.suppress(OSError):  # on a read-only file system the file is hashed again next time
             restore_mtime(path, entry)
     return True
 
 
 def restore_mtime(path: Path, entry: FileEntry) -> None:
-    """Give a file with the right bytes its recorded modification time."""
+    """Restore the recorded modification time of a file with the right bytes."""
     os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -1,4 +1,4 @@
-"""Copies that share no inode with their source, and folders brought to exactly what a manifest says."""
+"""Publishing of objects: independent copies of files, and folders that match a manifest exactly."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.
 
 
 class DamagedObjectError(StoreError):
-    """A file of an object has other bytes than its manifest says."""
+    """The bytes of an object's file differ from its manifest."""
 
 
 def clone_or_copy(source: Path, target: Path) -> bool:
-    """Fill `target` with the bytes of `source`: by reflink where the file system can (True), else by copying."""
+    """Fill `target` with the bytes of `source`: by reflink if the file system supports it (True), else by copying."""
     with source.open("rb") as reader, target.open("wb") as writer:
         try:
             fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
@@ -34,9 +34,9 @@ def clone_or_copy(source: Path, target: Path) -> bool:
 
 
 def publish_file(source: Path, entry: FileEntry, target: Path) -> bool:
-    """Make `target` a file of its own with the entry's bytes; False if it was one already.
+    """Make `target` an independent file with the entry's bytes; return False if it already was one.
 
-    Raises DamagedObjectError, leaving `target` as it was, if the source has other bytes.
+    Raises DamagedObjectError and leaves `target` unchanged if the source has other bytes.
     """
     if _is_own_copy(target, entry):
         return False
@@ -55,9 +55,9 @@ def _is_own_copy(target: Path, entry: FileEntry) -> bool:
 
 
 def publish_folder(source: Path, manifest: Manifest, destination: Path) -> int:
-    """Bring `destination` to exactly the manifest's files, each replaced whole; returns how many were written.
+    """Make `destination` contain exactly the manifest's files, each replaced atomically; return the number written.
 
-    Files that are right already stay untouched; everything else in `destination` is removed.
+    Correct files stay untouched; all other files in `destination` are removed.
     """
     with storage_errors(destination):
         if destination.is_symlink():

@@ -1,13 +1,13 @@
-"""The content-addressed store: finished work by recipe, pictures by hash.
+"""The content-addressed store: finished objects by recipe, blobs by hash.
 
     objects/<k>/<key>/    a finished object: read-only files and MANIFEST.json
     blobs/<s>/<sha256>    single files by the hash of their bytes
-    work/<key>/object.*/  an object in the making
-    work/<key>/scratch/   what its maker needs to go on after a crash, such as checkpoints
+    work/<key>/object.*/  an unfinished object
+    work/<key>/scratch/   what a later run needs to resume after a crash, such as checkpoints
     locks/<key>.lock      an OS file lock per key
     quarantine/           damaged objects and blobs, never used again
 
-A folder appears in objects/ by one rename, after its bytes and its manifest have reached the disk.
+A folder appears in objects/ by one rename, after its bytes and its manifest were flushed to disk.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from headforge.store.objects.publish import DamagedObjectError, publish_folder
 __all__ = ["Damage", "DamagedObjectError", "Manifest", "Note", "Recipe", "Store", "StoredObject"]
 
 Make = Callable[[Path], Made | None]
-"""Fills an empty folder with an object's files."""
+"""Writes an object's files to an empty folder."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class StoredObject:
 
     key: str
     path: Path
-    """Its folder; the files in it are read-only."""
+    """The object's folder of read-only files."""
     hit: bool
-    """False if this call made it."""
+    """Whether it was a cache hit; False if this call made the object."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something in the store that is not as it should be."""
+    """A damaged object or blob in the store."""
 
     path: Path
     reason: str
@@ -66,11 +66,11 @@ class Damage:
     key: str
     """The object's key, or the blob's hash."""
     stage: str = ""
-    """The stage that made the object, if it is known."""
+    """The stage that made the object, if known."""
     label: str = ""
-    """Which item of the stage it is, if it is known."""
+    """The item of the stage, if known."""
     manifest: Manifest | None = None
-    """The object's, if it can be read."""
+    """The object's manifest, if it can be read."""
     outcome: str = ""
     """"healed" (right bytes again), "removed", "quarantined" (to be made again), or "" if nothing was done."""
 
@@ -82,11 +82,11 @@ class Store:
         self.root = Path(root)
 
     def object_path(self, key: str) -> Path:
-        """Return where the object of a key lies, or would."""
+        """Return the path of a key's object, whether it exists or not."""
         return self.root / "objects" / key[:2] / key
 
     def lock_path(self, key: str) -> Path:
-        """Return the file whose lock the maker of a key's object holds."""
+        """Return the lock file held while a key's object is made."""
         return self.root / "locks" / f"{key}.lock"
 
     def work_folder(self, recipe: Recipe) -> Path:
@@ -97,15 +97,15 @@ class Store:
         return path
 
     def is_intact(self, key: str) -> bool:
-        """Return whether the object of a key is there and as its manifest says; files that look touched are hashed."""
+        """Return whether a key's object exists and matches its manifest; files with a new size or time are hashed."""
         return self._is_sound(self.object_path(key))
 
     def get(self, recipe: Recipe, candidates: Sequence[Path] = (), *, rehash: bool = False) -> StoredObject | None:
-        """Return the finished object of a recipe, or None if it has to be made.
+        """Return the finished object of a recipe, or None on a cache miss.
 
-        Files whose size or modification time differ from the manifest are hashed, with `rehash` all of them. Damaged
-        ones are healed from a file with the right bytes among `candidates` (files or folders, such as the workspace or
-        DVC's cache); if that fails the object goes to quarantine and None is returned.
+        Files whose size or modification time differ from the manifest are hashed, with `rehash` all files. Damaged
+        files are repaired from a file with the right bytes among `candidates` (files or folders, such as the workspace
+        or DVC's cache); if that fails the object is quarantined and None is returned.
         """
         path = self.object_path(recipe.key)
         if not path.is_dir():
@@ -124,13 +124,12 @@ class Store:
         note: Note | None = None,
         rehash: bool = False,
     ) -> StoredObject:
-        """Return the object of a recipe, made by `make(folder)` unless it is there (see `get`); `note` goes into its
-        manifest.
+        """Return the object of a recipe; on a cache miss make it by `make(folder)`, with `note` in its manifest.
 
-        Whoever holds the key's lock makes it; others wait and find it. `make` gets an empty folder and leaves exactly
-        the object's files there (hidden ones are dropped); what it needs to go on after a crash belongs into
-        `work_folder(recipe)`. If it raises, no object appears. If it says what it made, the files are not hashed again
-        here, and its note counts.
+        The process that holds the key's lock makes the object; others wait for it. `make` gets an empty folder and
+        leaves exactly the object's files there (hidden files are dropped); state to resume from after a crash belongs
+        into `work_folder(recipe)`. If `make` raises, no object appears. If it returns `Made`, the files are not hashed
+        again, and its note is used.
         """
         key = recipe.key
         if found := self.get(recipe, candidates, rehash=rehash):
@@ -149,10 +148,10 @@ class Store:
         return StoredObject(key, self.object_path(key), hit=False)
 
     def publish(self, obj: StoredObject, destination: Path) -> int:
-        """Bring a folder to exactly the object's files, by reflink or copy; returns how many files were written.
+        """Make a folder contain exactly the object's files, by reflink or copy; return the number of files written.
 
-        Every byte is checked on the way. A damaged object goes to quarantine and raises DamagedObjectError: build it
-        again (`build_and_publish` does).
+        Every byte is checked. A damaged object is quarantined and raises DamagedObjectError: build it again
+        (`build_and_publish` does).
         """
         try:
             return publish_folder(obj.path, self.manifest(obj), destination)
@@ -166,7 +165,7 @@ class Store:
     def build_and_publish(
         self, recipe: Recipe, make: Make, destination: Path, candidates: Sequence[Path] = ()
     ) -> StoredObject:
-        """Return `build`, then `publish`; if the object turns out damaged on the way, it is healed or made again, once."""
+        """Build and publish an object; if it turns out to be damaged, repair it or make it again, once."""
         candidates = [*candidates, destination]
         obj = self.build(recipe, make, candidates)
         try:
@@ -181,13 +180,11 @@ class Store:
         return read_manifest(obj.path)
 
     def digest(self, obj: StoredObject) -> str:
-        """Return content digest: names and bytes of the object's files, without times; the input digest of what
-        follows.
-        """
+        """Return the content digest of the object's file names and bytes, the input digest for later stages."""
         return self.manifest(obj).digest
 
     def put_blob(self, data: bytes) -> str:
-        """Keep a file's bytes; returns their hex SHA-256."""
+        """Store bytes as a blob; return their hex SHA-256."""
         name = hashlib.sha256(data).hexdigest()
         path = self._blob_path(name)
         if not path.is_file() or sha256_file(path) != name:
@@ -197,7 +194,7 @@ class Store:
         return name
 
     def put_file(self, source: Path) -> str:
-        """Return as `put_blob` for a file of any size."""
+        """Store a file of any size, as `put_blob`."""
         name = sha256_file(source)
         path = self._blob_path(name)
         if not path.is_file() or sha256_file(path) != name:
@@ -209,9 +206,7 @@ class Store:
         return name
 
     def blob(self, sha256: str) -> Path:
-        """Return where the file with these bytes lies. It is not there if it never was, or was damaged: then give it
-        again.
-        """
+        """Return the path of a blob. It does not exist if the blob was never stored or was damaged."""
         path = self._blob_path(sha256)
         if path.is_file() and sha256_file(path) != sha256:
             self._quarantine(path)
@@ -220,7 +215,7 @@ class Store:
     def verify(
         self, *, repair: bool = False, candidates: Sequence[Path] = (), progress: Progress = SILENT
     ) -> list[Damage]:
-        """Hash everything. With `repair`, damage is healed from `candidates` or put in quarantine."""
+        """Hash all objects and blobs. With `repair`, repair damage from `candidates` or quarantine it."""
         found: list[Damage] = []
         objects, blobs = self.object_paths(), self.blob_paths()
         progress.start(len(objects) + len(blobs), "object")
@@ -235,7 +230,7 @@ class Store:
         return found
 
     def repair_from(self, *candidates: Path) -> list[Damage]:
-        """Return heal what is damaged from files with the right bytes; what can't be healed goes to quarantine."""
+        """Repair damage from files with the right bytes; quarantine what can't be repaired."""
         return self.verify(repair=True, candidates=candidates)
 
     def object_paths(self) -> list[Path]:
@@ -243,7 +238,7 @@ class Store:
         return sorted(path for path in (self.root / "objects").glob("??/*") if path.is_dir())
 
     def blob_paths(self) -> list[Path]:
-        """Return all single files kept by hash."""
+        """Return the paths of all blobs."""
         return sorted(path for path in (self.root / "blobs").glob("??/*") if not path.name.startswith("."))
 
     def _work_path(self, key: str) -> Path:
@@ -254,7 +249,7 @@ class Store:
 
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:
-        """Hold the key's lock; the system frees it when the process ends, however it ends."""
+        """Hold the key's lock; the system releases it when the process ends, also after a crash."""
         with hold_lock(self.lock_path(key)):
             yield
 
@@ -270,13 +265,13 @@ class Store:
             with storage_errors(folder, only=DISK_ERRORS):
                 return make(folder)
         except Exception:
-            shutil.rmtree(folder, ignore_errors=True)  # half a shard would keep a full disk full
+            shutil.rmtree(folder, ignore_errors=True)  # a partial shard would keep a full disk full
             with contextlib.suppress(OSError):
                 folder.parent.rmdir()
             raise
 
     def _sealed_attempt(self, key: str) -> Path | None:
-        """Return what an earlier build made whose process was stopped between sealing and renaming."""
+        """Return the sealed folder of an earlier build that was interrupted before the rename, or None."""
         for folder in self._work_path(key).glob("object.*"):
             with contextlib.suppress(DataError):
                 manifest = read_manifest(folder)
@@ -285,7 +280,7 @@ class Store:
         return None
 
     def _new_attempt(self, key: str) -> Path:
-        """Return an empty folder under a new name: a worker that outlived its driver may still write into the old one."""
+        """Create an empty folder under a new name; a worker that outlived its driver may still write to the old one."""
         work = self._work_path(key)
         work.mkdir(parents=True, exist_ok=True)
         for folder in work.glob("object.*"):
@@ -346,7 +341,7 @@ class Store:
         return Damage(path, "other bytes", path.name, outcome=outcome)
 
     def _quarantine(self, path: Path) -> None:
-        """Move a damaged object or blob away, for a person to look at; gone already is fine."""
+        """Move a damaged object or blob to quarantine for inspection; a missing path is no error."""
         folder = self.root / "quarantine"
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -432,7 +432,7 @@ def test_files_that_are_not_what_their_maker_settled_are_refused(store: Store, h
             (folder / "stray").write_bytes(b"?")
         return made
 
-    with pytest.raises(DataError, match="not what its maker left"):
+    with pytest.raises(DataError, match="differs from what the stage wrote"):
         store.build(RECIPE, make)
     assert store.get(RECIPE) is None
 

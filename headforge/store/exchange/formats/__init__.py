@@ -1,1 +1,1 @@
-"""One file per format of another program: how it is written and how it is read."""
+"""Writers and readers of other programs' formats, one module per format."""

@@ -1,4 +1,4 @@
-"""Pictures for readers that know no principal point: padded until it is in the middle."""
+"""Pictures padded to a centred principal point, for readers that assume one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headforge.store.images import decode_image
 from headforge.types import Camera
 
 MAX_OFFSET_PX = 0.25
-"""Padding by whole pixels moves the middle by half pixels: so far off it may stay."""
+"""Largest remaining offset: padding by whole pixels moves the middle by half pixels."""
 MAX_ASPECT_ERROR = 1e-3
 """Largest relative difference of fx and fy that counts as square pixels."""
 WHITE = 255
@@ -21,7 +21,7 @@ WHITE = 255
 
 @dataclass(frozen=True)
 class CentredView:
-    """A view on white whose principal point is the picture's middle, up to `MAX_OFFSET_PX`."""
+    """A view on white with the principal point in the middle, up to `MAX_OFFSET_PX`."""
 
     image: np.ndarray
     """[H, W, 3] uint8."""
@@ -31,9 +31,7 @@ class CentredView:
 
 
 def centred_view(row: StoredView) -> CentredView:
-    """Return the row's picture put on white by its mask and padded. Raises DataError for a camera that padding can't
-    mend.
-    """
+    """Composite the row's picture on white and pad it. Raises DataError if the camera can't be centred by padding."""
     camera = stored_camera(row)
     _require_plain_pinhole(row, camera)
     left, right = _padding(float(camera.K[0, 2]), camera.width)
@@ -50,7 +48,7 @@ def centred_view(row: StoredView) -> CentredView:
 
 
 def _padding(principal_px: float, size: int) -> tuple[int, int]:
-    """Return pixels to add before and after."""
+    """Return the pixels to add before and after."""
     offset = size / 2 - principal_px
     if abs(offset) <= MAX_OFFSET_PX:
         return 0, 0
@@ -69,5 +67,5 @@ def _require_plain_pinhole(row: StoredView, camera: Camera) -> None:
         reason = f"a principal point ({cx:.1f}, {cy:.1f}) outside the picture"
     if reason:
         item = f"{row['subject_id']}/{row['view']}"
-        raise DataError(item, f"{item} has {reason}, which this format can't say.",
+        raise DataError(item, f"{item} has {reason}, which this format can't represent.",
                         "undistort and resample the pictures first, or export to eg3d, which holds any K.")  # fmt: skip

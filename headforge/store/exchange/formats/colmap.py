@@ -27,12 +27,12 @@ from headforge.store.exchange.writing import ExportFacts
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams
 
 MODEL = "sparse/0"
-"""Where other programs look for the model, beside `images`."""
+"""Folder where other programs expect the model, beside `images`."""
 GRAY = "128 128 128"
 N_PINHOLE = {"PINHOLE": 4, "SIMPLE_PINHOLE": 3, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8}
-"""Numbers of the camera models that are a pinhole where the numbers of the distortion are zero."""
+"""Parameter counts of the camera models that are pinholes if the distortion is zero."""
 N_ONE_FOCAL = 3
-"""f, cx, cy: the first numbers of SIMPLE_PINHOLE, SIMPLE_RADIAL and RADIAL."""
+"""f, cx, cy: the first parameters of SIMPLE_PINHOLE, SIMPLE_RADIAL and RADIAL."""
 N_POSE = 10
 FORMAT_HELP = "give a folder with cameras.txt and images.txt, or one that holds several."
 BINARY_HELP = "convert it: colmap model_converter --input_path DIR --output_path DIR --output_type TXT"
@@ -66,7 +66,7 @@ def write_colmap(
 
 
 def _landmarks(views: Sequence[StoredView], landmarks: LandmarkFinder) -> Tensor | None:
-    """Return [V, 68, 3] in float64, or None if some view's head parameters are not known."""
+    """Return landmarks [V, 68, 3] in float64, or None if some view's head parameters are unknown."""
     model_id = views[0]["model_id"]
     if model_id == NO_HEAD_MODEL:
         return None
@@ -96,7 +96,7 @@ def _model(views: Sequence[StoredView], points: Tensor | None) -> dict[str, list
 
 
 def _point_lines(views: Sequence[StoredView], points: Tensor, observed: Tensor) -> list[str]:
-    """Return one line per point [L, 3] seen at `observed` [V, L, 2] pixels."""
+    """Return one line per point [L, 3] observed at `observed` [V, L, 2] pixels."""
     projected = torch.stack([project(stored_camera(row), points)[0] for row in views])
     errors = (projected - observed).norm(dim=-1).mean(0).tolist()
     return [
@@ -118,9 +118,9 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def colmap_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """Yield the images of one model, or of all below a folder; what can't be one comes as a reject.
+    """Yield the frames of one model, or of all below a folder, and rejects for invalid entries.
 
-    A person is one model and is called as the folder that holds `images` and `sparse`. `source.images` is by default
+    A person is one model, named after the folder with `images` and `sparse`. `source.images` is by default
     `images` there, `source.masks` (pictures NAME.png or NAME) `masks` there, if it exists. Raises InputError if there
     is no such model.
     """
@@ -138,7 +138,7 @@ def colmap_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame 
 
 
 def _person_folder(model: Path) -> Path:
-    """Return the folder that `sparse/0` is in, or the model's own."""
+    """Return the folder that contains `sparse/0`, or the model's own folder."""
     inner = model.parent if model.name.isdigit() else model
     return inner.parent if inner.name == "sparse" else model
 
@@ -150,7 +150,7 @@ def _model_frames(model: Path, subject: str, pictures: Path, masks: Path | None)
     for line in lines:
         if not line.strip():
             continue
-        next(lines, None)  # the image's points, which may be none: an empty line
+        next(lines, None)  # the image's points; an empty line if there are none
         words = line.split(maxsplit=N_POSE - 1)
         if len(words) != N_POSE:
             yield frame_reject(f"{subject}/{line[:40]}", "frame", f"is a line of {len(words)} words, not {N_POSE}")
@@ -173,7 +173,7 @@ def _model_frames(model: Path, subject: str, pictures: Path, masks: Path | None)
 
 
 def _lines(path: Path) -> list[str]:
-    """Return lines without comments; empty ones stay, because they stand for images without points."""
+    """Return lines without comments; empty lines stay, since they mean images without points."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -182,7 +182,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _mask_of(masks: Path, name: str) -> Path | None:
-    """Return COLMAP's own masks are called NAME.png, others' as the picture."""
+    """Return the mask of a picture, `NAME.png` (COLMAP) or `NAME`, or None."""
     named = path_inside(masks, f"{name}.png")
     return named if named is not None and named.is_file() else path_inside(masks, name)
 
@@ -196,7 +196,7 @@ def _floats(words: Sequence[str]) -> list[float] | None:
 
 
 def _pinhole(words: Sequence[str] | None) -> list[float] | str:
-    """Return width, height, fx, fy, cx, cy of a line of cameras.txt without its number, or why it is none."""
+    """Parse a line of cameras.txt, without its number, to width, height, fx, fy, cx, cy, or a reason."""
     if words is None:
         return "names a camera that cameras.txt does not have"
     model, values = words[0] if words else "", _floats(words[1:])

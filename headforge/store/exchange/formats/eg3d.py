@@ -1,7 +1,7 @@
 """EG3D's `dataset.json`: {"labels": [["00000/img00000000.png", [25 numbers]], ...]} beside the pictures.
 
-Source: NVlabs/eg3d, dataset_tool and training/dataset.py. EG3D takes every picture under the folder it is given and
-wants a label for each, so masks are not among them but in `rows.parquet`, with the rest that EG3D does not know.
+Source: NVlabs/eg3d, dataset_tool and training/dataset.py. EG3D reads every picture below its folder
+and requires a label for each, so masks and the columns unknown to EG3D are in `rows.parquet`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from headforge.store.exchange.writing import ExportFacts
 LABELS = "dataset.json"
 N_LABEL = 25
 MIRRORED = "_mirror"
-"""EG3D's tool adds each picture mirrored under its name with this at the end: the same person."""
+"""Name suffix of the mirrored copies that EG3D's tool adds; the person is the same."""
 FORMAT_HELP = "give a dataset.json of EG3D, or the folder that holds it."
 
 
 class _Labels:
-    """A `dataset.json` written label by label: 600,000 of them need not be in memory."""
+    """Writes a `dataset.json` label by label, so that 600,000 labels need not be in memory."""
 
     def __init__(self, stack: ExitStack, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class _Labels:
 def write_eg3d(subjects: Iterator[list[StoredView]], facts: ExportFacts, folder: Path) -> Mapping[str, object]:
     """Write `<split>/<subject>/<view>.png` and labels: `dataset.json` for all, `<split>/dataset.json` for each split.
 
-    Train on `<split>`, and no person of another split is seen. Cameras stay in metres.
+    Training on `<split>` uses no person of another split. Cameras stay in metres.
     """
     with ExitStack() as stack, RowsWriter(folder, with_masks=True) as rows:
         everything = _Labels(stack, folder / LABELS)
@@ -71,7 +71,7 @@ def write_eg3d(subjects: Iterator[list[StoredView]], facts: ExportFacts, folder:
 
 
 def eg3d_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """Yield the pictures that a `dataset.json` labels, in its order; what can't be one comes as a reject.
+    """Yield the frames that a `dataset.json` labels, in its order, and rejects for invalid entries.
 
     `source.images` is by default the JSON's folder. A person is one picture and its mirrored copy, or, with
     `config.by_folder`, all pictures of one folder. Raises InputError if the file is not a list of labels.

@@ -1,4 +1,4 @@
-"""VHAP's and GaussianAvatars' FLAME parameter files: one npz of arrays, read without unpickling anything.
+"""VHAP's and GaussianAvatars' FLAME parameter files: npz arrays, read without unpickling.
 
 Keys and shapes: ShenhanQian/VHAP, `export_as_nerf_dataset.py` (one file per moment) and `save_result` of its tracker
 (`tracked_flame_params_*.npz`, all moments); ShenhanQian/GaussianAvatars reads the former.
@@ -27,25 +27,25 @@ PARAM_KEYS = {
     "eyes": "eyes_pose",
     "translation": "translation",
 }
-"""Our names and VHAP's."""
+"""headforge's parameter names and VHAP's."""
 CANONICAL_JAW_RAD = 0.3
-"""The jaw of VHAP's canonical head: the mouth is open."""
+"""Jaw angle of VHAP's canonical head: the mouth is open."""
 FLAME_VERTICES = (5023, 5143)
-"""FLAME without and with the teeth that VHAP and GaussianAvatars add."""
+"""Vertices of FLAME without and with the teeth that VHAP and GaussianAvatars add."""
 FLAME_SIZES = {"shape": 300, "expr": 100}
 """Coefficients that GaussianAvatars' reader expects."""
 FILE_HELP = "give a flame_param npz as VHAP writes it."
 
 
 def loads_in_gaussianavatars(head: HeadFacts) -> bool:
-    """Return whether its reader, which has FLAME's vertices built in, can pose these parameters."""
+    """Return whether GaussianAvatars' reader, which has FLAME's vertices built in, can pose these parameters."""
     return head.n_vertices in FLAME_VERTICES
 
 
 def moment_arrays(params: HeadParams, head: HeadFacts, offset: Tensor | None) -> dict[str, np.ndarray]:
-    """Return one moment's file of unbatched parameters: rows of one, `shape` flat, `static_offset` [1, V, 3], float32.
+    """Return one moment's arrays of unbatched parameters: [1, n], `shape` flat, `static_offset` [1, V, 3], float32.
 
-    FLAME's coefficients are filled up with zeros to the numbers its readers expect.
+    FLAME's coefficients are padded with zeros to the lengths that readers expect.
     """
     arrays = {PARAM_KEYS[name]: value.detach().numpy().astype(np.float32) for name, value in params.tensors().items()}
     if loads_in_gaussianavatars(head):
@@ -56,9 +56,7 @@ def moment_arrays(params: HeadParams, head: HeadFacts, offset: Tensor | None) ->
 
 
 def canonical_arrays(moment: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return `canonical_flame_param.npz` of a subject: shape and offset of one of its moments, all else zero, mouth
-    open.
-    """
+    """Return a subject's `canonical_flame_param.npz`: a moment's shape and offset, mouth open, otherwise zero."""
     kept = ("shape", "static_offset")
     arrays = {name: value if name in kept else np.zeros_like(value) for name, value in moment.items()}
     arrays["jaw_pose"][..., 0] = CANONICAL_JAW_RAD
@@ -70,7 +68,7 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the numeric arrays of an npz; others (texts, objects) are left out. Raises InputError if it can't be read."""
+    """Read the numeric arrays of an npz, without texts and objects. Raises InputError if it can't be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: array for name in file.files if (array := _numbers(file, name)) is not None}
@@ -81,7 +79,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def _numbers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray | None:
     try:
         array = file[name]
-    except ValueError:  # an array of objects, which only unpickling could read
+    except ValueError:  # an object array, which would need unpickling
         return None
     return array if array.dtype.kind in "fiu" else None
 
@@ -116,9 +114,9 @@ def _resized(rows: np.ndarray, size: int, key: str, exact: bool) -> np.ndarray:
 
 
 def offset_of_arrays(arrays: Mapping[str, np.ndarray], head: HeadFacts) -> Tensor:
-    """Return `static_offset` as [V, 3], zeros if the file has none. Raises ValueError for offsets that can't be kept.
+    """Return `static_offset` as [V, 3], zeros if the file has none. Raises ValueError for unsupported offsets.
 
-    FLAME's without teeth are filled up with zeros; `dynamic_offset` has no place in headforge and must be zero.
+    Offsets of FLAME without teeth are padded with zeros; `dynamic_offset` is not supported and must be zero.
     """
     if "dynamic_offset" in arrays and np.any(arrays["dynamic_offset"]):
         raise ValueError("has a dynamic_offset, which headforge's head parameters can't hold")

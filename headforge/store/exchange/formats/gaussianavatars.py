@@ -41,13 +41,13 @@ from headforge.store.images import encode_png
 
 DIVISIONS = ("train", "val", "test")
 CANONICAL = "canonical_flame_param.npz"
-"""GaussianAvatars takes a folder with this file for one with moving heads."""
+"""GaussianAvatars treats a folder with this file as a dataset of moving heads."""
 TRAIN_SHARE = 0.7
-"""VHAP's: the first moments are for training and validation, the rest for testing."""
+"""VHAP's split: the first moments are for training and validation, the rest for testing."""
 VAL_CAMERA = 8
-"""VHAP's validation camera, NeRSemble's frontal one; the last camera where there is no such number."""
+"""VHAP's validation camera, NeRSemble's frontal one; the last camera if this index does not exist."""
 HOLD_OUT_EVERY = 10
-"""With a single moment every tenth camera is for testing."""
+"""With a single moment, every tenth camera is for testing."""
 FORMAT_HELP = "give a folder with transforms_train.json as VHAP exports it, or one that holds several."
 HEAD_HELP = "give the head model of the dataset's parameters."
 
@@ -59,9 +59,9 @@ def write_gaussianavatars(
 ) -> Mapping[str, object]:
     """Write `<subject>/transforms_{train,val,test}.json`, `images`, `fg_masks`, `flame_param`, and `rows.parquet`.
 
-    Pictures are put on white by their masks, and padded where the principal point is not in the middle, because the
-    reader knows no other. Raises DataError for a camera that it can't know (skew, pixels that are not square, a
-    principal point outside the picture) and for parameters of another head model.
+    Pictures are composited on white by their masks, and padded where the principal point is not in the middle, because
+    the reader assumes that it is. Raises DataError for a camera that the format can't represent (skew, non-square
+    pixels, a principal point outside the picture) and for parameters of another head model.
     """
     head = facts.head
     if head is None:
@@ -94,23 +94,21 @@ def _write_subject(views: Sequence[StoredView], place: Path, head: HeadFacts, of
 
 
 def _moment_numbers(views: Sequence[StoredView]) -> list[int]:
-    """Return views of one moment have the same number and the same head parameters; numbers from 0, in the views'
-    order.
-    """
+    """Number the views' moments from 0, in view order; views of one moment share their head parameters."""
     found: dict[object, int] = {}
     keys = [(row.get("timestep"), *(tuple(row[name]) for name in PARAM_COLUMNS)) for row in views]
     return [found.setdefault(key, len(found)) for key in keys]
 
 
 def _camera_numbers(views: Sequence[StoredView], moments: Sequence[int]) -> list[int]:
-    """Return views of one camera have the same number: by its name if it has one, else by its values."""
+    """Number the views' cameras, identified by name if they have one, otherwise by their values."""
     found: dict[object, int] = {}
     used: set[tuple[int, int]] = set()
     numbers = []
     for view, (row, moment) in enumerate(zip(views, moments, strict=True)):
         key = row.get("camera_id") or (tuple(row["K"]), tuple(row["viewmat"]))
         number = found.setdefault(key, len(found))
-        if (moment, number) in used:  # the same picture again: file names must differ
+        if (moment, number) in used:  # a second picture of this camera and moment needs another file name
             number = found.setdefault(("view", view), len(found))
         used.add((moment, number))
         numbers.append(number)
@@ -136,7 +134,7 @@ def _write_frame(row: StoredView, moment: int, camera: int, params: str, place: 
 
 
 def _divisions(frames: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return frames by division as VHAP splits them; a single moment is split by cameras."""
+    """Return frames by division, as VHAP splits them; a single moment is split by cameras."""
     n_moments = 1 + max(frame["timestep_index"] for frame in frames)
     cameras = sorted({frame["camera_index"] for frame in frames})
     held_out = set(cameras[HOLD_OUT_EVERY - 1 :: HOLD_OUT_EVERY]) if n_moments == 1 else set()
@@ -168,14 +166,14 @@ class _Person:
     place: Path
     subject: str
     cameras: Mapping[str, int]
-    """Number of each camera by its index in the files."""
+    """Camera number by camera index in the files."""
 
 
 def gaussianavatars_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """Yield the frames of one such folder, or of all below a folder; what can't be one comes as a reject.
+    """Yield the frames of one folder, or of all below a folder, and rejects for invalid entries.
 
-    Head parameters are taken if `source.head` says which model's they are; without it they stay unknown. Raises
-    InputError if there is no such folder.
+    Head parameters are read if `source.head` states their head model; without it they stay unknown. Raises
+    InputError if there is no folder with transforms_train.json.
     """
     found = sorted(file.parent for file in source.path.rglob("transforms_train.json"))
     if not found:
@@ -212,7 +210,7 @@ def _frame(
     if not isinstance(name, str) or type(moment) is not int or moment < 0:
         return frame_reject(f"{subject}/{division} {number}", "frame", "has no file_path or no timestep_index")
     item = f"{subject}/{name}"
-    name = name if ".png" in name else f"{name}.png"  # as GaussianAvatars reads it
+    name = name if ".png" in name else f"{name}.png"  # GaussianAvatars' rule
     mask_name = entry.get("fg_mask_path")
     picture = path_inside(source.images or place, name)
     mask = path_inside(source.masks or place, str(mask_name)) if mask_name or source.masks else None
@@ -233,7 +231,7 @@ def _frame(
 
 
 def _stated_head(path: Path, head: HeadFacts, read: ArrayReader) -> StatedHead:
-    """Return raises ValueError with a reason."""
+    """Read a frame's head parameters. Raises ValueError with a reason."""
     try:
         arrays = read(path)
     except InputError as error:
@@ -246,5 +244,5 @@ def _is_dict(value: object) -> bool:
 
 
 def _natural(name: str) -> tuple[int, str]:
-    """Return numbers as numbers, so that camera 10 comes after camera 9."""
+    """Return a sort key that orders numbers numerically: camera 10 after camera 9."""
     return (int(name) if name.isdigit() else 0, name)

@@ -1,6 +1,6 @@
 """A Hugging Face dataset: Parquet files whose pictures `datasets` decodes, and a dataset card.
 
-The files are the dataset's shards with splits apart: their schema already tells `datasets` which columns are pictures.
+The files are the dataset's shards separated by split; their schema marks the picture columns for `datasets`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headforge.store.exchange.rows import StoredView, row_fields
 from headforge.store.exchange.writing import ExportFacts
 
 MAX_FILE_BYTES = 1 << 29
-"""About what the hub's viewer likes; a file is closed after the subject that passes it."""
+"""Approximate limit of the hub's viewer; a file is closed after the subject that exceeds it."""
 CARD = """---
 pretty_name: Multi-view head dataset
 license: other
@@ -59,7 +59,7 @@ class _Split:
     writer: pq.ParquetWriter | None = None
     n_files: int = 0
     n_bytes: int = 0
-    """Of pictures in the open file."""
+    """Bytes of pictures in the open file."""
     n_subjects: int = 0
     n_views: int = 0
 

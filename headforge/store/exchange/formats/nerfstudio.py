@@ -1,7 +1,7 @@
 """nerfstudio's `transforms.json`: one file per person, pictures and masks beside it.
 
-Source: nerfstudio's data conventions and its dataparser: OpenGL camera to world, pixels with centres at +0.5, numbers
-of the camera for all frames or per frame, zero in a mask where pixels don't count.
+Source: nerfstudio's data conventions and its dataparser: OpenGL camera to world, pixel centres at +0.5, intrinsics
+for all frames or per frame, mask 0 for ignored pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from headforge.types import Camera
 
 TRANSFORMS = "transforms.json"
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
-"""Camera models that are a pinhole where the numbers of the distortion are zero."""
+"""Camera models that are pinholes if the distortion is zero."""
 DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 FORMAT_HELP = "give a transforms.json of nerfstudio, or a folder that holds one or several."
 
@@ -60,10 +60,10 @@ def _camera_values(row: StoredView) -> dict[str, object]:
 
 
 def nerfstudio_frames(config: ImportConfig, source: ImportSource) -> Iterator[Frame | Reject]:
-    """Yield the frames of one transforms.json, or of all below a folder; what can't be one comes as a reject.
+    """Yield the frames of one transforms.json, or of all below a folder, and rejects for invalid entries.
 
-    A person is one file and is called as its folder. `source.images` is by default the JSON's folder; `source.masks`
-    is for frames without `mask_path`. Raises InputError if there is no such file, or if the only one is not readable.
+    A person is one file, named after its folder. `source.images` is by default the JSON's folder; `source.masks` is
+    for frames without `mask_path`. Raises InputError if there is no such file, or if the only one is not readable.
     """
     path = source.path
     files = [path] if path.is_file() else sorted(path.rglob(TRANSFORMS))
@@ -104,7 +104,7 @@ def _frame(
 
 
 def frame_camera(values: Mapping[str, Any], name: str) -> Callable[[int, int], Camera] | Reject:
-    """Return the camera of a frame's values (the file's and the frame's own), or why it is none; `name` is the frame's."""
+    """Return the camera of a frame's values (the file's and the frame's own), or a reject of the frame `name`."""
     model = values.get("camera_model", "OPENCV")
     if model not in PINHOLES:
         return frame_reject(name, "camera", f"has a camera of the model {model}: undistort the pictures first")
@@ -117,7 +117,7 @@ def frame_camera(values: Mapping[str, Any], name: str) -> Callable[[int, int], C
 
 
 def _with_suffix(name: str) -> str:
-    """Return blender's flavour of the file leaves the suffix out."""
+    """Return the name with a suffix, which Blender-style files omit."""
     return name if Path(name).suffix else f"{name}.png"
 
 

@@ -1,8 +1,8 @@
 """The result of VHAP's tracker, `tracked_flame_params_*.npz`, as tracks.
 
 Source: ShenhanQian/VHAP, `save_result` and `fill_cam_params_into_sample` of its tracker, `replace_cam_params` of its
-export. Of pictures without calibration the camera is one for all: at (0, 0, 1), looking along -z, with a focal length
-in multiples of the longer side; the head moves before it.
+export. Uncalibrated pictures share one camera: at (0, 0, 1), looking along -z, with a focal length in multiples of the
+longer side; the head moves in front of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FILE_HELP = "give a tracked_flame_params_*.npz of VHAP, and the head model it wa
 
 @dataclass(frozen=True)
 class ImportedTracks:
-    """What an import of tracks made."""
+    """Summary of an import of tracks."""
 
     folder: Path
     n_views: int
@@ -42,11 +42,11 @@ class ImportedTracks:
 def import_vhap_tracks(
     path: Path, output: Path, head: HeadFacts, subject_id: str, progress: Progress = SILENT
 ) -> ImportedTracks:
-    """Write the tracks of VHAP's npz `path` as the new folder `output`, a row per moment, `view` its number.
+    """Write the tracks of VHAP's npz `path` as the new folder `output`, one row per moment, `view` its number.
 
-    VHAP states no residuals and no landmark counts: they are null and 0. A static offset that is not zero is written
-    beside the shards. Raises InputError for a file that is none, that has no focal length (pictures with calibrated
-    cameras, which the file does not hold), or whose parameters are not of the head model.
+    VHAP states no residuals and no landmark counts: they are null and 0. A nonzero static offset is written beside the
+    shards. Raises InputError for another kind of file, for one without a focal length (calibrated cameras, which the
+    file does not contain), and for parameters of another head model.
     """
     arrays = read_arrays(path)
     camera = _camera(path, arrays)

@@ -1,7 +1,7 @@
-"""WebDataset: tar files whose members of one basename are one sample.
+"""WebDataset: tar files whose members with one basename form one sample.
 
-Format: https://github.com/webdataset/webdataset. Members are sorted, carry no time or owner, and are stored as they
-are, so equal datasets give equal tars.
+Format: https://github.com/webdataset/webdataset. Members are sorted, have no time or owner, and are uncompressed,
+so equal datasets give equal tars.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from headforge.store.exchange.writing import ExportFacts
 from headforge.store.files import sha256_file, write_json
 
 MAX_TAR_BYTES = 1 << 30
-"""A tar is closed before the subject that would make it larger: files of about 1 GB, a subject in one of them."""
+"""Largest tar, about 1 GB; a tar is closed before the subject that would exceed it."""
 INDEX = "index.json"
 
 
@@ -28,7 +28,7 @@ INDEX = "index.json"
 class _Split:
     tar: tarfile.TarFile | None = None
     counts: list[int] = field(default_factory=list)
-    """Samples in each tar so far."""
+    """Samples in each tar."""
 
 
 def write_webdataset(
@@ -70,7 +70,7 @@ def write_webdataset(
 
 
 def sample_members(row: StoredView) -> list[tuple[str, bytes]]:
-    """Return names and bytes of one view's members, in order."""
+    """Return the names and bytes of one view's members, in order."""
     key = f"{require_plain_name(row['subject_id'])}_{view_name(row)}"
     values = {**plain_values(row), "camera_eg3d": camera_to_eg3d(stored_camera(row)).tolist()}
     text = json.dumps(values, sort_keys=True, allow_nan=False)
