@@ -1,4 +1,4 @@
-"""What prefect.yaml schedules: a dataset that grows night by night. A worker of `headforge up` runs it."""
+"""The scheduled flow of prefect.yaml: a dataset that grows every night. A worker of `headforge up` runs it."""
 
 from __future__ import annotations
 

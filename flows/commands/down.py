@@ -24,7 +24,7 @@ def add_parser(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("--wait", type=float, default=WAIT_S, metavar="SECONDS",
                         help=f"how long to wait for runs in progress, by default {WAIT_S:.0f}")  # fmt: skip
-    parser.add_argument("--now", action="store_true", help="interrupt scheduled runs; what is finished stays finished")
+    parser.add_argument("--now", action="store_true", help="interrupt scheduled runs; finished work is kept")
 
 
 def run(wanted: argparse.Namespace) -> Summary:

@@ -47,7 +47,7 @@ def write_outcome(outcome: Outcome) -> None:
 
 
 def read_outcome(path: Path) -> Outcome | None:
-    """What the stage left, or None if it did not run or was killed."""
+    """Return the outcome that the stage wrote, or None if it did not run or was killed."""
     if not path.is_file():
         return None
     values = json.loads(path.read_text())

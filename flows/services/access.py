@@ -1,6 +1,6 @@
 """What lets a client into a server of headforge: its token, the private file that keeps it, the environment it goes in.
 
-Every server gets a token of its own when it starts. Whoever may read the user's files may talk to the server; a web
+Every server gets a token of its own when it starts. A program that can read the user's files can use the server; a web
 page, and another user of the machine, may not.
 """
 
@@ -47,13 +47,13 @@ class Access:
     """Empty for a server that asks for none."""
 
     def client(self) -> SyncPrefectClient:
-        """A client that the server lets in."""
+        """Return a client with the server's token."""
         from prefect.client.orchestration import SyncPrefectClient  # environment first, see flows/run/runner.py
 
         return SyncPrefectClient(self.url, auth_string=self.token or None)
 
     def environment(self, before: Mapping[str, str]) -> dict[str, str]:
-        """The environment `before`, changed so that Prefect's clients use this server and no other key."""
+        """Return the environment `before`, changed so that Prefect's clients use this server and no other key."""
         kept = {name: value for name, value in before.items() if name not in (API_VARIABLE, TOKEN_VARIABLE)}
         if self.token:
             kept.pop(KEY_VARIABLE, None)
@@ -62,7 +62,7 @@ class Access:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Have this process and those it starts use this server while the block lasts."""
+        """Use this server in this process and those it starts, for the duration of the block."""
         names = (API_VARIABLE, TOKEN_VARIABLE, KEY_VARIABLE)
         before = {name: os.environ.get(name) for name in names}
         wanted = self.environment(os.environ)
@@ -74,7 +74,7 @@ class Access:
 
 
 def new_token() -> str:
-    """A token that nobody can guess; its characters need no escaping anywhere."""
+    """Return a random token of characters that need no escaping."""
     return f"{TOKEN_USER}:{secrets.token_urlsafe(32)}"
 
 
@@ -101,7 +101,7 @@ def write_token(path: Path, token: str) -> None:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file; raises AccessError if there is none, or if others could have read or written it."""
+    """Read the token in a file; raises AccessError if there is none, or if others could read or write it."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="ascii") as file:
             found = os.fstat(file.fileno())

@@ -78,7 +78,7 @@ class Condition:
 
 @cache
 def revisions(schema: Schema) -> tuple[str, frozenset[str]]:
-    """The revision that the installed program expects, and all that it knows."""
+    """Return the revision that the installed program expects, and all that it knows."""
     spec = importlib.util.find_spec(schema.package)
     folders = spec.submodule_search_locations if spec is not None else None
     known: set[str] = set()
@@ -143,13 +143,13 @@ def _condition(database: sqlite3.Connection, schema: Schema, *, thorough: bool) 
 
 
 def error_code(error: sqlite3.Error) -> int:
-    """SQLite's primary code of an error; 0 if it has none."""
+    """Return SQLite's primary code of an error; 0 if it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextlib.contextmanager
 def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-    """A connection that is closed with the block; any character may be in the path."""
+    """Open a connection that is closed at the end of the block; the path may have any character."""
     uri = f"file:{quote(str(path))}?mode={mode}"
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as database:
         yield database
@@ -229,13 +229,13 @@ def _companion(path: Path, end: str) -> Path:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error says, without SQL and without a stop."""
+    """Return the first line of an error's message, without SQL and without a full stop."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def mlflow_path() -> Path:
-    """MLflow's database of this machine."""
+    """Return the path of this machine's MLflow database."""
     return home() / "mlflow" / "mlflow.db"
 
 

@@ -15,7 +15,7 @@ BUSY_SIGNS = ("is busy", "Unable to acquire lock", "lock is already")
 
 
 def changed_stages(root: Path) -> Mapping[str, object]:
-    """What DVC has to say about the stages that are not up to date; empty if all are.
+    """Return DVC's status of the stages that are not up to date; empty if all are.
 
     Raises BusyError if another DVC command works on the project.
     """
@@ -43,7 +43,7 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> int:
 
 
 def why_not_reproduced(root: Path, stage: str) -> str:
-    """What DVC has against running a stage; `reproduce` can't tell, because --quiet hides errors too.
+    """Return DVC's reason for not running a stage; `reproduce` has none, because --quiet hides errors too.
 
     Raises BusyError if another DVC command works on the project.
     """

@@ -8,7 +8,7 @@ object again if they differ, and removes it if it is bad; the stage then runs an
 What DVC notes of a file is inode, modification time and size, which a program that writes in place and sets the time
 back leaves as they were. The guard adds the time of the last change of the file's status, which no program can set.
 
-DVC has no plug-in point, and it has to be guarded in every process, whoever starts it. So `install` writes a file
+DVC has no plug-in point, and has to be guarded in every process. So `install` writes a file
 beside the installed packages (`headforge_dvc_guard.pth`) that Python reads when it starts; `make` calls it, and so does
 `headforge run` if it finds it missing. All that file does is to import the module beside it, which leaves a finder that
 waits for DVC. `flows` itself is not imported before that: in a process that starts in another checkout it must be that
@@ -110,7 +110,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A guarded module's usual spec, with a loader that guards it."""
+        """Return a guarded module's usual spec, with a loader that guards it."""
         if fullname not in GUARDS:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

@@ -73,14 +73,14 @@ class Refusal:
 
 
 def rules_for(port: int, token: str, named: frozenset[str] = frozenset()) -> Rules:
-    """The rules of a server at this port of the loopback address, reached under further names if any."""
+    """Return the rules of a server at this port of the loopback address, with further host names if any."""
     own = {f"{name}:{port}" for name in LOOPBACK_NAMES} | (set(LOOPBACK_NAMES) if port == HTTP_PORT else set())
     origins = {f"http://{host}" for host in own | named} | {f"https://{host}" for host in named}
     return Rules(frozenset(own | named), frozenset(origins), token)
 
 
 def named_hosts() -> frozenset[str]:
-    """The names that HEADFORGE_SERVER_HOSTS lists; raises AccessError if one is none, a pattern for instance."""
+    """Return the names in HEADFORGE_SERVER_HOSTS; raises AccessError for an invalid one, such as a pattern."""
     names = frozenset(filter(None, (name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(","))))
     for name in names:
         if not HOST.fullmatch(name):
@@ -92,7 +92,7 @@ def named_hosts() -> frozenset[str]:
 
 
 def refusal(scope: Scope, rules: Rules) -> Refusal | None:
-    """Why a request or websocket is refused; None if it may pass."""
+    """Return the reason for refusing a request or websocket, or None."""
     headers: dict[bytes, list[str]] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.lower(), []).append(value.decode("latin-1").strip())

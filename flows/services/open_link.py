@@ -60,7 +60,7 @@ class Tickets:
         self._until: dict[str, float] = {}
 
     def issue(self) -> str:
-        """A new ticket; the oldest end when there are too many."""
+        """Issue a ticket; the oldest ones are dropped when there are too many."""
         ticket = secrets.token_urlsafe(32)
         self._until[ticket] = self._clock() + LIFETIME_S
         for old in list(self._until)[:-MAX_TICKETS]:
@@ -68,12 +68,12 @@ class Tickets:
         return ticket
 
     def take(self, ticket: str) -> bool:
-        """Whether the ticket was good; from now on it is not."""
+        """Return whether the ticket was valid, and invalidate it."""
         return self._until.pop(ticket, 0.0) > self._clock()
 
 
 def open_link(access: Access) -> str:
-    """A new link to the server's dashboard, good once."""
+    """Return a new link to the server's dashboard, valid once."""
     place = urlsplit(access.url)
     shown = base64.b64encode(access.token.encode()).decode()
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=TIMEOUT_S)  # past any proxy

@@ -17,7 +17,7 @@ TIMEOUT_S = 120.0
 
 
 def prepared_database(path: Path) -> Path:
-    """The machine's database, complete; one that will be thrown away if it can't be used. Call it under its lock."""
+    """Prepare this machine's database, or a temporary one if it can't be used. Call it under its lock."""
     try:
         if prepare(path, PREFECT, _migrate, to_stderr):
             # Prefect notes there by address which databases have its types of blocks; this is another one there.
@@ -29,7 +29,7 @@ def prepared_database(path: Path) -> Path:
 
 
 def database_url(path: Path) -> str:
-    """How the server is told of a database; any character may be in the path."""
+    """Return the URL of a database; the path may have any character."""
     return f"sqlite+aiosqlite:///file:{quote(str(path))}?uri=true"
 
 

@@ -14,18 +14,18 @@ END_TIMEOUT_S = 15.0
 
 
 def process_name(pid: int | None = None) -> str:
-    """HOST:PID:START of a process, by default this one; START keeps a later process with the same number apart."""
+    """Return HOST:PID:START of a process, by default this one; START tells it from later ones of that number."""
     pid = pid or os.getpid()
     return f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.0f}"
 
 
 def is_here(name: str) -> bool:
-    """Whether a `process_name` is one of this host, so that `find_process` can tell."""
+    """Return whether a `process_name` is of this host, where `find_process` can look it up."""
     return name.rsplit(":", 2)[0] == socket.gethostname()
 
 
 def find_process(name: str) -> psutil.Process | None:
-    """The living process of a `process_name` of this host, or None."""
+    """Return the living process of a `process_name` of this host, or None."""
     try:
         _, pid, start = name.rsplit(":", 2)
         process = psutil.Process(int(pid))
@@ -37,7 +37,7 @@ def find_process(name: str) -> psutil.Process | None:
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all its descendants, the oldest first; empty if it is gone."""
+    """Return a process and all its descendants, the oldest first; empty if it has ended."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:

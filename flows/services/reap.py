@@ -54,7 +54,7 @@ class Reaped:
 
 
 def process_tag() -> str:
-    """The tag of this process's runs."""
+    """Return the tag of this process's runs."""
     return TAG + process_name()
 
 
@@ -92,7 +92,7 @@ def living_runs(server: Access) -> list[str]:
 
 
 def pool_exists(server: Access, name: str) -> bool:
-    """Whether the server has a work pool of this name."""
+    """Return whether the server has a work pool of this name."""
     with server.client() as client:
         try:
             client.read_work_pool(name)
@@ -110,7 +110,7 @@ def _unfinished(client: SyncPrefectClient) -> Iterator[FlowRun]:
 
 
 def _is_alive(run: FlowRun) -> bool | None:
-    """None if this host can't tell."""
+    """Return whether a process lives; None if this host can't know."""
     name = next((tag.removeprefix(TAG) for tag in run.tags if tag.startswith(TAG)), None)
     if name is not None:
         return find_process(name) is not None if is_here(name) else None

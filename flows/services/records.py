@@ -42,7 +42,7 @@ logging.getLogger(mlflow_database.__name__).setLevel(logging.CRITICAL)  # it pri
 
 
 def connect() -> tuple[MlflowClient, str]:
-    """A client of the machine's database and the id of the project's experiment.
+    """Return a client of this machine's database and the id of the experiment.
 
     The first call makes the database; two at once would both fail half-way, so that part is under a lock. A database
     that MLflow can't open is put aside. Raises whatever MLflow, SQLAlchemy or the disk have against it.
@@ -86,7 +86,7 @@ def _artifacts() -> str:
 
 
 def _close_connections(path: Path) -> None:
-    """MLflow keeps them for the life of the process, also those to a file that has another name by now."""
+    """Close MLflow's connections, which it keeps for the life of the process, also to a renamed file."""
     for store in (RunStore, ModelStore):
         engine = store._engine_map.get(_address(path))
         if engine is not None:
@@ -100,7 +100,7 @@ def _address(path: Path) -> str:
 
 @cache
 def _other_name(folder: Path) -> Path:
-    """A link to a folder for as long as this process lives."""
+    """Return a link to a folder that lasts as long as this process."""
     links = tempfile.mkdtemp(prefix="headforge-")
     atexit.register(shutil.rmtree, links, ignore_errors=True)
     link = Path(links) / "folder"
@@ -109,7 +109,7 @@ def _other_name(folder: Path) -> Path:
 
 
 def _is_unreadable(error: BaseException) -> bool:
-    """Whether the database itself is to blame, not the disk, a lock, or what was asked."""
+    """Return whether the database itself is at fault, not the disk, a lock or the request."""
     return any(
         isinstance(cause, sqlite3.Error) and error_code(cause) in (sqlite3.SQLITE_ERROR, *DAMAGE)
         for cause in _causes(error)
@@ -211,7 +211,7 @@ class RunRecord:
             self._guard.call(self._catch_up)
 
     def succeed(self) -> None:
-        """The run ended well."""
+        """Mark the run as finished."""
         self._status = "FINISHED"
 
     def tag(self, name: str, value: str) -> None:
@@ -254,7 +254,7 @@ class RunRecord:
         self._record(lambda client, run: _register_model(client, run, name, folder))
 
     def _record(self, write: Callable[[MlflowClient, Run], object]) -> None:
-        """Every call of MLflow passes here. After the first that failed none is tried before the end: each may wait."""
+        """Call MLflow. After the first failure the calls are kept until the end, because each may wait."""
         self._entries.append(write)
         if self._missed or self._guard.call(lambda: write(*self._opened())) is not None:
             self._missed.append(write)

@@ -50,7 +50,7 @@ class Running:
 
 @contextlib.contextmanager
 def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Access]:
-    """The server to use, which the environment names in the block. Records reach it before the block ends.
+    """Provide the server to use, which the environment names in the block; records reach it before the block ends.
 
     The one that PREFECT_API_URL names, with whatever the user has set to get in; else the one that `headforge up`
     started; else a private one that ends with the block. `meanwhile` is called while a private one starts, which takes
@@ -74,7 +74,7 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Acc
 
 @contextlib.contextmanager
 def records_server() -> Iterator[Access]:
-    """A server on the machine's database: whichever has it now, else one for the block."""
+    """Provide a server on the machine's database: the running one, or one for the duration of the block."""
     with database_lock() as lock:
         running = running_server() if lock is None else None
         server = _private(lock) if running is None else _shared(running)
@@ -98,17 +98,17 @@ def require_prefect(url: str) -> None:
 
 
 def database() -> Path:
-    """The machine's Prefect database."""
+    """Return the path of this machine's Prefect database."""
     return home() / "prefect" / "prefect.db"
 
 
 def token_file() -> Path:
-    """Where the token is of the server that works on the machine's database."""
+    """Return the file with the token of the server on the machine's database."""
     return database().with_name("server.token")
 
 
 def access_to(running: Running) -> Access:
-    """What lets into the server that works on the machine's database; raises AccessError if that can't be read."""
+    """Return the access to the server on the machine's database; raises AccessError if its token can't be read."""
     return Access(running.url, read_token(token_file()))
 
 
@@ -134,7 +134,7 @@ def note_running(lock: IO[str], running: Running) -> None:
 
 
 def running_server() -> Running | None:
-    """What the lock file says; it holds only while somebody has the lock."""
+    """Return the content of the lock file; it is valid only while a process holds the lock."""
     try:
         return Running(**json.loads(database().with_name("server.lock").read_text()))
     except (OSError, ValueError, TypeError):
@@ -143,7 +143,7 @@ def running_server() -> Running | None:
 
 @contextlib.contextmanager
 def _as_named(url: str) -> Iterator[Access]:
-    """The user's own server, left to the user's own settings; unless it is ours, named by hand without its token."""
+    """Use the user's own server with the user's own settings; if it is ours, add its token."""
     running = running_server()
     is_open = TOKEN_VARIABLE in os.environ or KEY_VARIABLE in os.environ
     if is_open or running is None or running.url != url.rstrip("/") or not token_file().exists():
@@ -161,7 +161,7 @@ def _shared(running: Running) -> Iterator[Access]:
 
 @contextlib.contextmanager
 def _private(lock: IO[str] | None, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Access]:
-    """A server for this process; beside another private one it has a database that is thrown away."""
+    """Provide a server for this process; beside another private one it has a temporary database."""
     path = prepared_database(database()) if lock is not None else database().with_name(f"second-{os.getpid()}.db")
     _remove_left_overs(database().parent)
     port = free_port()

@@ -41,12 +41,12 @@ class ServerError(HeadforgeError):
 
 
 def api_address(port: int) -> str:
-    """Where a server at this port answers its clients."""
+    """Return the API address of a server at this port."""
     return f"http://{HOST}:{port}{API}"
 
 
 def free_port(preferred: int = 0) -> int:
-    """The port that PREFECT_SERVER_API_PORT names, else the preferred one, else any that is free.
+    """Return the port in PREFECT_SERVER_API_PORT, else the preferred one, else any free one.
 
     Raises ServerError if the named one is taken.
     """
@@ -96,7 +96,7 @@ def start_server(
 
 
 def answers(url: str, timeout_s: float = 1.0) -> bool:
-    """Whether a healthy Prefect server answers at this API address; OSError or ValueError if it is none."""
+    """Return whether a healthy Prefect server answers at this API address; OSError or ValueError if it is none."""
     with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_s) as answer:
         return json.loads(answer.read()) is True
 

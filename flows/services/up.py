@@ -118,7 +118,7 @@ def down(wait_s: float, *, now: bool = False) -> list[str]:
 
 
 def read_state() -> State:
-    """What `up` noted; its processes may be dead."""
+    """Read the state that `up` wrote; its processes may be dead."""
     try:
         return State(**json.loads(_path().read_text()))
     except (OSError, ValueError, TypeError):
@@ -130,7 +130,7 @@ def _path() -> Path:
 
 
 def _way_in(state: State, *, now: bool) -> Access | None:
-    """What lets into the server; None if that is lost and the server is to end `now`, whatever runs."""
+    """Return the access to the server; None if its token is lost and the server is to end `now`, whatever runs."""
     try:
         return access_to(Running(state.url, stays=True))
     except AccessError:
@@ -212,7 +212,7 @@ def _wait_for_worker(access: Access, process: subprocess.Popen[bytes], log: Path
 
 
 def _deploy(access: Access, root: Path) -> None:
-    """What `prefect deploy --all` does in the project: put what prefect.yaml says into force."""
+    """Apply prefect.yaml, as `prefect deploy --all` does in the project."""
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=root, env=_environment(access), capture_output=True, text=True, check=False,
@@ -234,13 +234,13 @@ def _wait_for_runs(access: Access, wait_s: float) -> None:
         if time.monotonic() > deadline:
             raise BusyError(
                 f"{len(runs)} runs are in progress on the server: {', '.join(runs)}.",
-                "wait for them to end (--wait SECONDS), or interrupt them with --now: what is finished stays finished.",
+                "wait for them to end (--wait SECONDS), or interrupt them with --now: finished work is kept.",
             )
         time.sleep(POLL_S)
 
 
 def next_runs(access: Access) -> dict[str, str]:
-    """When each scheduled deployment runs next, in local time."""
+    """Return the next run of each scheduled deployment, in local time."""
     with access.client() as client:
         names = {deployment.id: deployment.name for deployment in client.read_deployments()}
         wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))

@@ -1,4 +1,4 @@
-"""Who is too like someone earlier: the fast pass against the readable one, growth, splits."""
+"""Near-duplicate identities: the fast pass against the readable one, growth, splits."""
 
 from __future__ import annotations
 

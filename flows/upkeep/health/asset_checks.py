@@ -34,7 +34,7 @@ class Card:
 
 
 def asset_findings(settings: Settings) -> Iterator[Finding]:
-    """Each named asset: in the store with the right bytes, and what its licence keeps one from."""
+    """Check each named asset: its bytes in the store, and what its licence forbids."""
     if not settings.assets:
         yield Finding("assets", OK, "params.yaml names none")
     store = Store(store_root())
@@ -87,7 +87,7 @@ def memory_needs(settings: Settings, root: Path) -> dict[str, tuple[str, int]]:
 
 
 def visible_cards() -> list[Card]:
-    """The cards that torch sees."""
+    """Return the graphics cards that torch sees."""
     if not torch.cuda.is_available():
         return []
     numbers = range(torch.cuda.device_count())
@@ -121,6 +121,6 @@ def _licence(name: str, asset: Asset) -> Iterator[Finding]:
 
 
 def _lies_there(store: Store, sha256: str) -> str:
-    """The kind whose object of this source has a folder, whole or not; "" if there is none."""
+    """Return the kind whose object of this source has a folder, complete or not; "" if there is none."""
     kinds: Mapping[str, str] = {name: asset_recipe(kind, sha256).key for name, kind in KINDS.items()}
     return next((name for name, key in kinds.items() if store.object_path(key).is_dir()), "")

@@ -97,7 +97,7 @@ def differing_versions(constraints: str) -> dict[str, tuple[str, str]]:
 
 
 def extras(root: Path | None) -> Iterator[Finding]:
-    """Which optional parts are installed."""
+    """Check which optional parts are installed."""
     path = root / "pyproject.toml" if root is not None else None
     if path is None or not path.is_file():
         return
@@ -112,7 +112,7 @@ def extras(root: Path | None) -> Iterator[Finding]:
 
 
 def state_folder() -> Iterator[Finding]:
-    """HEADFORGE_HOME: writable, with locks, and in step with this machine's clock."""
+    """Check that HEADFORGE_HOME is writable, supports locks and agrees with this machine's clock."""
     try:
         folder = home()
     except HeadforgeError as error:
@@ -188,7 +188,7 @@ def free_space(root: Path | None) -> Iterator[Finding]:
 
 
 def recorders() -> Iterator[Finding]:
-    """The databases of MLflow and Prefect. A run goes on without them."""
+    """Check the databases of MLflow and Prefect. A run continues without them."""
     for path, schema in ((mlflow_path(), MLFLOW), (database(), PREFECT)):
         name = f"{schema.program}'s database"
         try:

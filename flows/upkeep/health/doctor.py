@@ -19,7 +19,7 @@ N_COPIES = 3
 
 
 def examine(start: Path, *, schedule: bool) -> Iterator[Finding]:
-    """All findings, each as soon as it is known; with `schedule` also whether one really fires, which takes a while."""
+    """Yield the findings, each as soon as it is known; with `schedule` also whether a schedule fires, which is slow."""
     try:
         root = find_root(start)
     except ProjectError:
@@ -62,7 +62,7 @@ def _processor() -> Iterator[Finding]:
 
 
 def _dataset_space(root: Path) -> Iterator[Finding]:
-    """What the configured dataset needs, from one subject that is drawn for it, and what is free."""
+    """Compare the space that the configured dataset needs, measured on one subject, with the free space."""
     from flows.project.params import load_settings  # torch comes with it
     from flows.upkeep.planning.plan import has_reflinks
     from headforge.progress import SILENT

@@ -30,7 +30,7 @@ QUICK = {
 
 @flow(name="tick", persist_result=False)
 def tick() -> None:
-    """Nothing: that it ran is what counts."""
+    """Do nothing: the check is that it ran."""
 
 
 def schedule_fires(timeout_s: float) -> float | None:

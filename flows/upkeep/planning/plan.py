@@ -70,7 +70,7 @@ def _n_cores() -> int:
 
 
 def _measure(root: Path, assignments: Sequence[str], n_workers: int, n_shards: int) -> Measured:
-    """What `headforge synthesize` does, with a scratch project in place of DVC's part, and a clock beside it."""
+    """Time what `headforge synthesize` does, with a scratch project in place of DVC's part."""
     start = time.monotonic()
     changed_stages(root)
     dvc_s = time.monotonic() - start
@@ -109,7 +109,7 @@ def _cpu_s() -> float:
 
 
 def measured_of(found: Mapping[str, Any], clock: Clock, n_workers: int, *, has_reflinks: bool) -> Measured:
-    """What `flows.upkeep.planning.measure` left, as the model wants it."""
+    """Return the measurements of `flows.upkeep.planning.measure` in the form that the model needs."""
     items, sizes = found["items"], found["n_subjects"]
     n_subjects = sum(sizes)
     cpu_s = sum(item["cpu_s"] for item in items)
@@ -145,7 +145,7 @@ def _process_of(item: Mapping[str, Any]) -> int:
 
 @contextlib.contextmanager
 def _scratch(root: Path, assignments: Sequence[str]) -> Iterator[Path]:
-    """A folder on the project's disk with the settings to measure."""
+    """Provide a folder on the project's disk with the settings to measure."""
     parent = root / ".dvc" / "tmp" / "headforge"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="plan-", dir=parent))
@@ -170,7 +170,7 @@ def _commit_rate(scratch: Path) -> float:
 
 
 def has_reflinks(root: Path) -> bool:
-    """Whether files of the store get to the project without another copy of their bytes."""
+    """Return whether files of the store are published without copying their bytes."""
     source, target = home() / f".clone-{os.getpid()}", root / ".dvc" / "tmp" / f".clone-{os.getpid()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
