@@ -1,4 +1,4 @@
-"""Settings of the diffusion stages: plain data, so that who reads settings does not load diffusers."""
+"""Settings of the diffusion stages: plain data, so that reading settings does not import diffusers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headforge.settings import LARGEST_SEED, check_settings, require, setting
 
 MODEL_KIND = "learn2control-pixels"
-"""What model.json calls the control model."""
+"""Name of the control model in model.json."""
 DOMAINS = ("real", "synthetic")
 """Order of the learnable context tokens."""
 
@@ -38,7 +38,7 @@ class NetworkConfig:
     """Side of the Gaussians' texture in texels."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that don't fit together."""
+        """Reject inconsistent sizes."""
         check_settings(self, "train")
         step = self.patch * 2 ** (len(self.widths) - 1)
         require(self, "train", "image_size", self.image_size % step == 0, f"a multiple of {step}")
@@ -94,7 +94,7 @@ class TrainConfig:
     """Seed of initialisation, batches and noise."""
 
     def __post_init__(self) -> None:
-        """Refuse values that can't train."""
+        """Reject values that training can't use."""
         check_settings(self, "train")
         NetworkConfig(image_size=self.image_size)
 
@@ -134,5 +134,5 @@ class GenerateConfig:
     """Seed of the noise; each picture's depends on its subject and view besides."""
 
     def __post_init__(self) -> None:
-        """Refuse values that can't be sampled with."""
+        """Reject values that sampling can't use."""
         check_settings(self, "generate")
