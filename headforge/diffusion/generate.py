@@ -269,7 +269,7 @@ def portrait_angles(config: GenerateConfig) -> list[tuple[float, float]]:
 
 
 def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camera:
-    """Return cameras [n] with `camera`'s focal length, size and distance, around the origin at `angles` (yaw, pitch)."""
+    """Return cameras [n] with `camera`'s focal length, size and distance, about the origin at `angles` (yaw, pitch)."""
     return orbit_camera(
         torch.tensor([yaw for yaw, _ in angles], device=camera.K.device),
         torch.tensor([pitch for _, pitch in angles], device=camera.K.device),

@@ -117,7 +117,7 @@ class TokenAttention:
 
 
 def set_shared_attention(unet: UNet2DConditionModel, control_channels: int) -> None:
-    """Set a `SharedSelfAttention` under its name on each self-attention of `unet`, and `TokenAttention` on the others."""
+    """Set a `SharedSelfAttention` under its name on each self-attention of `unet`, `TokenAttention` on the others."""
     processors: dict[str, SharedSelfAttention | TokenAttention] = {}
     for name in unet.attn_processors:
         block = name.removesuffix(".processor")
