@@ -83,7 +83,7 @@ def grid_around(vertices: Tensor, margin_m: float, cell_m: float = CELL_M) -> Te
 
 
 def outer_layers(filled: Tensor, n_layers: int) -> Tensor:
-    """Return [X, Y, Z] bool: filled cells within n_layers of an empty cell or of the grid's border."""
+    """Return the mask [X, Y, Z] bool of filled cells within n_layers of an empty cell or of the grid's border."""
     inner = filled
     for _ in range(n_layers):
         padded = torch.nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))

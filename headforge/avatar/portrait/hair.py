@@ -101,7 +101,7 @@ def find_hair(head: HeadModel, view: View) -> HairPoints:
 
 
 def half_depth(mask: Tensor, cell_m: float) -> Tensor:
-    """Return [H, W] metres from the middle plane to the balloon: a circle's arc over the distance to the outline."""
+    """Return the balloon's half depth [H, W] in metres: a circle's arc over the distance to the outline."""
     distance = outline_distance(mask) * cell_m
     radius = min(float(distance.max()), MAX_HALF_DEPTH_M)
     inside = distance.clamp_max(radius)
@@ -109,7 +109,7 @@ def half_depth(mask: Tensor, cell_m: float) -> Tensor:
 
 
 def outline_distance(mask: Tensor) -> Tensor:
-    """Return [H, W] pixels from each pixel inside the mask to the nearest one outside; 0 outside."""
+    """Return the distance [H, W] in pixels from each pixel of the mask to the nearest one outside; 0 outside."""
     inside, outside = mask.nonzero().float(), (~mask).nonzero().float()
     result = torch.zeros(mask.shape, device=mask.device)
     if len(inside) and len(outside):
@@ -144,7 +144,7 @@ def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
 
 
 def skin_like(view: View, head: HeadModel) -> Tensor | None:
-    """Return [H, W] bool: pixels nearer in colour to the nose than to the hair outside the head's outline.
+    """Return the mask [H, W] bool of pixels nearer in colour to the nose than to the hair outside the head's outline.
 
     Both colours are medians, shade has little weight, and pixels vote with their neighbours; above the eyes only the
     face itself can be skin. None when the mask has no foreground outside the head there.
@@ -178,7 +178,7 @@ def eye_row(view: View, head: HeadModel) -> float:
 
 
 def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
-    """Return [N] bool: points of the balloon that are hair, not head or empty space in front of the face.
+    """Return the mask [N] bool of balloon points that are hair, not head or empty space in front of the face.
 
     On scalp and ears hair is as thick as at the outline (the 95th percentile there); beside face and neck it must be
     outside the head's own outline, by more than the outline's error.
@@ -208,7 +208,7 @@ def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
 
 
 def opened(mask: Tensor) -> Tensor:
-    """Return [H, W] bool without parts narrower than three pixels (a morphological opening)."""
+    """Remove parts narrower than three pixels from [H, W] bool (a morphological opening)."""
     eroded = -max_pool2d(-mask[None].float(), 3, 1, 1)
     return max_pool2d(eroded, 3, 1, 1)[0] > 0.5
 
