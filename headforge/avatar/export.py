@@ -1,6 +1,6 @@
-"""Avatars in other programs' formats: GaussianAvatars' PLY and parameters, 3DGS PLY, SPZ; with readers.
+"""Import and export of avatars: GaussianAvatars' PLY and parameters, 3DGS PLY, SPZ.
 
-Every writer gives the same bytes for the same values, wherever the tensors are; readers give tensors on the CPU.
+Writers give the same bytes for the same values on every device; readers return tensors on the CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from headforge.store.exchange.formats.flame_params import PARAM_KEYS
 from headforge.types import GaussianCloud, HeadParams
 
 GA_REST = 45
-"""Higher SH coefficients in GaussianAvatars' files: its reader wants degree 3 whatever was fitted."""
+"""Higher SH coefficients in GaussianAvatars' files: its reader requires degree 3 for every fitted degree."""
 SPZ_MAGIC, SPZ_VERSION, SPZ_FRACTION_BITS = 0x5053474E, 3, 12
 SPZ_COLOR_SCALE = 0.15
 """SPZ stores an SH constant c as c * 0.15 * 255 + 127.5."""
@@ -29,9 +29,9 @@ GZIP_LEVEL = 6
 
 
 def write_rigged_ply(path: Path, rigged: RiggedGaussians) -> None:
-    """GaussianAvatars' point_cloud.ply: local values, `binding_0` as float, 45 higher SH coefficients.
+    """Write GaussianAvatars' point_cloud.ply: local values, `binding_0` as float, 45 higher SH coefficients.
 
-    A plain splat viewer shows nonsense: use `write_posed_ply` for one.
+    Ordinary splat viewers can't show local values; write files for them with `write_posed_ply`.
     """
     n, rigged = len(rigged), rigged.to("cpu")
     rest = torch.zeros(n, 3, GA_REST // 3, device="cpu")
@@ -50,9 +50,9 @@ def write_rigged_ply(path: Path, rigged: RiggedGaussians) -> None:
 
 
 def read_rigged_ply(path: Path, model_id: str) -> RiggedGaussians:
-    """Read `write_rigged_ply`'s file, or GaussianAvatars' own of the head model `model_id`.
+    """Read a file of `write_rigged_ply` or of GaussianAvatars, bound to the head model `model_id`.
 
-    SH comes back at degree 3, and no Gaussian is free (the format does not say).
+    SH has degree 3, and no Gaussian is free (the format does not store this).
     """
     c = _read_ply(path)
     n = len(c["x"])
@@ -71,7 +71,7 @@ def read_rigged_ply(path: Path, model_id: str) -> RiggedGaussians:
 
 
 def write_flame_params(path: Path, params: HeadParams, n_vertices: int) -> None:
-    """GaussianAvatars' flame_param.npz for params [T] of one subject: per-frame arrays, shape once, offsets zero."""
+    """Write GaussianAvatars' flame_param.npz for params [T] of one subject: per-frame arrays, one shape, no offsets."""
     arrays: dict[str, Any] = {
         PARAM_KEYS[name]: value.cpu().numpy().astype(np.float32) for name, value in params.tensors().items()
     }
@@ -83,7 +83,7 @@ def write_flame_params(path: Path, params: HeadParams, n_vertices: int) -> None:
 
 
 def read_flame_params(path: Path, model_id: str) -> HeadParams:
-    """Return params [T] of a flame_param.npz; its offsets are ignored."""
+    """Read params [T] from a flame_param.npz; its offsets are ignored."""
     with np.load(path, allow_pickle=False) as file:
         values = {name: torch.from_numpy(file[key].astype(np.float32)) for name, key in PARAM_KEYS.items()}
     values["shape"] = values["shape"].expand(len(values["expr"]), -1)
@@ -91,7 +91,7 @@ def read_flame_params(path: Path, model_id: str) -> HeadParams:
 
 
 def write_posed_ply(path: Path, cloud: GaussianCloud) -> None:
-    """A 3D Gaussian splatting PLY of degree 0 in world space, as splat viewers read it."""
+    """Write a 3D Gaussian splatting PLY of degree 0 in world space, for splat viewers."""
     columns = {
         **_named("x y z", cloud.means),
         **_named([f"f_dc_{i}" for i in range(3)], rgb_to_dc(cloud.colors)),
@@ -130,7 +130,7 @@ def _write_ply(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def _read_ply(path: Path) -> dict[str, np.ndarray]:
-    """Return columns of a binary little endian PLY with one element of float32 properties."""
+    """Read the columns of a binary little endian PLY with one element of float32 properties."""
     data = path.read_bytes()
     head, separator, body = data.partition(b"end_header\n")
     lines = head.decode("ascii", "replace").splitlines()
@@ -142,7 +142,7 @@ def _read_ply(path: Path) -> dict[str, np.ndarray]:
                         "give a point_cloud.ply or posed.ply.")  # fmt: skip
     n, names = int(elements[0][2]), [p[2] for p in properties]
     if len(body) != 4 * n * len(names):
-        raise DataError(path, f"'{path}' holds {len(body)} bytes of values, its header promises {4 * n * len(names)}.",
+        raise DataError(path, f"'{path}' holds {len(body)} bytes of values, its header declares {4 * n * len(names)}.",
                         "make the file again.")  # fmt: skip
     table = np.frombuffer(body, "<f4").reshape(n, len(names))
     return {name: table[:, i] for i, name in enumerate(names)}
@@ -153,9 +153,9 @@ def _stack(columns: dict[str, np.ndarray], names: list[str]) -> Tensor:
 
 
 def write_spz(path: Path, cloud: GaussianCloud) -> None:
-    """Niantic's SPZ version 3 (gzip, degree 0): 24-bit positions, 8-bit colours, opacities and sizes.
+    """Write Niantic's SPZ version 3 (gzip, degree 0): 24-bit positions, 8-bit colours, opacities and sizes.
 
-    SPZ's axes are right, up, back, which are ours when the head faces the viewer: nothing is flipped.
+    SPZ's axes are right, up, back, as are ours when the head faces the viewer: no axis is flipped.
     """
     n = len(cloud.means)
     header = struct.pack("<IIIBBBB", SPZ_MAGIC, SPZ_VERSION, n, 0, SPZ_FRACTION_BITS, 0, 0)
@@ -178,7 +178,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _pack_rotations(quats: np.ndarray) -> np.ndarray:
-    """Return [N, 4] bytes: 2 bits for the largest of x, y, z, w, then sign and 9-bit size of the other three, in order."""
+    """Pack rotations as [N, 4] bytes: 2 bits for the largest of x, y, z, w, then sign and 9-bit size of the others."""
     q = quats[:, [1, 2, 3, 0]].astype(np.float64)
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     largest = np.abs(q).argmax(1)

@@ -31,24 +31,24 @@ from headforge.types import Camera, HeadParams, Prediction, Sample, Track
 __all__ = ["VERSION", "FitConfig", "fit_portrait", "fit_subject", "fit_views"]
 
 VERSION = 2
-"""Bumped when the same inputs give another avatar."""
+"""Increased whenever the same inputs give another avatar."""
 MIN_TRAINING_VIEWS = 2
 MIN_FOREGROUND = 0.6
-"""Hair that shows the background with more than the rest of its weight is left out."""
+"""Least share of a hair Gaussian's blending weight on the foreground; hair below it is left out."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Camera and parameters of one view, estimated or exact; the camera is of the dataset's image size."""
+    """Camera and parameters of one view, estimated or exact; the camera has the dataset's image size."""
 
     camera: Camera
     params: HeadParams
 
 
 def is_heldout(view: int, every: int) -> bool:
-    """Return whether a view is kept from the fit and used to score it: one in each block of `every`.
+    """Return whether a view is held out for scoring: one in each block of `every`.
 
-    Its place moves on by one from block to block, because samplers that spread their views (low-discrepancy
+    Its position advances by one from block to block, because samplers that spread their views (low-discrepancy
     sequences) give every fourth view nearly the same azimuth.
     """
     block, place = divmod(view, every)
@@ -65,10 +65,10 @@ def fit_subject(
     *,
     device: str = "cpu",
 ) -> None:
-    """Fit one subject of a dataset and write its avatar folder `output`, predictions of the held-out views included.
+    """Fit one subject of a dataset; write its avatar folder `output` with predictions of the held-out views.
 
     `tracked`: the folder or file of tracks to take cameras and parameters from; None takes the dataset's exact ones.
-    Everything is computed on `device`. Raises Rejected when too few views of the subject are tracked.
+    The computation runs on `device`. Raises Rejected when too few views of the subject are tracked.
     """
     place = resolve_device(device)
     data = Dataset(dataset)
@@ -109,7 +109,7 @@ def fit_subject(
 def _fit_poses(
     config: FitConfig, head: HeadModel, training: Sequence[Sample], poses: Mapping[int, Pose], progress: Progress
 ) -> tuple[RiggedGaussians, HeadParams]:
-    """Return the Gaussians and the subject's parameters at rest."""
+    """Fit the training views; return the Gaussians and the subject's parameters at rest."""
     views = [sample_view(head, sample, poses[sample.view], config.image_size) for sample in training]
     params = mean_identity([poses[sample.view].params for sample in training]).to(head.device)
     return fit_views(config, head, views, params, training[0].subject_id, progress), params
@@ -132,13 +132,13 @@ def exact_poses(samples: Sequence[Sample]) -> dict[int, Pose]:
 
 
 def tracked_poses(tracks: dict[tuple[str, int], Track], samples: Sequence[Sample]) -> dict[int, Pose]:
-    """Return estimated cameras and parameters by view, of the views whose tracking went well."""
+    """Return estimated cameras and parameters by view, for the views that tracking accepted."""
     found = {sample.view: tracks.get((sample.subject_id, sample.view)) for sample in samples}
     return {view: Pose(t.camera, t.params) for view, t in found.items() if t is not None and t.status == "ok"}
 
 
 def sample_view(head: HeadModel, sample: Sample, pose: Pose, size: int) -> View:
-    """Return a sample averaged down to `size` pixels if it is larger, moved to where the head is."""
+    """Return a sample on the head's device, averaged down to `size` pixels if it is larger."""
     size = min(size, sample.image.shape[0])
     image, mask = (
         torch.from_numpy(area_resize(pixels, size).astype("float32") / 255).to(head.device)
@@ -148,7 +148,7 @@ def sample_view(head: HeadModel, sample: Sample, pose: Pose, size: int) -> View:
 
 
 def mean_identity(params: Sequence[HeadParams]) -> HeadParams:
-    """Return neutral parameters with the mean shape of all: unbatched."""
+    """Return unbatched neutral parameters with the mean shape."""
     stacked = HeadParams.stack(params)
     zeros = {name: torch.zeros_like(value[0]) for name, value in stacked.tensors().items()}
     return HeadParams(stacked.model_id, **(zeros | {"shape": stacked.shape.mean(0)}))
@@ -157,7 +157,7 @@ def mean_identity(params: Sequence[HeadParams]) -> HeadParams:
 def initial_gaussians(
     config: FitConfig, head: HeadModel, views: Sequence[View], params: HeadParams, subject_id: str
 ) -> RiggedGaussians:
-    """Skin and hair Gaussians with the colours the views show there."""
+    """Return skin and hair Gaussians coloured from the views."""
     vertices = posed_vertices(head, params)
     parts = [skin_gaussians(head, vertices, config.n_skin, config.sh_degree)]
     if config.n_hair:
@@ -178,8 +178,8 @@ def fit_views(
     subject_id: str,
     progress: Progress = SILENT,
 ) -> RiggedGaussians:
-    """Start from the surface and the visual hull and optimise. `params`: the subject at rest, unbatched."""
-    torch.set_num_threads(1)  # sums over threads would depend on their number
+    """Optimise Gaussians initialised on the surface and in the visual hull. `params`: at rest, unbatched."""
+    torch.set_num_threads(1)  # parallel sums depend on the thread count
     start = initial_gaussians(config, head, views, params, subject_id)
     weighted = [WeightedView(view) for view in views]
     return optimise(config, head, start, weighted, config.n_iterations, report=progress.metric)
@@ -188,7 +188,7 @@ def fit_views(
 def predict(
     rigged: RiggedGaussians, head: HeadModel, sample: Sample, pose: Pose, config: FitConfig, method: str
 ) -> Prediction:
-    """Return the avatar's picture of one view."""
+    """Render the avatar's prediction of one view."""
     size = min(config.image_size, sample.image.shape[0])
     camera = pose.camera.resized(size, size).to(head.device)
     image = render_avatar(rigged, head, pose.params.to(head.device), camera)

@@ -19,14 +19,14 @@ from headforge.geometry.meshes import face_normals, similarity_alignment
 CELL_M = 0.006
 """Edge of a grid cell."""
 N_LAYERS = 2
-"""Depth in cells of the hull's skin that is filled with Gaussians; what lies deeper can't be seen."""
+"""Depth in cells of the hull's outer layer that is filled with Gaussians; deeper cells are invisible."""
 ABOVE_SURFACE_M = 0.003
 ABOVE_FACE_M = 0.010
-"""Hair starts this far above the surface; higher above the face, which moves."""
+"""Least height of hair above the surface; larger above the face, which moves."""
 INSIDE = 0.95
-"""Mask coverage from which a pixel is foreground."""
+"""Least mask coverage of a foreground pixel."""
 MIN_SEEN = 0.6
-"""Share of the views that must have a point in the picture for the masks to say anything about it."""
+"""Least share of the views with a point in the picture for the masks to constrain it."""
 SIZE_PER_CELL = 0.4
 HAIR_OPACITY = 0.7
 CHUNK = 8192
@@ -34,7 +34,7 @@ CHUNK = 8192
 
 @dataclass(frozen=True)
 class HeadSpace:
-    """The grid's frame: the rest pose, which every view is brought to by the rigid motion of scalp and neck."""
+    """The grid's frame: the rest pose, to which scalp and neck of every view are aligned rigidly."""
 
     vertices: Tensor
     """[V, 3] rest pose."""
@@ -43,7 +43,7 @@ class HeadSpace:
 
 
 def head_space(head: HeadModel, vertices: Tensor) -> HeadSpace:
-    """Return anchors are the scalp's and the neck's triangles; without such regions all but the face's."""
+    """Return the grid's frame, anchored to the triangles of scalp and neck (without them, to all but the face's)."""
     anchors = head.face_mask("scalp", "neck")
     if not anchors.any():
         anchors = ~head.face_mask("face")
@@ -51,9 +51,9 @@ def head_space(head: HeadModel, vertices: Tensor) -> HeadSpace:
 
 
 def carve(points: Tensor, views: Sequence[View], space: HeadSpace, head: HeadModel) -> Tensor:
-    """Return [N] bool: which points [N, 3] of the rest pose lie inside the mask of every view that sees them.
+    """Return [N] bool: points [N, 3] of the rest pose inside the mask of every view that has them in the picture.
 
-    A point that fewer than `MIN_SEEN` of the views have in the picture is not kept.
+    A point in the picture of less than the share `MIN_SEEN` of the views is not kept.
     """
     kept = torch.arange(len(points), device=points.device)
     n_seen = torch.zeros(len(points), dtype=torch.int64, device=points.device)
@@ -83,7 +83,7 @@ def grid_around(vertices: Tensor, margin_m: float, cell_m: float = CELL_M) -> Te
 
 
 def outer_layers(filled: Tensor, n_layers: int) -> Tensor:
-    """Return [X, Y, Z] bool: the filled cells within n_layers of an empty one (or of the grid's end)."""
+    """Return the mask [X, Y, Z] bool of filled cells within n_layers of an empty cell or of the grid's border."""
     inner = filled
     for _ in range(n_layers):
         padded = torch.nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
@@ -101,7 +101,7 @@ def nearest_triangles(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor
 
 
 def hair_points(head: HeadModel, space: HeadSpace, views: Sequence[View], shell_m: float) -> tuple[Tensor, Tensor]:
-    """Return points [N, 3] of the rest pose where the masks leave room for hair, and the triangle [N] each is bound to."""
+    """Return candidate hair points [N, 3] of the rest pose inside all masks, and the triangle [N] of each."""
     grid = grid_around(space.vertices[head.faces[space.anchors].unique()], shell_m)
     filled = carve(grid.reshape(-1, 3), views, space, head).reshape(grid.shape[:3])
     points = grid[outer_layers(filled, N_LAYERS)]
@@ -133,7 +133,7 @@ def hair_gaussians(
 def free_gaussians(
     head: HeadModel, vertices: Tensor, points: Tensor, binding: Tensor, size_m: Tensor | float, sh_degree: int
 ) -> RiggedGaussians:
-    """Round grey hair Gaussians of standard deviation size_m at points [N, 3], bound to triangles [N]."""
+    """Return isotropic grey hair Gaussians of standard deviation size_m at points [N, 3], bound to triangles [N]."""
     frames = bound_frames(vertices, head.faces, binding)
     n = len(points)
     size = size_m if isinstance(size_m, Tensor) else frames.scale.new_tensor(size_m)

@@ -1,4 +1,4 @@
-"""What fitting minimises."""
+"""Losses of avatar fitting."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WINDOW, SIGMA_PX = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 """Wang et al. 2004, for values in [0, 1]."""
 MAX_LOCAL_SCALE = 0.6
-"""Largest standard deviation in triangle sizes that costs nothing, unless the Gaussian began larger than that."""
+"""Largest standard deviation without a penalty, in triangle sizes, unless the initial one is larger."""
 GROWTH = 1.5
-"""A Gaussian may also grow by this factor for nothing."""
+"""Growth factor of a Gaussian without a penalty."""
 
 
 @cache
@@ -28,7 +28,7 @@ def _window() -> tuple[float, ...]:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Return shifted sums: on a processor many times faster than a convolution with so few channels."""
+    """Blur by shifted sums: on a CPU many times faster than a convolution with few channels."""
     half = WINDOW // 2
     for padding, axis in (((0, 0, half, half), -2), ((half, half), -1)):
         padded, size = torch.nn.functional.pad(images, padding), images.shape[axis]
@@ -39,7 +39,7 @@ def _blur(images: Tensor) -> Tensor:
 
 
 class _Blur(torch.autograd.Function):
-    """Symmetric and linear: its own adjoint."""
+    """The blur as an autograd function; it is linear and symmetric, hence its own adjoint."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class _Blur(torch.autograd.Function):
 
 
 def blur(images: Tensor) -> Tensor:
-    """Return SSIM's Gaussian window over the last two dimensions of images [C, H, W], zeros outside."""
+    """Apply SSIM's Gaussian window over the last two dimensions of images [C, H, W], zeros outside."""
     blurred = _Blur.apply(images)
     assert isinstance(blurred, Tensor)
     return blurred
@@ -59,7 +59,7 @@ def blur(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Target:
-    """An image to be matched, with the parts of SSIM that do not depend on the fit."""
+    """A target image with its precomputed terms of SSIM."""
 
     image: Tensor
     """[3, H, W] in [0, 1]."""
@@ -68,16 +68,14 @@ class Target:
 
     @staticmethod
     def of(image: Tensor) -> Target:
-        """Return for an image [H, W, 3] in [0, 1]."""
+        """Return the target for an image [H, W, 3] in [0, 1]."""
         channels = image.permute(2, 0, 1).contiguous()
         mean = blur(channels)
         return Target(channels, mean, blur(channels * channels) - mean * mean)
 
 
 def ssim(image: Tensor, target: Target) -> Tensor:
-    """Return mean structural similarity of image [H, W, 3] and the target: 11 px window, sigma 1.5 px (Wang et al.
-    2004).
-    """
+    """Return the mean SSIM of image [H, W, 3] and the target: 11 px window, sigma 1.5 px (Wang et al. 2004)."""
     x = image.permute(2, 0, 1)
     mean, square, product = blur(torch.cat([x, x * x, x * target.image])).chunk(3)
     covariance = product - mean * target.mean
@@ -94,25 +92,25 @@ def photometric(image: Tensor, target: Target, weight_ssim: float, weights: Tens
 
 
 def allowed_scale(start: RiggedGaussians) -> Tensor:
-    """Return [N, 1] largest local standard deviation that costs nothing, from the Gaussians the fit starts with."""
+    """Return the largest local standard deviation [N, 1] without a penalty, given the initial Gaussians."""
     return (start.log_scales.exp().amax(-1, keepdim=True) * GROWTH).clamp_min(MAX_LOCAL_SCALE)
 
 
 def position_loss(rigged: RiggedGaussians) -> Tensor:
-    """Return mean excess of |mu| over one triangle size, of the Gaussians that are not free (Qian et al. 2024, eq. 6)."""
+    """Return the mean excess of |mu| over one triangle size, without free Gaussians (Qian et al. 2024, eq. 6)."""
     excess = torch.relu(rigged.means.norm(dim=-1) - 1)
     return (excess * ~rigged.is_free).mean()
 
 
 def scale_loss(rigged: RiggedGaussians, allowed: Tensor) -> Tensor:
-    """Return mean excess of the local standard deviations over `allowed` [N, 1] (Qian et al. 2024, eq. 7)."""
+    """Return the mean excess of the local standard deviations over `allowed` [N, 1] (Qian et al. 2024, eq. 7)."""
     return torch.relu(rigged.log_scales.exp() - allowed).square().sum(-1).add(1e-12).sqrt().mean()
 
 
 def hair_loss(rigged: RiggedGaussians) -> Tensor:
-    """Return mean of opacity times distance from the triangle (in triangle sizes), of the free Gaussians.
+    """Return the mean of opacity times distance from the triangle (in triangle sizes) of the free Gaussians.
 
-    The visual hull is larger than the hair: what no view needs fades, the farthest first.
+    The visual hull is larger than the hair: Gaussians that no view needs fade, the farthest first.
     """
     cost = rigged.opacity_logits.sigmoid() * rigged.means.detach().norm(dim=-1)
     return (cost * rigged.is_free).mean()

@@ -1,4 +1,4 @@
-"""Fitting rigged Gaussians to pictures: one view per Adam step."""
+"""Optimisation of rigged Gaussians against pictures: one view per Adam step."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ REPORT_EVERY = 50
 
 @dataclass(frozen=True)
 class WeightedView:
-    """A view with its say in the fit."""
+    """A view with its weight in the fit."""
 
     view: View
     weight: float = 1.0
     pixel_weights: Tensor | None = None
-    """[H, W] for the absolute differences."""
+    """[H, W] factors of the absolute differences."""
 
 
 def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
-    """Return [n_steps] view of each step: rounds of all views, each in its own order."""
+    """Return the view [n_steps] of each step: rounds of all views, each in its own random order."""
     rounds = n_steps // n_views + 1
     orders = [np.random.default_rng(item_seed(seed, "round", r)).permutation(n_views) for r in range(rounds)]
     return np.concatenate(orders)[:n_steps]
@@ -42,7 +42,7 @@ def view_order(n_views: int, n_steps: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is fitted: changes of the Gaussians' tensors, all leaves that start at zero."""
+    """The optimised parameters: offsets to the Gaussians' tensors, all leaves initialised to zero."""
 
     means: Tensor
     log_scales: Tensor
@@ -53,7 +53,7 @@ class Parameters:
 
     @staticmethod
     def of(start: RiggedGaussians) -> Parameters:
-        """Return zeros of the shapes of the Gaussians' tensors."""
+        """Return zero offsets of the shapes of the Gaussians' tensors."""
         values = (start.means, start.log_scales, start.quats, start.opacity_logits, start.sh[:, :1], start.sh[:, 1:])
         return Parameters(*(torch.zeros_like(value).requires_grad_() for value in values))
 
@@ -66,7 +66,7 @@ class Parameters:
         return [{"params": [tensor], "lr": rate} for tensor, rate in pairs]
 
     def rigged(self, start: RiggedGaussians, trust: Tensor | None) -> RiggedGaussians:
-        """Return `start` with the present changes, times `trust` [N]; differentiable."""
+        """Return `start` plus the current offsets times `trust` [N]; differentiable."""
         sh = torch.cat([self.sh_dc, self.sh_rest], dim=1) if self.sh_rest.numel() else self.sh_dc
         changes = {"means": self.means, "log_scales": self.log_scales, "quats": self.quats,
                    "opacity_logits": self.opacity_logits,
@@ -86,10 +86,10 @@ def optimise(
     trust: Tensor | None = None,
     report: Callable[[str, float, int], None] | None = None,
 ) -> RiggedGaussians:
-    """Fit `start` to the views; returns detached Gaussians.
+    """Fit `start` to the views; return detached Gaussians.
 
-    trust [N] in [0, 1] scales how far each Gaussian may go: Adam moves all at the same pace, also those that hardly
-    show. Raises NotFiniteError when the loss leaves the numbers.
+    trust [N] in [0, 1] scales the offset of each Gaussian: Adam moves all at the same rate, even barely visible ones.
+    Raises NotFiniteError when the loss is not finite.
     """
     targets = [Target.of(item.view.image) for item in views]
     frames = [bound_frames(item.view.vertices, head.faces, start.binding) for item in views]

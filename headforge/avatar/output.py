@@ -1,4 +1,4 @@
-"""The avatar folder: what every fit writes."""
+"""The avatar folder that every fit writes."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ JAW_OPEN_RAD = 0.2
 GAZE_RAD = 0.25
 FRONTAL_SIZE = 512
 ORBIT_DISTANCE_M, ORBIT_FOV_DEG = 1.0, 21.5
-"""The picture spans 0.38 m at the head: about two thirds of its height is head."""
+"""The picture spans 0.38 m at the head, which fills about two thirds of its height."""
 
 
 @dataclass(frozen=True)
 class Avatar:
-    """A fitted avatar with what belongs to it."""
+    """A fitted avatar with its parameters."""
 
     rigged: RiggedGaussians
     params: HeadParams
-    """Unbatched: the subject in the expression it is shown in; its pose is not used."""
+    """Unbatched: the subject in the displayed expression; its pose is not used."""
     motion: HeadParams
-    """[T] parameters of the pictures it was fitted to."""
+    """[T] parameters of the training pictures."""
 
 
 def frontal_params(params: HeadParams) -> HeadParams:
-    """Return the same person and expression, facing +z from the origin, eyes ahead."""
+    """Return parameters of the same identity and expression, at the origin facing +z, eyes ahead."""
     still = {name: torch.zeros_like(getattr(params, name)) for name in ("rotation", "neck", "translation", "eyes")}
     return params.replace(**still)
 
@@ -60,12 +60,12 @@ def show_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Came
 
 
 def render_frontal(head: HeadModel, avatar: Avatar, size: int) -> np.ndarray:
-    """Return [size, size, 3] uint8 from straight ahead."""
+    """Render a frontal picture [size, size, 3] uint8."""
     return _draw(head, avatar, frontal_params(avatar.params), show_camera(size))
 
 
 def render_turntable(head: HeadModel, avatar: Avatar, size: int, yaw_max_deg: float) -> np.ndarray:
-    """Return [T, size, size, 3] uint8: a swing to both sides in the shown expression, then expressions from ahead."""
+    """Render [T, size, size, 3] uint8: a swing to both sides in the displayed expression, then frontal expressions."""
     frames = []
     params = frontal_params(avatar.params)
     for phase in np.arange(N_ORBIT) / N_ORBIT * 2 * math.pi:
@@ -79,7 +79,7 @@ def render_turntable(head: HeadModel, avatar: Avatar, size: int, yaw_max_deg: fl
 
 
 def moving_params(head: HeadModel, params: HeadParams, time: float) -> HeadParams:
-    """Return an animation with time in [0, 1): expression components one after the other, the jaw, a look around."""
+    """Return parameters at time [0, 1) of an animation: expression components in turn, the jaw, the gaze."""
     names = [name for name in SHOWN_EXPRESSIONS if name in head.expression_names]
     shown = [head.expression_names.index(name) for name in names] or list(range(min(head.n_expr, 4)))
     place, phase = divmod(time * len(shown), 1.0)
@@ -97,9 +97,9 @@ def _draw(head: HeadModel, avatar: Avatar, params: HeadParams, camera: Camera) -
 def write_avatar(
     output: Path, head: HeadModel, avatar: Avatar, config: FitConfig, provenance: Mapping[str, object]
 ) -> None:
-    """Write everything but predictions into the folder `output`, which exists.
+    """Write everything but predictions into the existing folder `output`.
 
-    Head and avatar are on one device, where pictures are drawn.
+    Head and avatar are on one device, where pictures are rendered.
     """
     manifest = {
         "format": AVATAR_FORMAT,

@@ -1,4 +1,4 @@
-"""Pictures of an avatar."""
+"""Rendering of an avatar."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from headforge.types import Camera, HeadParams
 def render_avatar(
     avatar: RiggedGaussians, head: HeadModel, params: HeadParams, camera: Camera, background: float = WHITE
 ) -> Tensor:
-    """Return image [H, W, 3] in [0, 1] of the avatar in the pose `params` by `camera`, both unbatched.
+    """Render an image [H, W, 3] in [0, 1] of the avatar in the pose `params` by `camera`, both unbatched.
 
-    The Gaussians carry what the mean head lacks of the subject, but not its shape coefficients: those are in `params`.
+    The Gaussians hold the subject's differences from the mean head except its shape coefficients, which `params` holds.
     """
     cloud = avatar.posed(head, params, camera.centre)
     return render_cloud(cloud, camera, background).clamp(0, 1)
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Return [..., 3] in [0, 1] to uint8, rounded."""
+    """Convert [..., 3] in [0, 1] to uint8, rounded."""
     return (image * 255).round().clamp(0, 255).to(torch.uint8)

@@ -28,12 +28,12 @@ SH_C0 = 0.28209479177387814
 
 @dataclass(frozen=True)
 class Frames:
-    """Triangle frames, one per Gaussian: what moves the Gaussians when the head moves."""
+    """Triangle frames, one per Gaussian; they move the Gaussians with the head."""
 
     rotation: Tensor
     """[N, 3, 3]."""
     quat: Tensor
-    """[N, 4] the same rotation, wxyz."""
+    """[N, 4] the same rotations, wxyz."""
     scale: Tensor
     """[N] metres."""
     centre: Tensor
@@ -56,16 +56,16 @@ class RiggedGaussians:
     log_scales: Tensor
     """[N, 3] sigma."""
     quats: Tensor
-    """[N, 4] q, wxyz, of any length but zero."""
+    """[N, 4] q, wxyz, of any non-zero length."""
     opacity_logits: Tensor
     """[N]."""
     sh: Tensor
     """[N, K, 3] spherical harmonics, K = 1, 4, 9 or 16; index 0 is the constant."""
     is_free: Tensor
-    """[N] bool: hair, which may leave its triangle; the others are held near it while fitting."""
+    """[N] bool: hair, which may leave its triangle; the fit keeps the others near theirs."""
 
     def __len__(self) -> int:
-        """Return n."""
+        """Return the number of Gaussians."""
         return self.binding.shape[0]
 
     @property
@@ -90,10 +90,10 @@ class RiggedGaussians:
         return self.replace(**{name: value[index] for name, value in self.tensors().items()})
 
     def posed(self, head: HeadModel, params: HeadParams, eye: Tensor | None = None) -> GaussianCloud:
-        """Return the cloud for unbatched params, coloured as seen from `eye` [3], a camera centre (needed only if K >
-        1).
+        """Return the cloud for unbatched params, coloured as seen from the camera centre `eye` [3].
 
-        Raises ModelMismatchError for another head model than the one the Gaussians are bound to.
+        `eye` is needed only if K > 1. Raises ModelMismatchError for another head model than the one the Gaussians are
+        bound to.
         """
         if self.model_id != head.model_id:
             raise ModelMismatchError(self.model_id, head.model_id)
@@ -104,7 +104,7 @@ class RiggedGaussians:
         return self.in_frames(bound_frames(vertices, faces, self.binding), eye)
 
     def in_frames(self, frames: Frames, eye: Tensor | None = None) -> GaussianCloud:
-        """Return the cloud in frames that are known already."""
+        """Return the cloud in precomputed frames."""
         offset = (frames.rotation * self.means[:, None]).sum(-1)
         means = frames.scale[:, None] * offset + frames.centre
         return GaussianCloud(
@@ -124,20 +124,20 @@ class RiggedGaussians:
 
 
 def posed_vertices(head: HeadModel, params: HeadParams) -> Tensor:
-    """Return vertices [V, 3] for unbatched params."""
+    """Return the vertices [V, 3] for unbatched params."""
     batched = HeadParams(params.model_id, **{name: value[None] for name, value in params.tensors().items()})
     return pose_head(head, batched)[0]
 
 
 def bound_frames(vertices: Tensor, faces: Tensor, binding: Tensor) -> Frames:
-    """Return frames [N] of the triangles binding [N] of a mesh with vertices [V, 3]."""
-    # Per triangle first: there are many Gaussians to a triangle.
+    """Return the frames [N] of the triangles binding [N] of a mesh with vertices [V, 3]."""
+    # Per triangle first: a triangle has many Gaussians.
     rotation, scale, centre = triangle_frames(vertices, faces)
     return Frames(*(x[binding] for x in (rotation, matrix_to_quat(rotation), scale, centre)))
 
 
 def to_local(points: Tensor, frames: Frames) -> Tensor:
-    """Return world points [N, 3] as local means: the inverse of what `RiggedGaussians.in_frames` does to them."""
+    """Convert world points [N, 3] to local means: the inverse of `RiggedGaussians.in_frames`."""
     offset = (points - frames.centre) / frames.scale[:, None]
     return (frames.rotation.transpose(-1, -2) @ offset[..., None])[..., 0]
 
@@ -148,7 +148,7 @@ def rgb_to_dc(rgb: Tensor) -> Tensor:
 
 
 def concatenate(parts: Sequence[RiggedGaussians]) -> RiggedGaussians:
-    """Return one set of Gaussians from several of the same head model and SH degree."""
+    """Concatenate sets of Gaussians of the same head model and SH degree."""
     names = parts[0].tensors()
     return parts[0].replace(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
@@ -159,14 +159,14 @@ def save_rigged(rigged: RiggedGaussians, path: Path, params: HeadParams, extra: 
     tensors["is_free"] = tensors["is_free"].to(torch.uint8)
     tensors |= {f"params.{name}": value.detach().cpu().clone() for name, value in params.tensors().items()}
     header = {"format": FORMAT, "model_id": rigged.model_id, **extra}
-    # One key only: safetensors does not fix the order of several metadata keys, and the bytes must be fixed.
+    # One key only: the bytes must be reproducible, and safetensors does not fix the order of metadata keys.
     path.write_bytes(save(tensors, metadata={"headforge": json.dumps(header, sort_keys=True)}))
 
 
 def load_rigged(path: Path) -> tuple[RiggedGaussians, HeadParams]:
-    """Read what `save_rigged` wrote: the Gaussians and the subject's own parameters.
+    """Read a file of `save_rigged`: the Gaussians and the subject's own parameters.
 
-    Raises DataError when the file is missing, damaged or something else.
+    Raises DataError when the file is missing, damaged or not an avatar.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -176,7 +176,7 @@ def load_rigged(path: Path) -> tuple[RiggedGaussians, HeadParams]:
         raise DataError(path, f"'{path}' can't be read as an avatar: {error}.", "fit the subject again.") from error
     if header.get("format") != FORMAT:
         found = header.get("format", "no format at all")
-        raise DataError(path, f"'{path}' is not an avatar: it says '{found}', expected '{FORMAT}'.",
+        raise DataError(path, f"'{path}' is not an avatar: its format is '{found}', expected '{FORMAT}'.",
                         "give the avatar.safetensors of an avatar folder.")  # fmt: skip
     params = {name.removeprefix("params."): tensors.pop(name) for name in list(tensors) if name.startswith("params.")}
     tensors["is_free"] = tensors["is_free"].bool()

@@ -1,4 +1,4 @@
-"""Where the Gaussians of the skin start: spread over the head model's triangles."""
+"""Initial skin Gaussians, spread over the head model's triangles."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ DENSITY: Mapping[str, float] = {
     "left_ear": 1.0,
     "right_ear": 1.0,
 }
-"""Gaussians per area relative to the rest of the skin; a later region wins over an earlier one."""
+"""Gaussians per area relative to the rest of the skin; later regions override earlier ones."""
 FLATNESS = 0.25
 """Thickness of a new Gaussian across the surface, relative to its size along it."""
 SIZE_PER_SPACING = 0.62
-"""Standard deviation of a new Gaussian relative to the distance of its neighbours: enough to close the surface."""
+"""Standard deviation of a new Gaussian relative to its neighbour distance: enough to close the surface."""
 GOLDEN = (0.7548776662466927, 0.5698402909980532)
 """Steps of the R2 low-discrepancy sequence (Roberts 2018)."""
 
 
 def face_density(head: HeadModel) -> Tensor:
-    """Return [F] relative number of Gaussians per area."""
+    """Return the relative number of Gaussians per area [F]."""
     density = torch.ones(len(head.faces), device=head.device)
     for name, value in DENSITY.items():
         if name in head.regions:
@@ -45,10 +45,10 @@ def face_density(head: HeadModel) -> Tensor:
 
 
 def sample_surface(head: HeadModel, vertices: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return n points over the triangles of vertices [V, 3], denser where `DENSITY` says.
+    """Distribute n points over the triangles of vertices [V, 3] with the relative `DENSITY`.
 
-    Returns triangles [n] int64, barycentrics [n, 3] and the distance between neighbours [n] in metres. Without chance:
-    equal steps along the triangles in their order, a low-discrepancy sequence from the centroid on within each.
+    Returns triangles [n] int64, barycentrics [n, 3] and the distance between neighbours [n] in metres. Deterministic:
+    equal steps along the triangles in their order, and in each a low-discrepancy sequence from the centroid on.
     """
     corners = vertices[head.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2

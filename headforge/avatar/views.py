@@ -1,4 +1,4 @@
-"""The pictures an avatar is fitted to, and what one backward pass of the splatting tells about them."""
+"""Training pictures of an avatar, and the colours and coverage they give at every Gaussian."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from headforge.types import Camera, GaussianCloud, HeadParams
 
 WHITE, BLACK = 1.0, 0.0
 MIN_COVERAGE = 0.3
-"""Below this coverage the background can't be told from the subject."""
+"""Least coverage at which the subject's colour can be separated from the background."""
 SEEN = 0.05
-"""Least sum of blending weights (pixels) at which a Gaussian's colour is known from the views."""
+"""Least sum of blending weights (pixels) at which the views determine a Gaussian's colour."""
 N_NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
 class View:
-    """One picture with the head that it shows."""
+    """One picture with its posed head."""
 
     image: Tensor
     """[H, W, 3] in [0, 1], over a plain background."""
@@ -34,16 +34,16 @@ class View:
     vertices: Tensor
     """[V, 3] posed head."""
     background: float = WHITE
-    """What the image is over: 1 white, 0 black."""
+    """Background of the image: 1 white, 0 black."""
 
     def foreground(self) -> Tensor:
-        """Return [H, W, 3] the subject's own colours, without the background that shows through the mask's rim."""
+        """Return the subject's own colours [H, W, 3], without the background blended in at the mask's edge."""
         coverage = self.mask[..., None]
         own = self.image - (1 - coverage) * self.background
         return (own / coverage.clamp_min(MIN_COVERAGE)).clamp(0, 1)
 
     def over(self, background: float) -> View:
-        """Return the same picture over another plain background, by its mask."""
+        """Return the picture composited over another plain background by its mask."""
         change = (background - self.background) * (1 - self.mask[..., None])
         return replace(self, image=(self.image + change).clamp(0, 1), background=background)
 
@@ -54,7 +54,7 @@ def make_view(head: HeadModel, image: Tensor, mask: Tensor, camera: Camera, para
 
 
 def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE) -> Tensor:
-    """Return image [H, W, C] of a cloud by an unbatched camera over a plain background."""
+    """Render an image [H, W, C] of a cloud by an unbatched camera over a plain background."""
     result = splat(
         cloud.means, cloud.quats, cloud.scales, cloud.opacities, cloud.colors, camera.viewmat[None], camera.K[None],
         camera.width, camera.height, backgrounds=cloud.colors.new_full((1, cloud.colors.shape[-1]), background),
@@ -63,7 +63,7 @@ def render_cloud(cloud: GaussianCloud, camera: Camera, background: float = WHITE
 
 
 def blended_colors(cloud: GaussianCloud, view: View) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what each Gaussian shows of a view: its blending weights times the foreground's pixels, summed.
+    """Return sums over a view's foreground pixels, weighted by each Gaussian's blending weights.
 
     Returns sums [N, 3], the weights on the foreground [N] and all weights [N]. The blending weight of a Gaussian in a
     pixel is the derivative of the pixel with respect to its colour, so that occlusion is exact and one backward pass
@@ -80,10 +80,10 @@ def blended_colors(cloud: GaussianCloud, view: View) -> tuple[Tensor, Tensor, Te
 
 @dataclass(frozen=True)
 class Seen:
-    """What the views say about N Gaussians."""
+    """Colours and coverage of N Gaussians in the views."""
 
     colors: Tensor
-    """[N, 3] mean colour of the foreground pixels; those never seen take their neighbours'."""
+    """[N, 3] mean colour of the foreground pixels; unseen Gaussians take their neighbours'."""
     foreground: Tensor
     """[N] blending weights on foreground pixels, summed over the views."""
     total: Tensor
@@ -107,14 +107,14 @@ def look_at_views(rigged: RiggedGaussians, head: HeadModel, views: Sequence[View
 
 
 def with_colors(rigged: RiggedGaussians, colors: Tensor) -> RiggedGaussians:
-    """Return the Gaussians in plain colours [N, 3]."""
+    """Return the Gaussians with view-independent colours [N, 3]."""
     sh = torch.zeros_like(rigged.sh)
     sh[:, 0] = rgb_to_dc(colors)
     return rigged.replace(sh=sh)
 
 
 def fill_unseen(colors: Tensor, points: Tensor, seen: Tensor, unseen: Tensor) -> Tensor:
-    """Return colours [N, 3] in which each `unseen` point [N] bool has the mean of its nearest `seen` points in space."""
+    """Return colours [N, 3] with each `unseen` point [N] bool set to the mean of its nearest `seen` points."""
     if not unseen.any() or not seen.any():
         return colors
     filled = colors.clone()

@@ -1,4 +1,4 @@
-"""The views training and sampling read, held in memory at the model's picture size."""
+"""Views for training and sampling, held in memory at the model's picture size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POSE_CHUNK = 64
 
 @dataclass(frozen=True)
 class ViewBank:
-    """N views with the parameters and cameras to control them by, rows of a subject together."""
+    """N views with their control parameters and cameras; the rows of a subject are contiguous."""
 
     images: np.ndarray
     """[N, S, S, 3] uint8, area-averaged."""
@@ -47,25 +47,25 @@ class ViewBank:
         return {key: row for row, key in enumerate(self.keys)}
 
     def subjects(self) -> dict[str, list[int]]:
-        """Return rows of each subject, in order."""
+        """Return the rows of each subject, in order."""
         found: dict[str, list[int]] = {}
         for row, (subject_id, _) in enumerate(self.keys):
             found.setdefault(subject_id, []).append(row)
         return found
 
     def to(self, device: torch.device | str) -> ViewBank:
-        """Return the same views with cameras, parameters and domains on `device`; the pictures stay in memory."""
+        """Return the views with cameras, parameters and domains on `device`; the pictures stay in host memory."""
         return replace(
             self, camera=self.camera.to(device), params=self.params.to(device), domains=self.domains.to(device)
         )
 
     def pictures(self, rows: Tensor) -> Tensor:
-        """Return [B, 3, S, S] float in [0, 1] of the rows [B], which are on the CPU; the result is where the bank is."""
+        """Return pictures [B, 3, S, S] float in [0, 1] of rows [B] (on the CPU), on the bank's device."""
         levels = torch.from_numpy(self.images[rows.numpy()]).to(self.domains.device)
         return levels.permute(0, 3, 1, 2).float() / 255
 
     def means(self, head: HeadModel, field: GaussianField) -> Tensor:
-        """Return Gaussian centres [N, n_gaussians, 3] of all rows; they don't depend on what is learned."""
+        """Return Gaussian centres [N, n_gaussians, 3] of all rows; they don't depend on learned values."""
         chunks = [
             field.means(pose_head(head, self.params[i : i + POSE_CHUNK])) for i in range(0, len(self.keys), POSE_CHUNK)
         ]
@@ -75,10 +75,9 @@ class ViewBank:
 def load_bank(
     dataset: Dataset, subject_ids: Iterable[str], tracks: Mapping[tuple[str, int], Track] | None, image_size: int
 ) -> ViewBank:
-    """Return every view of the subjects; with `tracks`, controlled by what tracking found, without the views it
-    rejected.
+    """Load every view of the subjects onto the CPU; `ViewBank.to` moves it.
 
-    On the CPU, as datasets are read; `ViewBank.to` moves it.
+    With `tracks`, the views are controlled by the tracked parameters, and rejected views are left out.
     """
     samples: list[Sample] = []
     images: list[np.ndarray] = []
@@ -88,7 +87,7 @@ def load_bank(
                 samples.append(sample)
                 images.append(area_resize(sample.image, image_size))
     if not samples:
-        raise DataError(dataset.folder, "none of the views asked for could be tracked.",
+        raise DataError(dataset.folder, "none of the requested views could be tracked.",
                         "look at the tracking stage's rejects.")  # fmt: skip
     controls: list[Sample | Track] = [s if tracks is None else tracks[s.subject_id, s.view] for s in samples]
     return ViewBank(
@@ -108,13 +107,13 @@ def is_tracked(tracks: Mapping[tuple[str, int], Track], sample: Sample) -> bool:
 
 
 def read_tracks_of(folder: Path | None) -> Mapping[tuple[str, int], Track] | None:
-    """Return tracks of a folder, or None for exact parameters."""
+    """Read the tracks of a folder; None stands for exact parameters."""
     return None if folder is None else read_tracks(folder)
 
 
 @contextmanager
 def torch_threads(n_threads: int) -> Iterator[None]:
-    """Run with a fixed number of processor threads: sums, and so results, depend on it."""
+    """Hold the number of CPU threads fixed: sums, and so results, depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:

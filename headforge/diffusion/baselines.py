@@ -1,6 +1,6 @@
-"""What a picture can be without the model: the reference itself, the mean picture, reprojected colours.
+"""Baselines without the model: a copy of the reference, the mean picture, reprojected colours.
 
-They write the same predictions as `generate`, of the same targets.
+They write predictions of the same targets as `generate`, in the same format.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from headforge.types import Camera, Prediction
 
 VERSION = 1
 FIELD_RESOLUTION = 96
-"""Texels a side of the Gaussians that carry reprojected colours: more than one a pixel of the small pictures."""
+"""Texture side in texels of the Gaussians with reprojected colours: more than one per pixel of a small picture."""
 VISIBLE_DEPTH_M = 0.012
-"""A Gaussian deeper than this behind the surface the reference sees is hidden in it."""
+"""A Gaussian deeper than this behind the surface visible in the reference is hidden there."""
 BACKGROUND = 1.0
 """White."""
 
@@ -45,8 +45,8 @@ def write_baselines(
 ) -> None:  # fmt: skip
     """Write "copy", "mean", "reproject_tracked" and "reproject_exact" of the held-out targets to `output`.
 
-    Pictures are `image_size` a side; colours are reprojected on `device`. The mean is over the training identities'
-    pictures (every view of each).
+    Pictures are `image_size` pixels a side; colours are reprojected on `device`. The mean is over every view of the
+    training identities.
     """
     place = resolve_device(device)
     data = Dataset(dataset)
@@ -78,7 +78,7 @@ def write_baselines(
 
 
 def mean_picture(data: Dataset, image_size: int) -> np.ndarray:
-    """Return [S, S, 3] uint8 mean of all training pictures."""
+    """Return the mean [S, S, 3] uint8 of all training pictures."""
     total, count = np.zeros((image_size, image_size, 3)), 0
     for subject_id in data.subject_ids("train"):
         for sample in data.samples(subject_id):
@@ -90,7 +90,7 @@ def mean_picture(data: Dataset, image_size: int) -> np.ndarray:
 def reproject(
     head: HeadModel, field: GaussianField, bank: ViewBank, targets: Sequence[Target], method: str
 ) -> list[Prediction]:
-    """Return predictions of `targets`, whose colours are looked up once for each reference."""
+    """Return predictions of `targets`; colours are sampled once per reference."""
     rows = bank.rows
     grouped: dict[tuple[str, int], list[Target]] = {}
     for target in targets:
@@ -107,9 +107,9 @@ def reproject(
 
 
 def reference_colors(field: GaussianField, means: Tensor, camera: Camera, image: Tensor) -> Tensor:
-    """Return colours [N, 3] of Gaussians at `means` [N, 3] as the reference [1, 3, S, S] shows them.
+    """Return colours [N, 3] of Gaussians at `means` [N, 3], sampled from the reference [1, 3, S, S].
 
-    A Gaussian the reference does not see takes the colour of the nearest one that it sees.
+    A Gaussian hidden in the reference takes the colour of the nearest visible one.
     """
     drawn = splat(
         means[None], None, field.log_scales.exp(), field.opacity_logits.sigmoid(), means.new_zeros(len(means), 1),
@@ -128,7 +128,7 @@ def reference_colors(field: GaussianField, means: Tensor, camera: Camera, image:
 
 
 def draw(field: GaussianField, means: Tensor, colors: Tensor, camera: Camera) -> Tensor:
-    """Return pictures [B, 3, S, S] of Gaussians at `means` [B, N, 3] with `colors` [N, 3] over white."""
+    """Render pictures [B, 3, S, S] of Gaussians at `means` [B, N, 3] with `colors` [N, 3] over white."""
     drawn = splat(
         means, None, field.log_scales.exp(), field.opacity_logits.sigmoid(), colors, camera.viewmat[:, None],
         camera.K[:, None], camera.width, camera.height,

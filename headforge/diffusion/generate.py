@@ -1,4 +1,4 @@
-"""Pictures from a trained model: held-out identities to be scored, and a person of a photo seen from many sides."""
+"""Sampling from a trained model: held-out identities for scoring, and many views of the person in a photo."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def generate_heldout(
     """Sample held-out identities from their reference view and write predictions to the Parquet file `output`.
 
     Methods: "control_tracked" with the tracks' parameters and cameras, "control_exact" with the dataset's own. Both
-    cover the same views: those that tracking accepted. Pictures are `image_size` of the model. A picture does not
-    depend on the others sampled beside it, up to rounding of matrix products (at most 1 level of 255). Its noise does
-    not depend on `device`.
+    cover the same views: those that tracking accepted. Pictures have the model's `image_size`. A picture depends on the
+    rest of its batch only up to rounding of matrix products (at most 1 level of 255). Its noise does not depend on
+    `device`.
     """
     place = resolve_device(device)
     trained, data = load_model(model, place), Dataset(dataset)
@@ -73,8 +73,9 @@ def sample_targets(
     config: GenerateConfig, trained: TrainedModel, bank: ViewBank, targets: Sequence[Target], method: str,
     progress: Progress = SILENT, with_reference: bool = True,
 ) -> list[Prediction]:  # fmt: skip
-    """Return one prediction for each target, in groups of `batch_references` references; the bank is where the model
-    is.
+    """Return one prediction per target, sampled `batch_references` references at a time.
+
+    The bank is on the model's device.
     """
     rows = bank.rows
     grouped: dict[tuple[str, int], list[Target]] = {}
@@ -99,7 +100,7 @@ def sample_targets(
 def batched_by_length(
     groups: Sequence[tuple[tuple[str, int], list[Target]]], size: int
 ) -> list[Sequence[tuple[tuple[str, int], list[Target]]]]:
-    """Runs of at most `size` neighbouring groups with equally many targets."""
+    """Return runs of at most `size` consecutive groups with equal target counts."""
     chunks: list[list[tuple[tuple[str, int], list[Target]]]] = []
     for group in groups:
         last = chunks[-1] if chunks else None
@@ -124,10 +125,10 @@ def sample_images(
     n_ddim_steps: int,
     with_reference: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return pictures [B, 3, S, S] in [0, 1] and their control maps [B, C + 1, S, S].
+    """Sample pictures [B, 3, S, S] in [0, 1]; return them and their control maps [B, C + 1, S, S].
 
-    R references [R, 3, S, S] with B / R targets each, in order. `keys` [B] name the pictures for their noise. Without
-    reference the pictures show nobody in particular, as in a training without it.
+    R references [R, 3, S, S] have B / R targets each, in order. `keys` [B] determine the noise of the pictures. Without
+    the reference the pictures show no particular identity, as in training without it.
     """
     network, head = trained.network, trained.head
     n_targets = len(keys) // len(reference_images)
@@ -148,7 +149,7 @@ def sample_images(
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Return [B, 3, H, W] in [0, 1], anywhere, to [B, H, W, 3] uint8, rounded."""
+    """Convert [B, 3, H, W] in [0, 1], on any device, to [B, H, W, 3] uint8, rounded."""
     return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
@@ -162,11 +163,11 @@ def generate_portrait_views(
     *,
     device: str = "cpu",
 ) -> None:
-    """Sample the person of a tracked photo from a grid of directions; a shard of `Sample`s goes to the file `output`.
+    """Sample the person of a tracked photo from a grid of directions; write a shard of `Sample`s to the file `output`.
 
     `portrait` holds photo.png (on white) and track.json. The views keep the photo's expression, focal length and
-    distance; their cameras look at the head's origin from azimuths and elevations about it. Neck and translation are
-    zero, as in the dataset. They are sampled on `device`, from noise that does not depend on it.
+    distance; their cameras look at the head's origin from a grid of azimuths and elevations. Neck and translation are
+    zero, as in the dataset. Sampling runs on `device`; the noise does not depend on it.
     """
     trained = load_model(model, resolve_device(device))
     image, params, camera = read_portrait(portrait, trained.network.config.image_size)
@@ -206,13 +207,12 @@ def sample_person(
     target_params: HeadParams,
     target_camera: Camera,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pictures [n, S, S, 3] uint8 of the person of a photo, in other poses and views, and their masks [n, S, S]
-    uint8.
+    """Sample the person of a photo in other poses and views: pictures [n, S, S, 3] and masks [n, S, S], both uint8.
 
-    `photo` [S, S, 3] uint8, over white, has the model's picture size; `params` and `camera`, unbatched, are what was
-    tracked in it. `target_params` [n] and `target_camera` [n] control the pictures. `name` and the number of a picture
-    are the key of its noise. Everything is moved to where the model is. Raises ModelMismatchError for parameters of
-    another head model than the trained one.
+    `photo` [S, S, 3] uint8, over white, has the model's picture size; `params` and `camera`, unbatched, are tracked
+    from it. `target_params` [n] and `target_camera` [n] control the pictures. `name` and the index of a picture are the
+    key of its noise. Everything is moved to the model's device. Raises ModelMismatchError for parameters of another
+    head model than the trained one.
     """
     if params.model_id != trained.head.model_id:
         raise ModelMismatchError(trained.head.model_id, params.model_id)
@@ -230,9 +230,7 @@ def sample_person(
 
 
 def still_params(params: HeadParams, n: int) -> HeadParams:
-    """Return parameters [n] of the same people and expressions as `params`, unbatched or [n], facing +z from the
-    origin.
-    """
+    """Return `params` (unbatched or [n]) as [n], with shape and expression kept, at the origin facing +z."""
     people = params if params.expr.ndim == 2 else HeadParams.stack([params])
     if len(people.expr) not in (1, n):
         raise ShapeError("params.expr", f"[n_expr] or [{n}, n_expr]", tuple(params.expr.shape))
@@ -242,8 +240,9 @@ def still_params(params: HeadParams, n: int) -> HeadParams:
 
 
 def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadParams, Camera]:
-    """Return photo [S, S, 3] uint8 averaged down, tracked parameters and the camera for that size, unbatched, on the
-    CPU.
+    """Read the photo [S, S, 3] uint8, averaged down, its tracked parameters and the camera resized to match.
+
+    Parameters and camera are unbatched, on the CPU.
     """
     try:
         track = json.loads((portrait / "track.json").read_text())
@@ -257,7 +256,7 @@ def read_portrait(portrait: Path, image_size: int) -> tuple[np.ndarray, HeadPara
         )
         camera = Camera(K, viewmat, photo.shape[1], photo.shape[0])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(portrait, f"{portrait} is no tracked portrait ({error}).",
+        raise DataError(portrait, f"{portrait} is not a tracked portrait ({error}).",
                         "track the photo again: headforge track") from error  # fmt: skip
     return area_resize(photo, image_size), params, camera.resized(image_size, image_size)
 
@@ -270,9 +269,7 @@ def portrait_angles(config: GenerateConfig) -> list[tuple[float, float]]:
 
 
 def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camera:
-    """Return cameras [n] with the focal length, size and distance of `camera`, about the origin from `angles` (yaw,
-    pitch).
-    """
+    """Return cameras [n] with `camera`'s focal length, size and distance, about the origin at `angles` (yaw, pitch)."""
     return orbit_camera(
         torch.tensor([yaw for yaw, _ in angles], device=camera.K.device),
         torch.tensor([pitch for _, pitch in angles], device=camera.K.device),
@@ -284,9 +281,7 @@ def cameras_like(camera: Camera, angles: Sequence[tuple[float, float]]) -> Camer
 
 
 def foreground_masks(images: Tensor, control: Tensor) -> np.ndarray:
-    """Return [B, S, S] uint8: the head's alpha, and opaque where what is not white hangs together with it (hair,
-    clothes).
-    """
+    """Return masks [B, S, S] uint8: the head's alpha, opaque on non-white regions connected to it (hair, clothes)."""
     alpha = control[:, -1:]
     head = alpha > FOREGROUND_ALPHA
     differs = avg_pool2d((1 - images).amax(1, keepdim=True), 3, 1, 1) * 255 > BACKGROUND_DISTANCE

@@ -14,11 +14,11 @@ from torch import Tensor
 
 N_STEPS = 1000
 MAX_SNR = 5.0
-"""Signal-to-noise ratio above which a step weighs no more than at this ratio, in terms of the clean latent's error."""
+"""Upper limit of the signal-to-noise ratio in the weight of a step, in terms of the clean latent's error."""
 
 
 def signal_and_noise(step: Tensor) -> tuple[Tensor, Tensor]:
-    """Return factors a and s, each [B, 1, 1, 1], of steps [B] in 0 .. N_STEPS; exact at both ends."""
+    """Return the factors a and s, each [B, 1, 1, 1], of steps [B] in 0 .. N_STEPS; exact at both ends."""
     phi = step.double() * (math.pi / 2 / N_STEPS)
     signal = torch.where(step == N_STEPS, torch.zeros_like(phi), phi.cos())
     shape = (-1, 1, 1, 1)
@@ -50,10 +50,10 @@ def noise_from_velocity(noisy: Tensor, v: Tensor, step: Tensor) -> Tensor:
 
 
 def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-    """Return mean squared error of v, with the weight (min(snr, MAX_SNR) + 1) / (snr + 1) at each step.
+    """Return the mean squared error of v, weighted by (min(snr, MAX_SNR) + 1) / (snr + 1) at each step.
 
-    An error of v is that of the clean latent over s; without the limit (min-SNR, Hang et al. 2023) a short training
-    would spend itself on the last, nearly clean steps.
+    An error of v is that of the clean latent over s; without the limit (min-SNR, Hang et al. 2023) the last, nearly
+    clean steps would dominate a short training.
     """
     _, s = signal_and_noise(step)
     # snr + 1 = 1 / s^2.
@@ -62,17 +62,17 @@ def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, step: Tensor)
 
 
 def input_scale(step: Tensor, deviations: Tensor) -> Tensor:
-    """Return [B, K, 1, 1] that bring z at steps [B] to unit variance, for latents with the standard deviations [K]."""
+    """Return factors [B, K, 1, 1] that scale z at steps [B] to unit variance, for latent standard deviations [K]."""
     a, s = signal_and_noise(step)
     return (s**2 + (a * deviations[:, None, None]) ** 2).rsqrt()
 
 
 def velocity_skip(step: Tensor, deviations: Tensor) -> Tensor:
-    """Return [B, K, 1, 1] factor k of the part k z of v that is known without a network.
+    """Return the factor k [B, K, 1, 1] of k z, the part of v that is predicted without a network.
 
     The linear regression of v on z for a latent of mean zero and standard deviations [K]:
-    k = E[v z] / E[z z] = a s (1 - q) / (s^2 + q a^2), q the variance. (Karras et al. 2022 derive their skip like this;
-    for q = 1 it vanishes.)
+    k = E[v z] / E[z z] = a s (1 - q) / (s^2 + q a^2), q the variance. (Karras et al. 2022 derive their skip in the same
+    way; for q = 1 it vanishes.)
     """
     a, s = signal_and_noise(step)
     q = (deviations**2)[:, None, None]
@@ -80,9 +80,9 @@ def velocity_skip(step: Tensor, deviations: Tensor) -> Tensor:
 
 
 def stratified_steps(n: int, generator: torch.Generator) -> Tensor:
-    """Return [n] int64 training steps in 1 .. N_STEPS: uniform, one in each n-th of the range, in random order.
+    """Draw training steps [n] int64 in 1 .. N_STEPS: uniform, one per n-th of the range, in random order.
 
-    On the generator's device: one of the CPU gives the same steps for every device.
+    The result is on the generator's device; a CPU generator gives the same steps for every device.
     """
     offsets = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)

@@ -1,4 +1,4 @@
-"""A trained model on disk: model.safetensors, model.json and the head model it belongs to."""
+"""A trained model on disk: model.safetensors, model.json and its head model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ HELP = "train the model again: headforge train"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and the head whose parameters it understands, both on one device."""
+    """A model and the head model whose parameters it takes, both on one device."""
 
     network: Learn2Control
     head: HeadModel
 
 
 def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[str, object]) -> None:
-    """Write the weights, `model.json` (sizes, and the settings and length of the training) and the head model."""
+    """Write the weights, `model.json` (sizes, training settings and training length) and the head model."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as path:
@@ -55,9 +55,9 @@ def save_model(folder: Path, model: Learn2Control, head_file: Path, train: dict[
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
-    """Return the model in `folder`, on `device`, ready for inference.
+    """Load the model in `folder` onto `device`, ready for inference.
 
-    Raises DataError if a file is missing or doesn't fit.
+    Raises DataError if a file is missing or inconsistent.
     """
     try:
         description = json.loads((folder / "model.json").read_text())
@@ -68,9 +68,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> TrainedModel
             model = Learn2Control(config, field, PatchPCA(config.patch, config.n_components))
         model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (ConfigError, OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise DataError(folder, f"{folder} holds no model that can be read ({error}).", HELP) from error
+        raise DataError(folder, f"{folder} holds no readable model ({error}).", HELP) from error
     head = load_head(folder / HEAD_FILE)
     if head.model_id != description["head_model"]:
         raise DataError(folder, f"the model in {folder} belongs to the head '{description['head_model']}', "
-                        f"but beside it lies '{head.model_id}'.", HELP)  # fmt: skip
+                        f"but the folder holds the head '{head.model_id}'.", HELP)  # fmt: skip
     return TrainedModel(model.eval().to(device), head.to(device))

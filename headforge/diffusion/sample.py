@@ -1,4 +1,4 @@
-"""DDIM sampling (Song et al. 2021, eta = 0) of a v-prediction model, from noise that depends on the picture alone."""
+"""DDIM sampling (Song et al. 2021, eta = 0) of a v-prediction model; the noise depends on the picture's key alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from headforge.geometry.seeding import item_seed
 
 
 def ddim_steps(n_steps: int) -> list[int]:
-    """Return descending steps from N_STEPS (pure noise) to 0, `n_steps` + 1 of them ("trailing" spacing)."""
+    """Return the descending steps from N_STEPS (pure noise) to 0, `n_steps` + 1 of them ("trailing" spacing)."""
     return [round(N_STEPS * i / n_steps) for i in range(n_steps, -1, -1)]
 
 
 def ddim(predict_velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, n_steps: int) -> Tensor:
-    """Return clean latents [B, K, h, w] from `noise` of that shape.
+    """Sample clean latents [B, K, h, w] from `noise` of that shape.
 
     predict_velocity(noisy [B, K, h, w], step [B] int64) gives v of the same shape.
     """
@@ -33,6 +33,6 @@ def ddim(predict_velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, n_
 
 
 def initial_noise(seed: int, subject_id: str, view: int, shape: tuple[int, ...]) -> Tensor:
-    """Return standard normal noise of one picture, on the CPU: a function of (seed, subject, view) alone."""
+    """Draw the standard normal noise of one picture, on the CPU: a function of (seed, subject, view) alone."""
     generator = torch.Generator("cpu").manual_seed(item_seed(seed, "noise", subject_id, view))
     return torch.randn(shape, generator=generator, device="cpu")

@@ -1,4 +1,4 @@
-"""Which held-out views are sampled, from which reference: the same ones for the model and for every baseline."""
+"""Choice of the held-out views to sample and of their references, shared by the model and every baseline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headforge.diffusion.bank import ViewBank
 
 @dataclass(frozen=True)
 class Target:
-    """One picture to make."""
+    """One picture to sample."""
 
     subject_id: str
     view: int
@@ -17,7 +17,7 @@ class Target:
 
 
 def heldout_targets(bank: ViewBank, n_reference_views: int, n_targets: int) -> list[Target]:
-    """Return for each subject, its first `n_targets` views that are not among the first `n_reference_views`.
+    """Return the first `n_targets` views of each subject that are not among its first `n_reference_views`.
 
     The reference is the subject's first reference view in the bank; subjects without one are left out.
     """

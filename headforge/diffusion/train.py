@@ -1,4 +1,4 @@
-"""Training the Learn2Control model from scratch, resumable bit for bit."""
+"""Training of the Learn2Control model from scratch; resumed runs are bit-identical on the CPU."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from headforge.store.files import write_bytes
 
 VERSION = 2
 FIELD_RATE_FACTOR = 6.0
-"""The Gaussians learn this many times faster than the other AdamW parameters."""
+"""Learning rate of the Gaussians over that of the other AdamW parameters."""
 N_SAMPLED = 12
 """Held-out identities on the contact sheet."""
 
@@ -52,9 +52,9 @@ def train(
     """Train on the dataset's training identities, controlled by the tracks (exact parameters if `tracked` is None).
 
     Writes model.safetensors (averaged weights), model.json, head_model.safetensors, train_log.jsonl and samples.png
-    to `output`. Goes on from the checkpoint in `work` if there is one; on the CPU the outcome is then the same to the
-    bit on the same machine with the same number of threads. Initial weights, batches and noise don't depend on
-    `device`, files hold no trace of it.
+    to `output`. Resumes from the checkpoint in `work` if there is one; on the CPU the result is then bit-identical on
+    the same machine with the same number of threads. Initial weights, batches and noise don't depend on `device`, and
+    no file records it.
     """
     place = resolve_device(device)
     network = network or NetworkConfig(image_size=config.image_size)
@@ -77,7 +77,7 @@ def train(
 
 
 class Trainer:
-    """The state of one training run and what changes it."""
+    """State and update steps of one training run."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Trainer:
         bank: ViewBank,
         device: torch.device | str = "cpu",
     ) -> None:
-        """`head` and `bank` are on the CPU, where the weights are drawn; everything then moves to `device`."""
+        """Draw the weights on the CPU, where `head` and `bank` are, then move everything to `device`."""
         self.config = config
         self.device = torch.device(device)
         self.bank = bank.to(device)
@@ -130,12 +130,12 @@ class Trainer:
             progress.item_done(str(self.n_images_seen), step)
 
     def rate_factor(self, n_images_seen: int) -> float:
-        """Return learning rate over its peak: a short linear rise, then half a cosine down to zero."""
+        """Return the learning rate over its peak: a short linear rise, then half a cosine down to zero."""
         rise = min(1.0, (n_images_seen + self.batches.n_images) / max(1, self.config.warmup_images))
         return rise * 0.5 * (1 + math.cos(math.pi * n_images_seen / self.config.n_images_seen))
 
     def iterate(self) -> float:
-        """Return one optimiser step on the batch after `n_images_seen`; returns its loss."""
+        """Run one optimiser step on the batch after `n_images_seen`; return its loss."""
         batch = self.batches.batch(self.n_images_seen).to(self.device)
         loss = batch_loss(self.model, self.bank, self.means, batch, self.config.with_reference)
         value = float(loss.detach())
@@ -144,7 +144,7 @@ class Trainer:
         loss.backward()
         self.optimizer.step(self.rate_factor(self.n_images_seen))
         with torch.no_grad():
-            # A young average forgets faster, so that it doesn't hold on to the initial weights.
+            # The decay is smaller early in training, so that the initial weights soon drop out of the average.
             n = self.n_images_seen // self.batches.n_images
             decay = min(self.config.ema_decay, (1 + n) / (10 + n))
             for name, p in self.parameters.items():
@@ -152,7 +152,7 @@ class Trainer:
         return value
 
     def averaged_model(self) -> Learn2Control:
-        """Return the model with its averaged weights, for inference; the trainer can't go on afterwards."""
+        """Return the model with its averaged weights, for inference; the trainer can't continue afterwards."""
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(self.average[name])
@@ -179,9 +179,7 @@ class Trainer:
 
 
 def build_model(seed: int, network: NetworkConfig, head: HeadModel, images: np.ndarray) -> Learn2Control:
-    """Return a model with fresh weights drawn from `seed`, and the codec fitted to `images` [N, S, S, 3] uint8; on the
-    CPU.
-    """
+    """Return a CPU model with initial weights drawn from `seed` and the codec fitted to `images` [N, S, S, 3] uint8."""
     field = GaussianField.on_head(head, network.control_resolution, network.control_channels, seed)
     codec = PatchPCA.fit(images, network.patch, network.n_components)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -190,8 +188,9 @@ def build_model(seed: int, network: NetworkConfig, head: HeadModel, images: np.n
 
 
 def make_optimizer(model: Learn2Control, config: TrainConfig) -> MuonAdamW:
-    """Return Muon for matrices and convolutions between hidden features; AdamW for edges, vectors, tokens and
-    Gaussians.
+    """Return the optimiser: Muon for hidden matrices and convolutions, AdamW for all other parameters.
+
+    AdamW's are the input and output layers, vectors, tokens and Gaussians.
     """
     edges = ("field.", "tokens.", "conv_in", "conv_out", "control_", "attn2.to_v")
     matrices, others, rates = {}, {}, {}

@@ -127,5 +127,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_spz(bad)
     write_posed_ply(bad, random_gaussians(HEAD).posed(HEAD, HEAD.neutral()))
     bad.write_bytes(bad.read_bytes()[:-4])
-    with pytest.raises(DataError, match="promises"):
+    with pytest.raises(DataError, match="declares"):
         read_posed_ply(bad)

@@ -101,7 +101,7 @@ def test_a_portrait_of_another_head_model_is_refused(model_folder: Path, tmp_pat
     write_portrait(tmp_path / "bob", "some-other-head")
     with pytest.raises(ModelMismatchError):
         generate_portrait_views(CONFIG, model_folder, tmp_path / "bob", tmp_path / "views.parquet")
-    with pytest.raises(DataError, match="no tracked portrait"):
+    with pytest.raises(DataError, match="not a tracked portrait"):
         generate_portrait_views(CONFIG, model_folder, tmp_path, tmp_path / "views.parquet")
     assert not (tmp_path / "views.parquet").exists()
 

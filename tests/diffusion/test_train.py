@@ -144,7 +144,7 @@ def test_a_saved_model_is_the_averaged_one(undisturbed: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no model"):
+    with pytest.raises(DataError, match="holds no readable model"):
         load_model(tmp_path)
 
 

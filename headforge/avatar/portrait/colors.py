@@ -1,4 +1,4 @@
-"""Colours of a portrait's Gaussians: the photo where it shows them, its mirror image, generated views, neighbours."""
+"""Colours of a portrait's Gaussians: from the photo where visible, its mirror image, generated views, neighbours."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from headforge.render.mesh import rasterize
 from headforge.types import Camera
 
 GRAZING, FACING = 0.25, 0.6
-"""Cosines between surface normal and line of sight: below the first the photo says nothing, above the second all."""
+"""Cosines between surface normal and line of sight at which the photo's confidence reaches 0 and 1."""
 HIDDEN_M = 0.004
-"""A point this far behind the nearest surface is hidden."""
+"""Least depth of a hidden point behind the nearest surface."""
 MASK_SURE = 0.9
 ERODED_PX = 5
-"""Pixels this near (a window's width) to the matte's rim are mixed with the background."""
+"""Window width around the matte's edge in which pixels are mixed with the background."""
 ENOUGH = 0.35
-"""Confidence from which a colour may be passed on to mirrored points and neighbours."""
+"""Least confidence of a colour that mirrored points and neighbours may take."""
 MIN_GENERATED_WEIGHT = 1.0
 NEAR_SKIN_PX = 17
-"""Pixels this near (a window's width) to skin may be ears or their shade: no source of hair colour."""
+"""Window width around skin in which pixels may be ears or their shade: no source of hair colour."""
 FOLD_M = 0.03
 SIDE_M = 0.045
-"""The sides of the face begin this far from its middle."""
+"""Distance of the sides of the face from its middle."""
 CHUNK = 2048
 INNER_COLORS = {
     "mouth_interior": (0.30, 0.10, 0.10),
@@ -40,12 +40,12 @@ INNER_COLORS = {
     "left_eyeball": (0.84, 0.82, 0.80),
     "right_eyeball": (0.84, 0.82, 0.80),
 }
-"""Guesses for parts that a photo hides."""
+"""Default colours of parts that a photo hides."""
 
 
 @dataclass(frozen=True)
 class PhotoColors:
-    """What the photo shows at N Gaussians."""
+    """Colours of the photo at N Gaussians."""
 
     colors: Tensor
     """[N, 3]."""
@@ -54,16 +54,16 @@ class PhotoColors:
 
 
 def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
-    """Return bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
+    """Sample bilinear values [N, C] of image [H, W, C] at pixels [N, 2]."""
     size = torch.tensor([image.shape[1], image.shape[0]], device=pixels.device)
     grid = (pixels / size * 2 - 1)[None, None]
     return grid_sample(image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
 
 def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View, front: Tensor) -> PhotoColors:
-    """Sample the photo at the Gaussians' centres; hidden and grazing ones get no confidence.
+    """Sample the photo at the Gaussians' centres; hidden and grazing ones have zero confidence.
 
-    `front` [N] bool: hair that the photo shows; other hair gets no confidence.
+    `front` [N] bool: hair visible in the photo; other hair has zero confidence.
     """
     frames = bound_frames(view.vertices, head.faces, rigged.binding)
     points = rigged.in_frames(frames).means
@@ -84,12 +84,12 @@ def photo_colors(rigged: RiggedGaussians, head: HeadModel, view: View, front: Te
 
 
 def nearest(points: Tensor, candidates: Tensor) -> Tensor:
-    """Return [N] index of the nearest of candidates [M, 3] for each of points [N, 3]."""
+    """Return the index [N] of the nearest of candidates [M, 3] for each of points [N, 3]."""
     return torch.cat([torch.cdist(part, candidates).argmin(-1) for part in points.split(CHUNK)])
 
 
 def mirrored(found: PhotoColors, points: Tensor, group: Tensor) -> PhotoColors:
-    """Return the other side's colours: each point of `group` [N] bool takes those at its mirror point of the rest pose."""
+    """Return mirrored colours: each point of `group` [N] bool takes the colour at its mirror point of the rest pose."""
     colors, confidence = torch.zeros_like(found.colors), torch.zeros_like(found.confidence)
     known = group & (found.confidence > ENOUGH)
     wanted = group & (found.confidence < 1)
@@ -104,7 +104,7 @@ def mirrored(found: PhotoColors, points: Tensor, group: Tensor) -> PhotoColors:
 
 
 def matched(generated: Seen, found: PhotoColors, is_free: Tensor) -> Tensor:
-    """Return the generated views' colours [N, 3], brought to the photo's mean and spread where both know the skin."""
+    """Return the generated views' colours [N, 3], matched to the photo's mean and spread on skin visible in both."""
     both = (found.confidence > ENOUGH) & (generated.foreground > MIN_GENERATED_WEIGHT) & ~is_free
     if int(both.sum()) < CHUNK // 32:
         return generated.colors
@@ -118,7 +118,7 @@ def portrait_colors(
 ) -> tuple[Tensor, Tensor]:
     """Return colours [N, 3] of all Gaussians and the photo's confidence [N] in them; `front` as in `photo_colors`.
 
-    views_weight is the generated views' against the 1 of what the photo shows nearest to an unseen place.
+    views_weight is the weight of the generated views against 1 for the nearest visible colour of the photo.
     """
     rest = rigged.on_mesh(head.v_template, head.faces).means
     pixels, depth = project(photo.camera, rigged.on_mesh(photo.vertices, head.faces).means)
@@ -159,9 +159,7 @@ def in_region(rigged: RiggedGaussians, head: HeadModel, *regions: str) -> Tensor
 
 
 def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
-    """Return [N] bool: neck, ears and the sides of the face, where another colour than skin is hair or clothes before
-    it.
-    """
+    """Return [N] bool: neck, ears and sides of the face, where a non-skin colour is hair or clothes in front."""
     features = in_region(rigged, head, "lips", "nose", "forehead")
     rest = rigged.on_mesh(head.v_template, head.faces).means
     side = in_region(rigged, head, "face") & ~features & (rest[:, 0].abs() > SIDE_M)
@@ -169,7 +167,7 @@ def is_bare(rigged: RiggedGaussians, head: HeadModel) -> Tensor:
 
 
 def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
-    """Return [N] place in `INNER_COLORS` of the part each Gaussian belongs to, -1 for skin."""
+    """Return the index [N] in `INNER_COLORS` of each Gaussian's part, -1 for skin."""
     part = torch.full((len(head.faces),), -1, device=head.device)
     for i, name in enumerate(INNER_COLORS):
         if name in head.regions:
@@ -178,11 +176,11 @@ def inner_parts(head: HeadModel, binding: Tensor) -> Tensor:
 
 
 def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidden: Tensor, photo: View) -> Tensor:
-    """Return hair that the photo hides continues the hair it shows: the texture is folded over the outline.
+    """Colour hidden hair by folding the texture of the visible hair over the outline.
 
-    A hidden point takes the colour of the seen hair that lies as far inwards of it in the picture as the point lies
-    behind the seen surface, there and back within `FOLD_M`. pixels [N, 2] and depth [N] are those of the photo's
-    camera, seen and hidden [N] bool.
+    A hidden point takes the colour of the visible hair that lies as far inwards of it in the picture as the point lies
+    behind the visible surface, there and back within `FOLD_M`. pixels [N, 2] and depth [N] are those of the photo's
+    camera; seen and hidden are [N] bool.
     """
     if not seen.any() or not hidden.any():
         return colors
@@ -199,7 +197,7 @@ def fold_hair(colors: Tensor, pixels: Tensor, depth: Tensor, seen: Tensor, hidde
 
 
 def fill_inner(colors: Tensor, found: PhotoColors, inner: Tensor) -> Tensor:
-    """Return eyes and mouth: the photo where it shows them, elsewhere guesses. inner [N] is from `inner_parts`."""
+    """Colour eyes and mouth from the photo where visible, by default colours elsewhere. inner [N]: `inner_parts`."""
     guesses = colors.new_tensor(list(INNER_COLORS.values()))[inner.clamp_min(0)]
     sure = (found.confidence > ENOUGH)[:, None]
     return torch.where((inner >= 0)[:, None], torch.where(sure, found.colors, guesses), colors)

@@ -1,7 +1,7 @@
 """Hair of a portrait: a rounded volume between the matte's outline and the head model.
 
-One photo says how far hair reaches sideways and upwards, not how deep it is: the silhouette is inflated like a
-balloon about the plane through the ears, and what lies outside the head model near scalp and sides is hair.
+One photo shows the extent of the hair sideways and upwards, not its depth: the silhouette is inflated like a balloon
+about the plane through the ears, and the parts outside the head model near scalp and sides are hair.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from headforge.types import Camera
 GRID_SIZE = 96
 """Columns and rows of the volume over the photo."""
 FRONT_SIZE = 288
-"""Columns and rows of the finer points on the side that the photo shows."""
+"""Columns and rows of the finer points on the visible side."""
 CENTRE_BEHIND_M = 0.012
-"""The balloon's middle plane lies this far behind the head's origin, seen from the camera."""
+"""Distance of the balloon's middle plane behind the head's origin, seen from the camera."""
 MAX_HALF_DEPTH_M = 0.12
 ABOVE_SCALP_M = 0.002
 BESIDE_FACE_M = 0.006
-"""Hair starts this far above the scalp, and this far beside face and neck."""
+"""Least distance of hair from the scalp, and from face and neck."""
 MIN_THICKNESS_M = 0.004
 SURE = 0.9
-"""Mask coverage of pixels whose colour is the subject's alone."""
+"""Mask coverage of pixels without background colour."""
 MIN_FRONT_COVERAGE = 0.5
 MIN_PIXELS = 30
 VOTING_PX = 13
 LIGHTNESS_WEIGHT = 0.25
-"""Of lightness against tint: skin in the shade is skin."""
+"""Weight of lightness against tint: small, so that shaded skin counts as skin."""
 N_LAYERS = 3
 CHUNK = 4096
 
@@ -59,9 +59,7 @@ class HairPoints:
     """Distance between neighbours, metres."""
 
     def thinned(self, n_max: int, seed: int) -> HairPoints:
-        """Return at most n_max points, chosen by chance but equally from front and rest, as much larger as they are
-        fewer.
-        """
+        """Return at most n_max random points, the same share of front and rest, enlarged to fill the gaps."""
         n = len(self.front) + len(self.rest)
         if n <= n_max:
             return self
@@ -80,7 +78,7 @@ def some_of(n: int, share: float, seed: int) -> Tensor:
 
 
 def find_hair(head: HeadModel, view: View) -> HairPoints:
-    """Return points of the hair that the mask of `view` shows around the head; none for a bald one."""
+    """Return hair points from the mask of `view` around the head; none for a bald head."""
     camera = view.camera.resized(GRID_SIZE, GRID_SIZE)
     mask = area_average(view.mask, GRID_SIZE)
     depth = float(camera.viewmat[2, 3]) + CENTRE_BEHIND_M
@@ -95,7 +93,7 @@ def find_hair(head: HeadModel, view: View) -> HairPoints:
     kept[tuple(where.T)] = is_hair(head, view, points)
     near = _front_depth(kept, steps, depth, cell)
     front, front_size = _front_points(head, view, near)
-    # A cell wide of the rim: these points are not fitted, and what stuck out would be seen in the photo's view.
+    # One cell inside the edge: these points are not fitted, and protruding ones would be visible in the photo's view.
     inner = -max_pool2d(-mask[None], 3, 1, 1)[0] > SURE
     layers = (outer_layers(kept, N_LAYERS) & inner[..., None]).nonzero()
     rest = unproject(camera, layers[:, 1] + 0.5, layers[:, 0] + 0.5, depth + steps[layers[:, 2]] * cell)
@@ -103,9 +101,7 @@ def find_hair(head: HeadModel, view: View) -> HairPoints:
 
 
 def half_depth(mask: Tensor, cell_m: float) -> Tensor:
-    """Return [H, W] metres from the middle plane to the balloon's surface: a circle's arc over the distance to the
-    outline.
-    """
+    """Return the balloon's half depth [H, W] in metres: a circle's arc over the distance to the outline."""
     distance = outline_distance(mask) * cell_m
     radius = min(float(distance.max()), MAX_HALF_DEPTH_M)
     inside = distance.clamp_max(radius)
@@ -113,7 +109,7 @@ def half_depth(mask: Tensor, cell_m: float) -> Tensor:
 
 
 def outline_distance(mask: Tensor) -> Tensor:
-    """Return [H, W] pixels from each pixel inside the mask to the nearest one outside; 0 outside."""
+    """Return the distance [H, W] in pixels from each pixel of the mask to the nearest one outside; 0 outside."""
     inside, outside = mask.nonzero().float(), (~mask).nonzero().float()
     result = torch.zeros(mask.shape, device=mask.device)
     if len(inside) and len(outside):
@@ -128,7 +124,7 @@ def _touches(mask: Tensor) -> Tensor:
 
 
 def area_average(image: Tensor, size: int) -> Tensor:
-    """Return [H, W] or [H, W, C] averaged down to a square of `size`."""
+    """Average [H, W] or [H, W, C] down to a square of `size`."""
     channels = image[None, None] if image.dim() == 2 else image.permute(2, 0, 1)[None]
     small = interpolate(channels, size=(size, size), mode="area")[0]
     return small[0] if image.dim() == 2 else small.permute(1, 2, 0)
@@ -142,17 +138,16 @@ def unproject(camera: Camera, x: Tensor, y: Tensor, depth: Tensor) -> Tensor:
 
 
 def vertex_labels(head: HeadModel) -> tuple[Tensor, Tensor]:
-    """Return [V] bool: scalp and ears, where hair lies on the head; [V] bool: eyes, nose and mouth, where none can."""
+    """Return two masks [V] bool: scalp and ears, which can have hair; eyes, nose and mouth, which can't."""
     never = ("left_eyeball", "right_eyeball", "teeth", "mouth_interior", "tongue", "lips", "nose")
     return head.vertex_mask("scalp", "left_ear", "right_ear"), head.vertex_mask(*never)
 
 
 def skin_like(view: View, head: HeadModel) -> Tensor | None:
-    """Return [H, W] bool: pixels whose colour is nearer to the nose's than to that of the hair beyond the head's
-    outline.
+    """Return the mask [H, W] bool of pixels nearer in colour to the nose than to the hair outside the head's outline.
 
-    Both are medians, shade counts little, and pixels vote with their neighbours; above the eyes only the face itself
-    can be skin. None when the mask shows nothing beyond the head there.
+    Both colours are medians, shade has little weight, and pixels vote with their neighbours; above the eyes only the
+    face itself can be skin. None when the mask has no foreground outside the head there.
     """
     on, _ = vertex_labels(head)
     camera = Camera(view.camera.K[None], view.camera.viewmat[None], view.camera.width, view.camera.height)
@@ -175,7 +170,7 @@ def skin_like(view: View, head: HeadModel) -> Tensor | None:
 
 
 def eye_row(view: View, head: HeadModel) -> float:
-    """Return row of the picture that the eyes are in; the middle row if the head model has no eyeballs."""
+    """Return the picture row of the eyes; the middle row if the head model has no eyeballs."""
     eyes = head.vertex_mask("left_eyeball", "right_eyeball")
     if not eyes.any():
         return view.camera.height / 2
@@ -183,10 +178,10 @@ def eye_row(view: View, head: HeadModel) -> float:
 
 
 def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
-    """Return [N] bool: points of the balloon that are hair and not head or empty space before the face.
+    """Return the mask [N] bool of balloon points that are hair, not head or empty space in front of the face.
 
-    On scalp and ears hair is as thick as it is at the outline (the 95th percentile there); beside face and neck it
-    must be outside the head's own outline, by more than the outline may be wrong.
+    On scalp and ears hair is as thick as at the outline (the 95th percentile there); beside face and neck it must be
+    outside the head's own outline, by more than the outline's error.
     """
     height, nearest = height_above(view.vertices, head.faces, points)
     on, never = vertex_labels(head)
@@ -213,20 +208,20 @@ def is_hair(head: HeadModel, view: View, points: Tensor) -> Tensor:
 
 
 def opened(mask: Tensor) -> Tensor:
-    """Return [H, W] bool without what is narrower than three pixels (a morphological opening)."""
+    """Remove parts narrower than three pixels from [H, W] bool (a morphological opening)."""
     eroded = -max_pool2d(-mask[None].float(), 3, 1, 1)
     return max_pool2d(eroded, 3, 1, 1)[0] > 0.5
 
 
 def height_above(vertices: Tensor, faces: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return signed height [N] of points over the surface at their nearest vertex [N]."""
+    """Return the signed height [N] of points over the surface at their nearest vertex [N]."""
     normals = vertex_normals(vertices, faces)
     nearest = torch.cat([torch.cdist(part, vertices).argmin(-1) for part in points.split(CHUNK)])
     return ((points - vertices[nearest]) * normals[nearest]).sum(-1), nearest
 
 
 def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tensor:
-    """Return [H, W] camera depth of the first hair cell, infinite where there is none; smoothed over neighbours."""
+    """Return the camera depth [H, W] of the first hair cell, infinite without one; smoothed over neighbours."""
     any_hair = kept.any(-1)
     first = kept.int().argmax(-1)
     near = torch.where(any_hair, depth + steps[first] * cell, 0.0)
@@ -239,7 +234,7 @@ def _front_depth(kept: Tensor, steps: Tensor, depth: float, cell: float) -> Tens
 
 
 def _front_points(head: HeadModel, view: View, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Return points [N, 3] and spacings [N] on the hair's surface where the photo shows it before the head."""
+    """Return points [N, 3] and spacings [N] on the hair's visible surface in front of the head."""
     camera = view.camera.resized(FRONT_SIZE, FRONT_SIZE)
     mask = interpolate(view.mask[None, None], size=(FRONT_SIZE, FRONT_SIZE), mode="bilinear", antialias=True)[0, 0]
     known = torch.isfinite(near)

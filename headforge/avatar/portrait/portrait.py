@@ -30,12 +30,12 @@ from headforge.store.images import decode_image
 from headforge.types import Camera, HeadParams
 
 SKIN_OPACITY, SKIN_SIZE = 0.96, 0.7
-"""Closed from the start: few steps follow, and of one side only."""
+"""Initially opaque: few steps follow, from one side only."""
 TRUST = 0.5
-"""How much of the usual learning rates one photo deserves: what it does not constrain would become noise."""
+"""Factor of the learning rates for a single photo: unconstrained parameters would become noise."""
 FRONT_SHARE_SIZE = 0.62
 REST_SHARE_SIZE = 0.55
-"""Standard deviations of new hair Gaussians relative to the distance of their neighbours."""
+"""Standard deviations of new hair Gaussians relative to their neighbour distance."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ def fit_portrait(
     *,
     device: str = "cpu",
 ) -> None:
-    """Make the avatar of a tracked photo and write its folder `output`.
+    """Fit the avatar of a tracked photo and write its folder `output`.
 
     `portrait`: a folder of the photo tracker. `views`: generated pictures of the same person from many sides, a shard.
-    What the photo shows comes from the photo; the generated views colour skin that neither it nor its mirror shows.
-    Everything is computed on `device`, to which the head and what is read are moved.
+    Visible parts are coloured from the photo; the generated views colour skin visible in neither it nor its mirror
+    image. The computation runs on `device`, to which the head and all inputs are moved.
     """
     place = resolve_device(device)
     head = head.to(place)
-    torch.set_num_threads(1)  # sums over threads would depend on their number
+    torch.set_num_threads(1)  # parallel sums depend on the thread count
     photo = read_portrait(portrait).to(place)
     size = min(config.portrait_size, photo.image.shape[0])
     view = make_view(head, area_average(photo.image, size), area_average(photo.mask, size), photo.camera, photo.params)
@@ -114,7 +114,7 @@ def fit_portrait(
         for s in read_shard_samples(views)
     ]
     start, trust = portrait_gaussians(config, head, view, generated)
-    # Over two backgrounds, or white hair would pass for none.
+    # Over two backgrounds: on white alone, white hair would look like background.
     both = [WeightedView(view), WeightedView(view.over(BLACK))]
     rigged = optimise(config, head, start, both, config.portrait_n_iterations, trust=trust, report=progress.metric)
     output.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def fit_portrait(
 def portrait_gaussians(
     config: FitConfig, head: HeadModel, view: View, generated: list[View]
 ) -> tuple[RiggedGaussians, Tensor]:
-    """Return coloured Gaussians before any optimisation, and how well the photo shows each [N] in [0, 1]."""
+    """Return coloured Gaussians before any optimisation, and the photo's confidence [N] in [0, 1] in each."""
     skin = skin_gaussians(head, view.vertices, config.portrait_n_skin, 0, SKIN_OPACITY, SKIN_SIZE)
     skin = skin[~below_neck_cut(head, skin, view)]
     parts = [skin]
@@ -153,9 +153,7 @@ def portrait_gaussians(
 
 
 def below_neck_cut(head: HeadModel, skin: RiggedGaussians, view: View) -> Tensor:
-    """Return [N] bool: neck below the lowest height at which the mask still shows it; clothes are not part of the
-    avatar.
-    """
+    """Return [N] bool: neck below its lowest point inside the mask; clothes are not part of the avatar."""
     if "neck" not in head.regions:
         return torch.zeros_like(skin.is_free)
     neck = head.face_mask("neck")

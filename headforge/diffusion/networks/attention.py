@@ -1,9 +1,9 @@
 """Shared attention between the reference branch and the denoiser, as diffusers attention processors.
 
 The reference branch writes the normalised hidden states of every self-attention under the block's name; the denoiser
-reads those of the same name and attends to its own and the reference's tokens together, through its own key and value
-projections (the ReferenceNet family's scheme). Control features join the inputs of the query and key projections, so
-that a place on the head finds the same place on the reference head.
+reads those of the same name and attends to its own and the reference's tokens jointly, through its own key and value
+projections (the ReferenceNet scheme). Control features are added to the inputs of the query and key projections, so
+that a point on the head attends to the same point on the reference head.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, scaled_dot_product_attention
 
 CONTROL_GAIN = 4.0
-"""Initial size of the control's part in queries and keys, equal in both: from the first iteration on, a place on the
-head attends to the same place on the reference."""
+"""Initial scale of the control in queries and keys, equal in both: from the first iteration on, a point on the head
+attends to the same point on the reference."""
 
 
 def pool_control(control: Tensor, sizes: tuple[int, ...]) -> dict[int, Tensor]:
-    """Return control maps [B, C, H, H] averaged down to each square size n: {n * n: [B, n * n, C]}."""
+    """Average control maps [B, C, H, H] down to each square size n: {n * n: [B, n * n, C]}."""
     size = control.shape[-1]
     pooled = {n: control if n == size else avg_pool2d(control, size // n) for n in sizes}
     return {n * n: maps.flatten(2).transpose(1, 2) for n, maps in pooled.items()}
@@ -30,7 +30,7 @@ def pool_control(control: Tensor, sizes: tuple[int, ...]) -> dict[int, Tensor]:
 
 @dataclass
 class Reference:
-    """What the reference branch hands to the denoiser."""
+    """Output of the reference branch for the denoiser."""
 
     control: dict[int, Tensor]
     """Control tokens of the reference pictures by number of tokens L: [R, L, C]."""
@@ -40,24 +40,24 @@ class Reference:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What one forward pass of a U-Net brings to its self-attentions."""
+    """Inputs of one forward pass of a U-Net to its self-attentions."""
 
     control: dict[int, Tensor]
     """Control tokens of this pass by number of tokens: [B, L, C]."""
     write: Reference | None = None
     read: Reference | None = None
     n_targets: int = 1
-    """B = R * n_targets; picture b is of reference b // n_targets."""
+    """B = R * n_targets; picture b belongs to reference b // n_targets."""
 
 
 def projections(attn: Attention) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
-    """Return the linear layers to queries, keys, values and back out, which diffusers declares as optional."""
+    """Return the query, key, value and output layers, which diffusers declares as optional."""
     assert attn.to_q is not None and attn.to_k is not None and attn.to_v is not None and attn.to_out is not None
     return attn.to_q, attn.to_k, attn.to_v, attn.to_out[0]
 
 
 class SharedSelfAttention(nn.Module):
-    """Self-attention that writes to or reads from an `Exchange`, and sees control features."""
+    """Self-attention that writes to or reads from an `Exchange` and uses control features."""
 
     def __init__(self, name: str, inner_dim: int, n_heads: int, control_channels: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class SharedSelfAttention(nn.Module):
         attention_mask: Tensor | None = None,
         exchange: Exchange | None = None,
     ) -> Tensor:
-        """Return self-attention over hidden_states [B, L, D]; diffusers' plain one where no exchange is given."""
+        """Compute self-attention over hidden_states [B, L, D]; without an exchange, diffusers' plain attention."""
         if exchange is None:
             return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask)
         control = exchange.control[hidden_states.shape[1]]
@@ -99,7 +99,7 @@ class SharedSelfAttention(nn.Module):
 
 
 class TokenAttention:
-    """Cross-attention to a context of one token: softmax over one key is 1, so queries and keys don't matter."""
+    """Cross-attention to a context of one token: softmax over one key is 1, so queries and keys have no effect."""
 
     def __call__(
         self,
@@ -109,7 +109,7 @@ class TokenAttention:
         attention_mask: Tensor | None = None,
         exchange: Exchange | None = None,
     ) -> Tensor:
-        """Return [B, 1, D], to be broadcast over tokens, where the context is [B, 1, E]; else diffusers' plain one."""
+        """Return [B, 1, D], to be broadcast over tokens, for a context [B, 1, E]; otherwise diffusers' attention."""
         if encoder_hidden_states is None or encoder_hidden_states.shape[1] != 1:
             return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask)
         _, _, to_v, to_out = projections(attn)
@@ -117,7 +117,7 @@ class TokenAttention:
 
 
 def set_shared_attention(unet: UNet2DConditionModel, control_channels: int) -> None:
-    """Give each self-attention of `unet` a `SharedSelfAttention` keyed by its name, the others `TokenAttention`."""
+    """Set a `SharedSelfAttention` under its name on each self-attention of `unet`, `TokenAttention` on the others."""
     processors: dict[str, SharedSelfAttention | TokenAttention] = {}
     for name in unet.attn_processors:
         block = name.removesuffix(".processor")
@@ -127,7 +127,7 @@ def set_shared_attention(unet: UNet2DConditionModel, control_channels: int) -> N
             processors[name] = SharedSelfAttention(block, attention.inner_dim, attention.heads, control_channels)
         else:
             processors[name] = TokenAttention()
-            # They cannot matter for a context of one token, so nothing could train them.
+            # They have no effect for a context of one token, so they receive no gradient.
             for projection in projections(attention)[:2]:
                 projection.requires_grad_(False)
     unet.set_attn_processor(processors)  # pyright: ignore[reportArgumentType]

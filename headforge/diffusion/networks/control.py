@@ -1,7 +1,7 @@
 """The learnable Gaussian field on the head's texture and its splatted control maps (Learn2Control).
 
-One Gaussian per used texel, carried by the surface of the posed head. Features, opacities and scales are learned and
-shared by all identities; the positions come from the tracked head alone.
+One Gaussian per used texel, attached to the surface of the posed head. Features, opacities and scales are learned and
+shared by all identities; the positions depend on the tracked head alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from headforge.types import Camera
 
 OPACITY_LOGIT_INIT = 2.0
 SCALE_INIT_TEXELS = 0.6
-"""Standard deviation of a Gaussian in texel spacings: neighbours overlap, and the surface has no holes."""
+"""Standard deviation of a Gaussian in texel spacings: neighbours overlap, so that the surface has no holes."""
 WAVES_PER_METRE = 8.0
-"""Highest frequency of the initial features: about two periods over a head. Random features stay noise."""
+"""Highest frequency of the initial features: about two periods over a head. Random features would stay noise."""
 MAX_SPACING_M = 0.02
-"""Larger than any texel of a head; keeps degenerate triangles from drawing over the picture."""
+"""Larger than any texel of a head; keeps degenerate triangles from covering the picture."""
 
 
 class GaussianField(nn.Module):
@@ -46,11 +46,11 @@ class GaussianField(nn.Module):
 
     @staticmethod
     def on_head(head: HeadModel, resolution: int, n_channels: int, seed: int) -> GaussianField:
-        """Return a field with one Gaussian for each used texel of a `resolution` x `resolution` texture, where the head
-        is.
+        """Return a field with one Gaussian per used texel of a square texture, on the head's device.
 
-        Features start as sines of the template's xyz with directions drawn from `seed`, frequencies growing from
-        channel to channel; scales as `SCALE_INIT_TEXELS` of the local texel spacing.
+        `resolution` is the texture side in texels. Features start as sines of the template's xyz with directions drawn
+        from `seed` and frequencies that increase with the channel; scales start at `SCALE_INIT_TEXELS` of the local
+        texel spacing.
         """
         face_map, barycentric_map = rasterize_uv(head, resolution)
         used = face_map >= 0
@@ -75,9 +75,7 @@ class GaussianField(nn.Module):
         return torch.einsum("bnkc,nk->bnc", vertices[:, self.corner_ids], self.barycentrics)
 
     def forward(self, means: Tensor, camera: Camera) -> Tensor:
-        """Return control maps [B, C + 1, H, W] of centres [B, N, 3] seen by B cameras: features premultiplied, then
-        alpha.
-        """
+        """Render control maps [B, C + 1, H, W] of centres [B, N, 3] by B cameras: premultiplied features, alpha."""
         if means.ndim != 3 or means.shape[1] != len(self.features):
             raise ShapeError("means", f"[B, {len(self.features)}, 3]", tuple(means.shape))
         drawn = splat(
@@ -95,7 +93,7 @@ class GaussianField(nn.Module):
 
 
 def texel_spacing_m(head: HeadModel, face_ids: Tensor, resolution: int) -> Tensor:
-    """Return [N] distance on the template between neighbouring texels inside the triangles `face_ids` [N], metres."""
+    """Return the template distance [N] in metres between neighbouring texels in the triangles `face_ids` [N]."""
     corners = head.v_template[head.faces[face_ids]]
     area_m2 = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     uv = head.uvs[head.uv_faces[face_ids]] * resolution

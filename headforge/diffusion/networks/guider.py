@@ -1,4 +1,4 @@
-"""The pose guider: control maps to features that are added to the denoiser's encoder, silent when training starts."""
+"""The pose guider: control maps to features added to the denoiser's encoder, zero at the start of training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn.functional import pixel_unshuffle, silu
 class PoseGuider(nn.Module):
     """A pyramid over pixel-unshuffled control maps; each level ends in a zero-initialised 1x1 projection.
 
-    The pixel-unshuffle replaces RealisDance's strided stem at this picture size; as there, the next level goes on
-    from the feature before the projection.
+    The pixel-unshuffle replaces RealisDance's strided stem at this picture size; as there, the next level starts from
+    the feature before the projection.
     """
 
     def __init__(self, control_channels: int, patch: int, widths: tuple[int, ...], strides: tuple[int, ...]) -> None:
@@ -29,7 +29,7 @@ class PoseGuider(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(self, control: Tensor) -> list[Tensor]:
-        """Return control maps [B, C, H, W] to one feature map a level, the first at 1 / patch of the size."""
+        """Map control maps [B, C, H, W] to one feature map per level, the first at 1 / patch of the size."""
         hidden = silu(self.stem(pixel_unshuffle(control, self.patch)))
         features = []
         for level, projection in zip(self.levels, self.projections, strict=True):

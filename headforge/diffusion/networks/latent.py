@@ -10,20 +10,20 @@ from headforge.errors import ShapeError
 
 
 class PatchPCA(nn.Module):
-    """Patches of `patch` x `patch` RGB pixels to their first K principal components, and back.
+    """Maps `patch` x `patch` RGB patches to their first K principal components and back.
 
-    Each component is divided by its standard deviation to the power `WHITENING`; there is nothing to train.
+    Each component is divided by its standard deviation to the power `WHITENING`; no parameters are trained.
     """
 
     WHITENING = 0.5
-    """1 would give fine detail the weight of the colours it sits on, 0 would drown it in the noise."""
+    """1 would weight fine detail as much as base colours; 0 would leave it far below the noise."""
 
     mean: Tensor
     """[3 * patch * patch]"""
     components: Tensor
     """[K, 3 * patch * patch], orthonormal rows."""
     scales: Tensor
-    """[K] what components are divided by."""
+    """[K] divisors of the components."""
     deviations: Tensor
     """[K] standard deviations of the latents the codec was fitted to."""
 
@@ -38,9 +38,9 @@ class PatchPCA(nn.Module):
 
     @staticmethod
     def fit(images: np.ndarray, patch: int, n_components: int) -> PatchPCA:
-        """Return the codec of images [N, H, W, 3] uint8; the same for the same images on every machine up to rounding.
+        """Fit the codec to images [N, H, W, 3] uint8; the result is the same on every machine up to rounding.
 
-        On the CPU. Sums are in float64, and each component's sign makes its largest entry positive.
+        Runs on the CPU. Sums are in float64, and each component's sign makes its largest entry positive.
         """
         with torch.device("cpu"):
             codec = PatchPCA(patch, n_components)
@@ -67,7 +67,7 @@ class PatchPCA(nn.Module):
         return codec
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return images [B, 3, H, W] in [0, 1] to latents [B, K, H / patch, W / patch]."""
+        """Encode images [B, 3, H, W] in [0, 1] as latents [B, K, H / patch, W / patch]."""
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % self.patch or images.shape[3] % self.patch:
             raise ShapeError("images", f"[B, 3, H, W] with H and W multiples of {self.patch}", tuple(images.shape))
         patches = nn.functional.pixel_unshuffle(images, self.patch)
@@ -75,7 +75,7 @@ class PatchPCA(nn.Module):
         return torch.einsum("kc,bchw->bkhw", weights, patches - self.mean[:, None, None])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return latents [B, K, h, w] to images [B, 3, h * patch, w * patch], not clipped."""
+        """Decode latents [B, K, h, w] to images [B, 3, h * patch, w * patch], not clipped."""
         weights = self.components * self.scales[:, None]
         patches = torch.einsum("kc,bkhw->bchw", weights, latents) + self.mean[:, None, None]
         return nn.functional.pixel_shuffle(patches, self.patch)

@@ -1,8 +1,7 @@
 """The Learn2Control network at a small size: Gaussian field, reference branch, pose guiders, denoiser, domain tokens.
 
 Both branches are diffusers' UNet2DConditionModel. Guider features are added after `conv_in` and after each down block,
-out of place, to the running features and to the skip that leaves with them (RealisDance's in-place addition, made
-explicit).
+out of place, to the features and to their skip connection (RealisDance's in-place addition, made explicit).
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from headforge.diffusion.networks.latent import PatchPCA
 
 LAYERS_PER_BLOCK = 1
 RESIDUAL_SHARE = 0.1
-"""Share of a latent channel's deviation that reference and control leave open, about; `velocity_skip` rests on it."""
+"""Approximate share of a latent channel's deviation not explained by reference and control; for `velocity_skip`."""
 
 
 def build_unet(config: NetworkConfig) -> UNet2DConditionModel:
-    """Return a U-Net with one ResBlock a level, attention at every level and no middle block."""
+    """Return a U-Net with one ResBlock per level, attention at every level and no middle block."""
     n = len(config.widths)
     unet = UNet2DConditionModel(
         sample_size=config.latent_size,
@@ -59,8 +58,9 @@ def run_unet(
     guidance: list[Tensor] | None = None,
     exchange: Exchange | None = None,
 ) -> Tensor:
-    """Return diffusers' forward of latents [B, K, h, w] with the guider's features added; bit for bit the same without
-    them.
+    """Run diffusers' forward pass on latents [B, K, h, w] with the guider's features added.
+
+    Without guidance the result is bit-identical to diffusers' own.
 
     step: [B] int64. context: [B, 1, token_dim]. guidance: one map after `conv_in` and one after each down block.
     """
@@ -78,7 +78,7 @@ def run_unet(
     if unet.mid_block is not None:
         hidden = unet.mid_block(hidden, embedding, encoder_hidden_states=context, cross_attention_kwargs=extra)
     for block in unet.up_blocks:
-        # One ResBlock more than on the way down, each of which takes one skip.
+        # Up blocks have one ResBlock more than down blocks; each takes one skip.
         n = LAYERS_PER_BLOCK + 1
         hidden = block(hidden, skips[-n:], embedding, encoder_hidden_states=context, cross_attention_kwargs=extra)
         skips = skips[:-n]
@@ -87,7 +87,7 @@ def run_unet(
 
 
 class Learn2Control(nn.Module):
-    """The whole trained model; its state dict holds the codec and the Gaussians' places as well."""
+    """The whole trained model; its state dict includes the codec and the Gaussians' positions."""
 
     def __init__(self, config: NetworkConfig, field: GaussianField, codec: PatchPCA) -> None:
         super().__init__()
@@ -127,11 +127,11 @@ class Learn2Control(nn.Module):
     def predict_velocity(
         self, noisy: Tensor, step: Tensor, control: Tensor, domain: Tensor, reference: Reference | None, n_targets: int
     ) -> Tensor:
-        """Return v of latents [B, K, h, w] at steps [B], steered by control maps [B, C + 1, H, W]; B = R * n_targets.
+        """Predict v of latents [B, K, h, w] at steps [B], controlled by maps [B, C + 1, H, W]; B = R * n_targets.
 
-        `reference` None attends to the picture itself alone: the model without its reference branch. The denoiser's
-        output is what `velocity_skip` leaves open: a network that had to copy the noise through its narrow features
-        would leave grains of it in every picture of a short training.
+        With `reference` None the denoiser attends to its own tokens alone: the model without its reference branch. Its
+        output is the residual to `velocity_skip`: after a short training, a network that had to copy the noise through
+        its narrow features would leave noise in every picture.
         """
         exchange = Exchange(pool_control(control, self.config.level_sizes), read=reference, n_targets=n_targets)
         sample = noisy * input_scale(step, self.codec.deviations)

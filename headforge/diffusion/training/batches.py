@@ -1,4 +1,4 @@
-"""Which pictures, noise and steps a training iteration sees: a function of (seed, images seen) and nothing else."""
+"""Pictures, noise and steps of a training iteration: a function of (seed, images seen) alone."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Batch:
     references: Tensor
     """[R] rows."""
     targets: Tensor
-    """[R * M] rows, of the same subject as their reference and other views than it."""
+    """[R * M] rows: other views of the reference's subject."""
     steps: Tensor
     """[R * M] int64 in 1 .. N_STEPS."""
     noise: Tensor
     """[R * M, *latent_shape]."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the same batch with steps and noise on `device`; rows stay on the CPU, as `ViewBank` wants them."""
+        """Return the same batch with steps and noise on `device`; rows stay on the CPU, as `ViewBank` requires."""
         return replace(self, steps=self.steps.to(device), noise=self.noise.to(device))
 
 
 class BatchMaker:
-    """Draws batches from subjects whose rows and reference rows are given."""
+    """Draws batches from subjects with given rows and reference rows."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class BatchMaker:
         n_targets: int,
         latent_shape: tuple[int, ...],
     ) -> None:
-        """Subjects without a reference, or with fewer than two views, are left out."""
+        """Leave out subjects without a reference or with fewer than two views."""
         self._seed = seed
         self._subjects = [s for s in rows if reference_rows.get(s) and len(rows[s]) > 1]
         self._rows = rows
@@ -58,13 +58,13 @@ class BatchMaker:
 
     @property
     def n_images(self) -> int:
-        """Target images in a batch: what counts as seen."""
+        """Target images in a batch, counted as images seen."""
         return self._n_references * self._n_targets
 
     def batch(self, n_images_seen: int) -> Batch:
         """Return the batch that follows `n_images_seen` images, on the CPU.
 
-        Identities come in epochs, each in its own order.
+        Every epoch visits all identities in its own random order.
         """
         seed = item_seed(self._seed, "batch", n_images_seen)
         rng = np.random.default_rng(seed)

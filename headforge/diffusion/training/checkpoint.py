@@ -1,4 +1,4 @@
-"""Checkpoints to resume training from: one safetensors file, replaced whole."""
+"""Training checkpoints: one safetensors file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE_NAME = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class TrainState:
-    """Everything a training run needs to go on as if nothing had happened."""
+    """Complete state of a training run, for an exact resume."""
 
     n_images_seen: int
     log: Sequence[Mapping[str, float]]
@@ -31,7 +31,7 @@ class TrainState:
 
 
 def write_checkpoint(work: Path, state: TrainState) -> None:
-    """Replace the checkpoint in `work`; a reader finds the old one or the new one, never half of it."""
+    """Replace the checkpoint in `work` atomically: readers find either the old or the new one."""
     notes = {"n_images_seen": state.n_images_seen, "log": list(state.log), "losses": list(state.losses)}
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     with atomic_path(work / FILE_NAME) as path:
@@ -39,7 +39,7 @@ def write_checkpoint(work: Path, state: TrainState) -> None:
 
 
 def read_checkpoint(work: Path) -> TrainState | None:
-    """Return the checkpoint in `work`, or None if there is none. Raises DataError if it can't be read."""
+    """Read the checkpoint in `work`; None if there is none. Raises DataError if it can't be read."""
     path = work / FILE_NAME
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Muon for hidden matrices and AdamW for everything else, with state that is a flat dictionary of named tensors.
+"""Muon for hidden matrices and AdamW for everything else; the state is a flat dictionary of named tensors.
 
 Muon (Jordan et al. 2024): the momentum of a weight matrix is replaced by the nearest semi-orthogonal matrix, found by
 five steps of a quintic Newton-Schulz iteration. torch.optim.Muon takes matrices only and iterates in bfloat16; here
@@ -20,8 +20,8 @@ NEWTON_SCHULZ_STEPS = 5
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return approximate U V^T of each matrix U S V^T in [K, m, n]; singular values end in about 0.7 .. 1.2.
 
-    With X_0 = G / |G| and X_i+1 = (a + b A_i + c A_i^2) X_i, A_i = X_i X_i^T, the factors commute with A_i; so the
-    iteration runs on A (m x m, m <= n) and their product is applied to X_0 once.
+    With X_0 = G / |G| and X_i+1 = (a + b A_i + c A_i^2) X_i, A_i = X_i X_i^T, the factors commute with A_i. The
+    iteration therefore runs on A (m x m, m <= n), and the product of the factors is applied to X_0 once.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.transpose(1, 2)).transpose(1, 2)
@@ -53,7 +53,7 @@ class MuonAdamW:
         rates: Mapping[str, float],
         weight_decay: float,
     ) -> None:
-        """`rates` holds the AdamW learning rate of each tensor in `others`; decay acts on the matrices alone."""
+        """Take the AdamW learning rate of each tensor in `others` from `rates`; decay applies to the matrices alone."""
         self._matrices = dict(matrices)
         self._others = dict(others)
         self._matrix_rate = matrix_rate
@@ -68,13 +68,13 @@ class MuonAdamW:
         self._n_steps = 0
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything needed to go on, by name."""
+        """Return the optimiser's state tensors by name."""
         named = {"momentum": self._momentum, "first": self._first, "second": self._second}
         tensors = {f"{kind}.{name}": t for kind, values in named.items() for name, t in values.items()}
         return {**tensors, "n_steps": torch.tensor(self._n_steps, device="cpu")}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Inverse of `state`."""
+        """Load tensors returned by `state`."""
         for name, tensor in self.state().items():
             if name != "n_steps":
                 tensor.copy_(state[name])
@@ -82,7 +82,7 @@ class MuonAdamW:
 
     @torch.no_grad()
     def step(self, rate_factor: float) -> None:
-        """Update the parameters from their gradients, all learning rates times `rate_factor`; gradients are freed."""
+        """Update the parameters with all learning rates times `rate_factor`, then free the gradients."""
         self._n_steps += 1
         self._step_matrices(rate_factor)
         self._step_others(rate_factor)

@@ -1,4 +1,4 @@
-"""The contact sheet of a trained model: reference, control, output and truth, one column per picture."""
+"""The contact sheet of a trained model: reference, control, output and ground truth, one column per picture."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 
 ENLARGE = 2
-"""Each pixel becomes a square of this many pixels, to be seen by people."""
+"""Integer upscaling factor of the sheet, for legibility."""
 
 
 def control_preview(control: Tensor) -> Tensor:
-    """Return control maps [B, C + 1, S, S] as pictures [B, 3, S, S]: the first three features, grey where there is no
-    head.
-    """
+    """Return control maps [B, C + 1, S, S] as pictures [B, 3, S, S]: the first three features, grey off the head."""
     return (control[:, :3] * 0.5 + 0.5).clamp(0, 1)
 
 
 def write_samples(
     path: Path, trained: TrainedModel, bank: ViewBank, seed: int, n_reference_views: int = 4, n_ddim_steps: int = 20
 ) -> None:
-    """Write the sheet of the first target of each subject of `bank`; nothing if there is none."""
+    """Write the sheet of the first target of each subject in `bank`; write nothing if there is none."""
     targets = heldout_targets(bank, n_reference_views, 1)
     if not targets:
         return
