@@ -1,4 +1,4 @@
-"""Photometric refinement of tracks: how far vertices and pictures are off before and after.
+"""Photometric refinement of tracks: errors of vertices and pictures before and after.
 
     python benchmarks/photometric.py [--json] [--out benchmarks/results/photometric.json] [--subjects N]
 
@@ -38,7 +38,7 @@ APPEARANCES = ("basic", "rich")
 
 
 def measure(head: HeadModel, samples: list[Sample]) -> dict[str, float]:
-    """Errors of one person before and after."""
+    """Return one person's errors before and after."""
     config = TrackConfig()
     camera, params = Camera.stack([s.camera for s in samples]), HeadParams.stack([s.params for s in samples])
     subject = SubjectViews(samples[0].subject_id, [s.view for s in samples], camera, params, [None] * len(samples))

@@ -1,4 +1,4 @@
-"""Settings of the report, apart so that who reads settings does not load matplotlib."""
+"""Settings of the report, in a module of their own so that reading settings does not load matplotlib."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headforge.settings import check_settings, setting
 
 DATASET_PAGE_VERSION = 2
-"""Of the page about a dataset alone, `headforge.report.dataset_page`."""
+"""Version of the dataset page, `headforge.report.dataset_page`."""
 
 
 @dataclass(frozen=True)

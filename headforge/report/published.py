@@ -15,7 +15,7 @@ WARNING = (
 
 
 def published_tables() -> tuple[Table, ...]:
-    """Return a few lines per paper, each with the protocol it was measured under in its caption."""
+    """Return a table per paper, with the measurement protocol in its caption."""
     return (
         Table(
             ("Learn2Control: NeRSemble, self-reenactment", "PSNR", "SSIM", "LPIPS", "CSIM", "AED"),
