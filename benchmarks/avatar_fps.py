@@ -1,4 +1,4 @@
-"""Frames per second of a rigged avatar, deformation included, beside the published figure.
+"""Frames per second of a rigged avatar, deformation included, against the published figure.
 
     python benchmarks/avatar_fps.py [--json] [--out benchmarks/results/avatar_fps_cpu.json] [--frames N]
 

@@ -44,7 +44,7 @@ RENDERING: Mapping[str, Any] = {
     "depth_resolution": 48, "depth_resolution_importance": 48, "ray_start": 2.25, "ray_end": 3.3, "box_warp": 1,
     "avg_camera_radius": 2.7, "avg_camera_pivot": [0, 0, 0],
 }  # fmt: skip
-"""Of the published checkpoints."""
+"""Rendering settings of the published checkpoints."""
 SMALL_RENDERING: Mapping[str, Any] = {
     "superresolution_module": "training.superresolution.SuperresolutionHybrid2X", "image_resolution": 128,
     "triplane_size": 64,

@@ -50,9 +50,9 @@ class PhotoRow:
     residual_pct: float
     """Mean over the 68 points, per cent of the outer-eye distance."""
     jaw_line_pct: float
-    """Of the 17 points of the jaw line."""
+    """Mean over the 17 points of the jaw line."""
     features_pct: float
-    """Of the 51 others."""
+    """Mean over the 51 other points."""
     yaw_deg: float
     pitch_deg: float
     max_abs_coefficient: float

@@ -1,4 +1,4 @@
-"""Shards: write and read rates of Parquet beside WebDataset and loose files, and the loader's share of decode speed.
+"""Shards: write and read rates of Parquet, WebDataset and loose files, and the loader's share of decode speed.
 
     python benchmarks/shards.py [--json] [--out benchmarks/results/shards.json]
 
@@ -58,7 +58,7 @@ N_RUNS, N_TURNS = 5, 4
 N_LOADED = 2 * N_SUBJECTS * N_VIEWS
 """Views a run of the loader delivers: two epochs."""
 WINDOW_SUBJECTS = 4
-"""Small beside the dataset, as in a large one: a run reads up to two windows that it does not use."""
+"""Small relative to the dataset, as for a large one: a run reads up to two windows that it does not use."""
 
 
 def rendered(folder: Path) -> list[list[StoredView]]:

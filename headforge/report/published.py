@@ -1,6 +1,6 @@
 """Values printed in the papers headforge implements, for orientation only.
 
-They were measured on other data, at other resolutions and with other networks: nothing here may stand beside a result
+They were measured on other data, at other resolutions and with other networks: none may be compared with a result
 of headforge.
 """
 

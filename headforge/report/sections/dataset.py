@@ -24,7 +24,7 @@ MAX_ATTRIBUTES = 2
 MAX_VALUES = 8
 BUILTIN_LEAD = "Procedural heads with exact cameras, masks and head parameters."
 MAX_MOMENT_VIEWS = 48
-"""Views shown of a film or a rig."""
+"""Views shown of a video or a rig."""
 
 
 def dataset_section(run: Run, n_subjects: int) -> Section:

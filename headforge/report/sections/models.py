@@ -84,7 +84,7 @@ def comparison_grid(
     n_rows: int,
     control_maps: Mapping[tuple[str, int], np.ndarray],
 ) -> Grid:
-    """Return reference, control map, outputs and baselines beside the truth, with PSNR over the whole picture."""
+    """Return reference, control map, outputs and baselines with the ground truth, and PSNR over the whole picture."""
     found = {(p.subject_id, p.view, p.method): p for p in predictions}
     titles = {model.tracked: "output, tracked", model.exact: "output, exact", **BASELINE_TITLES}
     methods = [m for m in titles if any(p.method == m for p in predictions)]
