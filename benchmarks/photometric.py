@@ -5,9 +5,9 @@
 People of the builtin generator, 12 views of 256 px each with an expression of its own, landmarks simulated as in the
 demo (noise 0.2 % of the width, 5 % missing), one kind of appearance after the other. `landmarks_mm` and `refined_mm`
 are errors of the face region's vertices after similarity alignment, before and after, with the default settings;
-`n_nearer` counts the people whose error decreased. `landmarks_photo` is the mean absolute
-colour difference (in [0, 1]) that texture and light alone reach in as many steps as the refinement has in all, with the landmarks' geometry;
-`refined_photo` is the refinement's. Times are process CPU times on one thread.
+`n_nearer` counts the people whose error decreased. `landmarks_photo` is the mean absolute colour
+difference (in [0, 1]) that texture and light alone reach in as many steps as the refinement has in all, with the
+landmarks' geometry; `refined_photo` is the refinement's. Times are process CPU times on one thread.
 """
 
 from __future__ import annotations
