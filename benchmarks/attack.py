@@ -1,12 +1,12 @@
-"""What headforge lets an attacker do: things tried, things refused, things done.
+"""Attacks on headforge: attempts, refusals and successes.
 
     python benchmarks/attack.py [--part server] [--json] [--out benchmarks/results/attack.json]
 
 server: `headforge up` in a project and a home of its own, with the worker that runs what is scheduled. Requests and
 websockets as a web page in the user's browser could send them, DNS rebinding included, and as another program without
-the token could. What they are after is a deployment whose first step runs a command. `n_executed` counts commands that
-ran, `n_made` what else appeared on the server. As a control the same deployment is then made with the token, and its
-command must run: so a zero means that the guard held.
+the token could. Their goal is a deployment whose first step runs a command. `n_executed` counts commands that ran,
+`n_made` other objects created on the server. As a control the same deployment is then made with the token, and its
+command must run, so that a zero means that the guard held.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from tests.flows.services.attacks import (
 SETTINGS = {"synthesize.n_subjects": 1, "engine.workers": 1}
 CONTROL_S = 90.0
 AFTER_S = 20.0
-"""For commands that the attacks may have brought about: a schedule and the worker look every five seconds."""
+"""Wait for commands that the attacks may have started: schedules and the worker poll every five seconds."""
 POLL_S = 0.5
 
 
 @contextlib.contextmanager
 def server_up(folder: Path) -> Iterator[Access]:
-    """What `headforge up` starts in a project and a home of its own."""
+    """Run the server and worker of `headforge up` in a project and a home of its own."""
     root, home = make_project(folder, SETTINGS), folder / "home"
     home.mkdir()
     own = environment(home)
@@ -65,7 +65,7 @@ def server_up(folder: Path) -> Iterator[Access]:
 
 
 def appears(path: Path, seconds: float) -> bool:
-    """Whether a file comes to be in this time."""
+    """Return whether a file appears within this time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not path.exists():
         time.sleep(POLL_S)
@@ -73,14 +73,14 @@ def appears(path: Path, seconds: float) -> bool:
 
 
 def control(access: Access, canary: Path) -> bool:
-    """Whether the attackers' deployment runs its command when who has the token makes it."""
+    """Return whether the attackers' deployment runs its command when it is made with the token."""
     wanted = next(payload for payload in payloads(access, canary) if payload.name == "deployment for the worker")
     (_, sent) = requests(access, Way("control"), [wanted])
     return status(access, sent) == 201 and appears(canary, CONTROL_S)
 
 
 def attack_server(folder: Path) -> dict[str, object]:
-    """Numbers of the part "server"."""
+    """Return the results of the part "server"."""
     with server_up(folder) as access:
         canary = folder / "canary"
         wanted = payloads(access, canary)
@@ -120,7 +120,7 @@ PARTS: Mapping[str, Callable[[Path], dict[str, object]]] = {"server": attack_ser
 
 
 def main() -> int:
-    """Attack; ends with 1 if anything came through or the control did not run."""
+    """Run the attacks; exit with 1 if one succeeded or the control did not run."""
     parser = arguments(__doc__)
     parser.add_argument("--part", choices=("all", *PARTS), default="all", help="what to attack")
     options = parser.parse_args()

@@ -40,7 +40,7 @@ MAX_SUBJECTS = 200
 
 
 def people(kinds: Sequence[str], n: int) -> Iterator[list[Sample]]:
-    """The first n people of the default dataset with one of these kinds of hair, all their views."""
+    """Return the first n people of the default dataset with one of these kinds of hair, with all their views."""
     for subject in range(MAX_SUBJECTS):
         if n == 0:
             return
@@ -51,7 +51,7 @@ def people(kinds: Sequence[str], n: int) -> Iterator[list[Sample]]:
 
 
 def fit_person(config: FitConfig, head: HeadModel, samples: Sequence[Sample]) -> dict[str, object]:
-    """PSNR on the held-out views before and after the fit, and what the fit cost."""
+    """Return the PSNR on the held-out views before and after the fit, and the fit's cost."""
     poses = exact_poses(samples)
     training = [s for s in samples if not is_heldout(s.view, config.heldout_every)]
     heldout = [s for s in samples if is_heldout(s.view, config.heldout_every)]
@@ -78,7 +78,7 @@ def fit_person(config: FitConfig, head: HeadModel, samples: Sequence[Sample]) ->
 
 
 def psnr_db(image: np.ndarray, truth: np.ndarray) -> float:
-    """Of uint8 pictures, whole image."""
+    """Return the PSNR of uint8 pictures over the whole image."""
     error = np.mean((image.astype(float) - truth.astype(float)) ** 2) / 255**2
     return float(-10 * np.log10(max(error, 1e-12)))
 

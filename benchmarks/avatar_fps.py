@@ -1,9 +1,9 @@
-"""Frames per second of a rigged avatar, deformation included, beside the published figure.
+"""Frames per second of a rigged avatar, deformation included, against the published figure.
 
     python benchmarks/avatar_fps.py [--json] [--out benchmarks/results/avatar_fps_cpu.json] [--frames N]
 
 Every frame has an expression, a jaw angle and a camera of its own: the head model is posed, the Gaussians follow their
-triangles, their harmonics (degree 3) are seen from the camera, and the picture is splatted. With a CUDA card and
+triangles, their harmonics (degree 3) are evaluated for the camera, and the picture is splatted. With a CUDA card and
 gsplat everything runs there (wall clock, synchronised); otherwise on one core of the processor (process CPU time),
 which the result says. Also the control map's forward and backward pass: 65k Gaussians with 8 channels at 512 px.
 """
@@ -44,7 +44,7 @@ FOCAL_PER_WIDTH = 3.2
 
 
 def random_avatar(head: HeadModel, n: int) -> RiggedGaussians:
-    """N Gaussians spread evenly over the head's surface: flat, translucent, coloured by all 16 harmonics."""
+    """Return n Gaussians spread evenly over the head: flat, translucent, coloured by all 16 harmonics."""
     generator = torch.Generator().manual_seed(SEED)
     corners = head.v_template[head.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1) / 2
@@ -73,13 +73,13 @@ def random_avatar(head: HeadModel, n: int) -> RiggedGaussians:
 
 
 def on_device(head: HeadModel, device: str) -> HeadModel:
-    """The head model with its tensors on `device`."""
+    """Return the head model with its tensors on `device`."""
     moved = {f.name: getattr(head, f.name) for f in dataclasses.fields(head)}
     return dataclasses.replace(head, **{k: v.to(device) for k, v in moved.items() if isinstance(v, torch.Tensor)})
 
 
 def make_frames(head: HeadModel, size: int, n_frames: int, device: str) -> list[tuple[HeadParams, Camera]]:
-    """An expression, a jaw angle and a camera for each frame."""
+    """Return an expression, a jaw angle and a camera for each frame."""
     generator = torch.Generator().manual_seed(SEED)
     frames = []
     for _ in range(n_frames):
@@ -99,7 +99,7 @@ def make_frames(head: HeadModel, size: int, n_frames: int, device: str) -> list[
 def draw(
     avatar: RiggedGaussians, head: HeadModel, params: HeadParams, camera: Camera, mark: Callable[[], None]
 ) -> None:
-    """One frame; `mark` is called after posing, after moving and colouring the Gaussians, and after splatting."""
+    """Render a frame; call `mark` after posing, after moving and colouring the Gaussians, and after splatting."""
     vertices = pose_head(head, params)[0]
     mark()
     cloud = avatar.on_mesh(vertices, head.faces, camera.centre[0])
@@ -111,7 +111,7 @@ def draw(
 
 
 def measure_avatar(head: HeadModel, n: int, size: int, n_frames: int, device: str) -> dict[str, float | int]:
-    """One row of the table: medians over the frames, after one to warm up."""
+    """Return one row of the table: medians over the frames, after one warm-up frame."""
     avatar = random_avatar(head, n)
     avatar = avatar.replace(**{name: value.to(device) for name, value in avatar.tensors().items()})
     moved = on_device(head, device)

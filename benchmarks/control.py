@@ -1,4 +1,4 @@
-"""What the reference branch is worth: the same training with and without it, scored on held-out identities.
+"""Ablation of the reference branch: the same training with and without it, scored on held-out identities.
 
     python benchmarks/control.py --json --out benchmarks/results/control.json
     python benchmarks/control.py --dataset data/synthetic --n-images-seen 9600 --json
@@ -37,7 +37,7 @@ from headforge.types import Prediction
 
 
 def synthesize(folder: Path, n_subjects: int, views_per_subject: int, seed: int) -> Path:
-    """A small dataset in `folder`; returns its path."""
+    """Synthesize a small dataset in `folder`; return its path."""
     config = SynthesizeConfig(seed=seed, n_subjects=n_subjects, views_per_subject=views_per_subject)
     synthesize_shard(config, range(n_subjects), folder / "shard")
     assemble_dataset(config, [folder / "shard"], folder / "synthetic")
@@ -45,7 +45,7 @@ def synthesize(folder: Path, n_subjects: int, views_per_subject: int, seed: int)
 
 
 def psnr_db(predictions: list[Prediction], truth: dict[tuple[str, int], np.ndarray]) -> float:
-    """Mean over pictures."""
+    """Return the mean PSNR over pictures."""
     errors = [np.square(p.image / 255.0 - truth[p.subject_id, p.view] / 255.0).mean() for p in predictions]
     return float(np.mean([-10 * np.log10(max(error, 1e-10)) for error in errors]))
 
@@ -53,7 +53,7 @@ def psnr_db(predictions: list[Prediction], truth: dict[tuple[str, int], np.ndarr
 def train_and_score(
     config: TrainConfig, sampling: GenerateConfig, dataset: Dataset, work: Path
 ) -> tuple[float, float, float]:
-    """Held-out PSNR in dB, CPU seconds of training, loss at the end."""
+    """Return the held-out PSNR in dB, the CPU seconds of training and the final loss."""
     head = load_head(dataset.head)
     bank = load_bank(dataset, dataset.subject_ids("train")[: config.n_identities], None, config.image_size)
     trainer = Trainer(config, NetworkConfig(image_size=config.image_size), head, bank)
@@ -71,7 +71,7 @@ def train_and_score(
 
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """Both trainings and the baselines on the same held-out pictures."""
+    """Score both trainings and the baselines on the same held-out pictures."""
     path = options.dataset or synthesize(folder, options.n_subjects, options.views_per_subject, options.seed)
     dataset = Dataset(path)
     sampling = GenerateConfig(n_identities=options.n_heldout, seed=options.seed)

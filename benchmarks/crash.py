@@ -1,13 +1,12 @@
-"""A 16-shard run, killed with SIGKILL at random moments and run again: is the dataset the one of an undisturbed run?
+"""Crash safety: a 16-shard run killed with SIGKILL at random moments and resumed must give the same dataset.
 
     python benchmarks/crash.py [--moments 20] [--json] [--out benchmarks/results/crash.json]
 
 Each trial starts `python -m flows.synthesize` on an empty store, kills the driver, one worker or the whole process
-group in turn, and runs it again. The moment is a random one of the work and not of the clock, so that a busy machine
-moves none: once so many of the objects (shards, head model, page) are published, after a random part of what one takes.
-Then two drivers run at once on one store, from two projects. What is checked after each trial: every file of the
-dataset, that no manifest of an object that was published before the second run is another file after it, and what is
-left over.
+group in turn, and runs it again. The moment is drawn over the work and not over time, so that it does not depend on
+load: a random number of objects (shards, head model, page) is published, then a random part of one's time passes.
+Then two drivers run at once on one store, from two projects. Checked after each trial: every file of the dataset, that
+no manifest published before the second run is replaced by it, and that no temporary files remain.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class Place:
         return self.home / "store"
 
     def start(self) -> subprocess.Popen[bytes]:
-        """The stage, in a session of its own."""
+        """Start the stage in a session of its own."""
         with (self.home.parent / "run.log").open("ab") as log:
             return subprocess.Popen(
                 stage_command("synthesize"), cwd=self.root, env=environment(self.home) | self._outcome(),
@@ -71,7 +70,7 @@ class Place:
 
     @contextlib.contextmanager
     def server(self) -> Iterator[None]:
-        """A Prefect server for all runs, so that a run is mostly work."""
+        """Hold a Prefect server for all runs, so that a run is mostly work."""
         try:
             self.headforge("up")
             yield
@@ -79,43 +78,43 @@ class Place:
             self.headforge("down")
 
     def headforge(self, *command: str) -> None:
-        """Run a command to its end."""
+        """Run a command to completion."""
         subprocess.run(
             headforge_command(*command), cwd=self.root, env=environment(self.home), check=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
     def outcome(self) -> dict[str, int]:
-        """What the last run said of itself."""
+        """Return the last run's summary."""
         return json.loads(Path(self._outcome()["HEADFORGE_OUTCOME"]).read_text())
 
     def dataset(self) -> dict[str, str]:
-        """SHA-256 of every published file."""
+        """Return the SHA-256 of every published file."""
         folder = self.root / "data" / "synthetic"
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     def published(self) -> dict[str, tuple[int, int]]:
-        """Inode and time of each object's manifest."""
+        """Return the inode and modification time of each object's manifest."""
         found = {path.parent.name: path.stat() for path in self.store.glob("objects/??/*/MANIFEST.json")}
         return {key: (status.st_ino, status.st_mtime_ns) for key, status in found.items()}
 
     def has_begun(self) -> bool:
-        """Whether a worker has begun with a shard."""
+        """Return whether a worker has started a shard."""
         return any(self.store.glob(f"work/*/object.*/{BEGUN_FILE}"))
 
     def has_made(self, n: int) -> bool:
-        """Whether so many objects are published; for none of them, whether a worker has begun."""
+        """Return whether this number of objects is published; for 0, whether a worker has started."""
         return len(self.published()) >= n if n else self.has_begun()
 
     def left_over(self) -> list[str]:
-        """What `headforge gc` leaves of dead runs; there should be nothing."""
+        """Return what `headforge gc` leaves of dead runs; expected to be empty."""
         self.headforge("gc")
         hidden = [path for path in (self.root / "data").glob(".*") if path.name != ".gitignore"]
         return [str(path) for path in [*self.store.glob("work/*"), *self.store.glob("objects/??/.*"), *hidden]]
 
     def clear(self) -> None:
-        """Forget all work."""
+        """Delete all results."""
         shutil.rmtree(self.store, ignore_errors=True)
         shutil.rmtree(self.root / "data" / "synthetic", ignore_errors=True)
 
@@ -124,7 +123,7 @@ class Place:
 
 
 def run(place: Place) -> tuple[int, float]:
-    """Run to the end: shards made, and seconds from the first shard's beginning."""
+    """Run to completion; return the shards made and the seconds since the first shard's start."""
     driver = place.start()
     while not place.has_begun() and driver.poll() is None:
         time.sleep(POLL_S)
@@ -136,14 +135,14 @@ def run(place: Place) -> tuple[int, float]:
 
 
 def workers_of(driver: int) -> list[int]:
-    """The worker processes of a driver, whichever of its threads started them."""
+    """Return the worker processes of a driver, started by any of its threads."""
     lists = [path.read_text() for path in Path(f"/proc/{driver}/task").glob("*/children")]
     children = " ".join(lists).split()
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def kill(driver: int, victim: str, choice: random.Random) -> str:
-    """SIGKILL. Gives the victim: the driver, if there is no worker any more."""
+    """Send SIGKILL; return the victim: the driver if no worker is left."""
     workers = workers_of(driver)
     if victim == "group":
         os.killpg(driver, signal.SIGKILL)
@@ -156,7 +155,7 @@ def kill(driver: int, victim: str, choice: random.Random) -> str:
 
 
 def trial(place: Place, number: int, object_s: float, reference: dict[str, str]) -> dict[str, object]:
-    """One kill and one more run."""
+    """Kill a run once and run again."""
     choice = random.Random(number)
     victim, moment = VICTIMS[number % len(VICTIMS)], choice.uniform(0, N_OBJECTS)
     place.clear()
@@ -182,7 +181,7 @@ def trial(place: Place, number: int, object_s: float, reference: dict[str, str])
 
 
 def two_drivers(folder: Path, reference: dict[str, str]) -> dict[str, object]:
-    """Two projects on one empty store at the same time."""
+    """Run two projects on one empty store at the same time."""
     home = folder / "home"
     places = [Place(make_project(folder / name, SETTINGS), home) for name in ("first", "second")]
     places[0].clear()

@@ -1,9 +1,9 @@
-"""The pass over all people of a dataset: marks of 10,000 builtin people, and the readable twin on the first of them.
+"""Near-duplicate identities: marks of 10,000 builtin people, and the reference implementation on the first of them.
 
     python benchmarks/duplicates.py [--json] [--out benchmarks/results/duplicates.json]
 
-Process CPU time on one thread. The twin's time for everyone follows from its pairs. At the limit of both measurements
-some strangers are marked, so that there is something to compare; the default limit is a third of it.
+Process CPU time on one thread. The reference's time for all people is extrapolated from its pairs. The limit of
+both measurements marks some unrelated people, so that there are marks to compare; it is three times the default.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LIMIT = 0.7
 
 
 def builtin_people(config: SynthesizeConfig, n: int) -> list[Identity]:
-    """The first people of the generator."""
+    """Return the first people of the generator."""
     vectors = [parameter_vector(sample_person(config.seed, i, config.long_hair_share)) for i in range(n)]
     return [
         Identity(subject_name(i), split_of(config.seed, i, config.heldout_every), 0, vector.astype(np.float32))
@@ -40,7 +40,7 @@ def builtin_people(config: SynthesizeConfig, n: int) -> list[Identity]:
 
 
 def timed(run: Callable[[], list[Mark]]) -> tuple[float, list[Mark]]:
-    """CPU seconds and the result."""
+    """Return the CPU seconds and the result."""
     start = time.process_time()
     found = run()
     return time.process_time() - start, found

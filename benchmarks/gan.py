@@ -1,11 +1,11 @@
-"""Speed and memory of SphereHead and PanoHead: views of a person from one backbone pass, beside one pass a view.
+"""Speed and memory of SphereHead and PanoHead: views of a person from one backbone pass, against one pass per view.
 
     python -m benchmarks.gan [--kind spherehead] [--small] [--device cpu|cuda] [--batches 1 8 32] [--json]
 
 The networks have the size of the published checkpoints (512 pixels, rendered at 64) and random weights: time does not
 depend on them. Each part is timed on its own, the minimum of `--runs` after one to warm up; on the CPU as processor
-time, with one thread unless OMP_NUM_THREADS says otherwise. On a graphics card half precision is measured too, and how
-far its pictures are from those of single precision.
+time, with one thread unless OMP_NUM_THREADS says otherwise. On a GPU half precision is measured too, with its
+difference from single precision.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VIEWS_PER_SUBJECT = 60
 
 
 def random_gan(kind: str, full: bool, device: str) -> HeadGan:
-    """A generator of the published size with random weights."""
+    """Return a generator of the published size with random weights."""
     torch.manual_seed(SEED)
     kwargs: dict[str, Any] = official_arguments(full)
     rendering = kwargs.pop("rendering_kwargs")
@@ -45,7 +45,7 @@ def random_gan(kind: str, full: bool, device: str) -> HeadGan:
 
 
 class Subject:
-    """One person's styles, and what is made of them."""
+    """One person's styles and the results computed from them."""
 
     def __init__(self, model: HeadGan, device: str, half: bool = False) -> None:
         self.model, self.device, self.half = model, device, half
@@ -54,11 +54,11 @@ class Subject:
         self.ws = model.styles(z, label)
 
     def planes(self) -> tuple[Tensor, Tensor | None]:
-        """The part that all views share."""
+        """Compute the planes, which all views share."""
         return self.model.planes(self.ws, self.half), self.model.background(self.ws)
 
     def views(self, planes: Tensor, background: Tensor | None, n_views: int) -> GanViews:
-        """Some views at once."""
+        """Render a batch of views."""
         settings = self.model.settings
         size = settings.render_size
         camera = Camera.stack([gan_camera(YAW_STEP_DEG * i, 0.0, size, settings.camera_radius) for i in range(n_views)])
@@ -69,7 +69,7 @@ class Subject:
 
 
 def measure(subject: Subject, n_views: int, n_runs: int) -> dict[str, float]:
-    """Seconds of the shared part and of a batch of views, and what that makes for a whole subject."""
+    """Measure the seconds of the shared part, of a batch of views and of a whole subject."""
 
     def timed(run: Callable[[], object]) -> float:
         def waited() -> None:
@@ -93,7 +93,7 @@ def measure(subject: Subject, n_views: int, n_runs: int) -> dict[str, float]:
 
 
 def half_difference(model: HeadGan, device: str) -> dict[str, float]:
-    """How far half precision moves picture and mask, as shares of the picture's range."""
+    """Return the error of half precision in picture and mask, as a fraction of the picture's range."""
     found = []
     for half in (False, True):
         subject = Subject(model, device, half)

@@ -1,4 +1,4 @@
-"""How far pictures, depths and masks of our SphereHead and PanoHead are from those of the official code.
+"""Differences of pictures, depths and masks between our SphereHead and PanoHead and the official code.
 
     python -m benchmarks.gan_parity --repo CHECKOUT --kind spherehead [--full] [--json]
 
@@ -44,7 +44,7 @@ RENDERING: Mapping[str, Any] = {
     "depth_resolution": 48, "depth_resolution_importance": 48, "ray_start": 2.25, "ray_end": 3.3, "box_warp": 1,
     "avg_camera_radius": 2.7, "avg_camera_pivot": [0, 0, 0],
 }  # fmt: skip
-"""Of the published checkpoints."""
+"""Rendering settings of the published checkpoints."""
 SMALL_RENDERING: Mapping[str, Any] = {
     "superresolution_module": "training.superresolution.SuperresolutionHybrid2X", "image_resolution": 128,
     "triplane_size": 64,
@@ -52,7 +52,7 @@ SMALL_RENDERING: Mapping[str, Any] = {
 
 
 def official_arguments(full: bool) -> dict[str, Any]:
-    """What the official training passes to the generator's constructor."""
+    """Return the arguments that the official training passes to the generator's constructor."""
     capacity = {"channel_base": 32768, "channel_max": 512} if full else {"channel_base": 1024, "channel_max": 32}
     return {
         "z_dim": 512, "c_dim": 25, "w_dim": 512, "img_resolution": 512 if full else 128, "img_channels": 3,
@@ -63,7 +63,7 @@ def official_arguments(full: bool) -> dict[str, Any]:
 
 
 def random_official(repo: Path, kind: str, full: bool) -> Any:
-    """An official generator whose every weight counts: none is left at the 0 or 1 where training starts."""
+    """Return an official generator with random weights: none keeps its initial value of 0 or 1."""
     torch.manual_seed(SEED)
     parsing = {"parsing_flag": True} if kind == "spherehead" else {}
     generator = official_class(repo)(**official_arguments(full), **parsing).eval().requires_grad_(False)
@@ -78,7 +78,7 @@ def random_official(repo: Path, kind: str, full: bool) -> Any:
 
 
 def convert_random(repo: Path, kind: str, full: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors and facts of a pickle that the official code wrote."""
+    """Return the tensors and metadata of a pickle that the official code wrote."""
     generator = random_official(repo, kind, full)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pkl"
@@ -92,7 +92,7 @@ def convert_random(repo: Path, kind: str, full: bool) -> tuple[dict[str, torch.T
 
 
 def views(model: HeadGan | OfficialGan, z: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What a generator shows at `CAMERAS_DEG`."""
+    """Render a generator's views at `CAMERAS_DEG`."""
     settings = model.settings
     label = frontal_label(settings.camera_radius, settings.camera_pivot)
     size = settings.render_size
@@ -107,7 +107,7 @@ def views(model: HeadGan | OfficialGan, z: torch.Tensor) -> dict[str, torch.Tens
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare and print; 1 if anything differs by more than the tolerance."""
+    """Compare and print; return 1 if a difference exceeds the tolerance."""
     parser = arguments(__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--repo", type=Path, required=True, help="a clone of the official repository; its code is run")

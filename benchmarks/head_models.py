@@ -1,9 +1,9 @@
-"""Head models side by side: what poses, how well views fit, and a sheet of pictures to look at.
+"""Comparison of head models: posing, fit of views, and a contact sheet.
 
     python benchmarks/head_models.py [FILE ...] [--json] [--out FILE] [--pictures FOLDER]
 
-Each FILE is a head model as `save_head` writes it (FLAME or ICT-FaceKit converted); the builtin head comes first. Of
-each: landmarks of an open jaw and a turned gaze, how far the far side of the jaw line lies inside the outline of a
+Each FILE is a head model as `save_head` writes it (FLAME or ICT-FaceKit converted); the builtin head comes first.
+Measured: landmarks of an open jaw and a turned gaze, how far the far side of the jaw line lies inside the outline of a
 rendered face at 30 degrees of yaw (with its own row of the contour, and with the opposite turn's), milliseconds to
 pose one head, and the fit of benchmarks/track.py's studio scene.
 """
@@ -45,7 +45,7 @@ JAW_RAD, GAZE_RAD = 0.35, 0.4
 
 
 def camera_at(yaw_deg: float, size: int = SIZE) -> Camera:
-    """A camera 1.2 m from the head's origin."""
+    """Return a camera 1.2 m from the head's origin."""
     return orbit_camera(
         torch.tensor([yaw_deg]), 0.0, distance_m=1.2, focal_px=3.4 * size, width=size, height=size,
         target=torch.tensor([0.0, -0.02, 0.0]),
@@ -53,7 +53,7 @@ def camera_at(yaw_deg: float, size: int = SIZE) -> Camera:
 
 
 def vertex_colors(head: HeadModel) -> Tensor:
-    """[V, 3] by region; on the eyeballs an iris about the axis that looks ahead."""
+    """Return colours [V, 3] by region; the eyeballs have an iris about their forward axis."""
     colors = torch.tensor(SKIN).repeat(head.n_vertices, 1)
     for name, color in COLORS.items():
         if name in head.regions:
@@ -67,7 +67,7 @@ def vertex_colors(head: HeadModel) -> Tensor:
 
 
 def picture(head: HeadModel, params: HeadParams, yaw_deg: float = 0.0, *, marked: bool = False) -> np.ndarray:
-    """[SIZE, SIZE, 3] uint8 in front of white, with the 70 landmarks of that turn if `marked`."""
+    """Render [SIZE, SIZE, 3] uint8 over white, with the 70 landmarks of that turn if `marked`."""
     camera, vertices = camera_at(yaw_deg), pose_head(head, params)
     seen = rasterize(vertices, head.faces, camera)
     normals = pixel_normals(seen, vertices, head.faces)[0]
@@ -83,7 +83,7 @@ def picture(head: HeadModel, params: HeadParams, yaw_deg: float = 0.0, *, marked
 
 
 def sheet(head: HeadModel) -> np.ndarray:
-    """Pictures in rows of four: rest, jaw, gaze, neck, first expressions and identities, landmarks of turned heads."""
+    """Render rows of four: rest, jaw, gaze, neck, first expressions and identities, landmarks of turned heads."""
     rest = head.neutral((1,))
 
     def row(**fields: list[float]) -> HeadParams:
@@ -108,7 +108,7 @@ def sheet(head: HeadModel) -> np.ndarray:
 
 
 def far_side_px(head: HeadModel, as_if_deg: float) -> float:
-    """Mean pixels of the far jaw points for a turn `as_if_deg` inside the outline of the face seen at `TURN_DEG`."""
+    """Return the mean pixels of the far jaw points of the turn `as_if_deg` inside the outline at `TURN_DEG`."""
     camera = camera_at(TURN_DEG)
     skin = torch.ones(head.n_vertices, dtype=torch.bool)
     for name in ("left_ear", "right_ear", "scalp", "neck"):
@@ -121,7 +121,7 @@ def far_side_px(head: HeadModel, as_if_deg: float) -> float:
 
 
 def measure(head: HeadModel) -> dict[str, object]:
-    """Everything the module's docstring lists, of one model."""
+    """Measure one model as the module's docstring lists."""
     rest = head.neutral((1,))
     still = landmark_points(head, pose_head(head, rest), 70)[0]
     opened = landmark_points(head, pose_head(head, rest.replace(jaw=torch.tensor([[JAW_RAD, 0.0, 0.0]]))), 70)[0]
@@ -142,7 +142,7 @@ def measure(head: HeadModel) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure every model, write the sheets if asked for."""
+    """Measure every model; write the sheets if requested."""
     parser = arguments(__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="files of head models")
     parser.add_argument("--pictures", type=Path, help="folder for one sheet of pictures per model")

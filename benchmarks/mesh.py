@@ -30,7 +30,7 @@ FOCAL_PER_WIDTH = 3.2
 
 
 def embree_ids(vertices: Tensor, faces: Tensor, camera: Camera) -> Callable[[], np.ndarray] | None:
-    """A function that casts one ray per pixel with embreex; None if it is not installed. Building is not timed."""
+    """Return a function that casts one ray per pixel with embreex, or None without embreex. Building is not timed."""
     try:
         from embreex import rtcore_scene
         from embreex.mesh_construction import TriangleMesh
@@ -47,7 +47,7 @@ def embree_ids(vertices: Tensor, faces: Tensor, camera: Camera) -> Callable[[], 
 
 
 def measure(size: int) -> dict[str, float | int | None]:
-    """One row of the table."""
+    """Measure one row of the table."""
     head = tiny_head(52, 98)
     camera = orbit_camera(torch.tensor([25.0]), torch.tensor([5.0]), distance_m=1.0, focal_px=FOCAL_PER_WIDTH * size,
                           width=size, height=size)  # fmt: skip

@@ -1,10 +1,10 @@
-"""What orchestration costs: wall time beyond the work, per item, and of runs that have nothing to do.
+"""Orchestration overhead: wall time beyond the work, per item, and of no-op runs.
 
     python benchmarks/orchestration.py [--seconds 30] [--json] [--out benchmarks/results/orchestration.json]
 
 Overhead: 4 items that sleep `--seconds` each on 2 workers, through Prefect, engine and store, from the flow's beginning
-to its end; an item that sleeps takes as long on a busy machine. The workers run already: what they take to start and
-to import what they need comes once a run, and is in the time of the first two items, of 1 s each. Per item: 100 items
+to its end; an item that sleeps takes as long on a busy machine. The workers run already: their startup and
+imports occur once a run, during the first two items, of 1 s each. Per item: 100 items
 without work, made and then found. No-op runs: a dataset of 300 shards of one small picture, all of them in the store;
 the shards are copies of one with other names. Times are wall times, the minimum of three.
 """
@@ -55,7 +55,7 @@ SETTINGS = {
 
 
 class Unwatched:
-    """Nobody follows the items."""
+    """A progress reporter that reports nothing."""
 
     def item_begun(self, item: Item) -> Any:
         """See `tasks.building.Watch`."""
@@ -69,7 +69,7 @@ class Unwatched:
 
 
 def built(store: Store, engine: Engine, items: list[Item]) -> Built:
-    """The items, built by a Prefect flow as a stage's are."""
+    """Build the items with a Prefect flow, as a stage does."""
     from prefect import flow  # the environment is set first
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.task_runners import ThreadPoolTaskRunner
@@ -85,20 +85,20 @@ def built(store: Store, engine: Engine, items: list[Item]) -> Built:
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Seconds of wall time."""
+    """Return the seconds of wall time."""
     start = time.monotonic()
     run()
     return time.monotonic() - start
 
 
 def sleepers(name: str, n: int, seconds: float) -> list[Item]:
-    """Items that do nothing but take time."""
+    """Return items that only sleep."""
     recipes = [Recipe("sleep", 1, {"name": name, "number": number, "seconds": seconds}, {}, {}) for number in range(n)]
     return [Item(f"{name} {number}", recipe, sleep, (seconds,)) for number, recipe in enumerate(recipes)]
 
 
 def measure_overhead(folder: Path, seconds: float) -> dict[str, float]:
-    """The flow's time beyond the work, as a share of it, and milliseconds per item without work."""
+    """Measure the flow's overhead as a fraction of the work, and the milliseconds per item without work."""
     os.environ["HEADFORGE_HOME"] = str(folder / "home")
     (folder / "home").mkdir()
     quiet_environment()
@@ -123,7 +123,7 @@ def measure_overhead(folder: Path, seconds: float) -> dict[str, float]:
 
 
 def fill_store(root: Path, home: Path) -> None:
-    """Put all shards of a project into its store: one is made, the others are that one with other names."""
+    """Fill a project's store with all its shards: one is made, the others are renamed copies."""
     config = load_settings(root)["synthesize"]
     first = home / "first"
     synthesize_shard(config, [0], first)
@@ -145,7 +145,7 @@ def renamed(source: Path, folder: Path, subject: str) -> None:
 
 @contextlib.contextmanager
 def staying_server(root: Path, home: Path) -> Iterator[None]:
-    """What `headforge up` starts."""
+    """Run the server of `headforge up`."""
     for command in ("up", "down"):
         if command == "down":
             yield
@@ -154,7 +154,7 @@ def staying_server(root: Path, home: Path) -> Iterator[None]:
 
 
 def measure_nothing_to_do(folder: Path) -> dict[str, float]:
-    """Seconds of runs that make nothing, by what was asked."""
+    """Return the seconds of no-op runs by target."""
     root, home = make_project(folder, SETTINGS), folder / "no-op-home"
     home.mkdir()
     fill_store(root, home)
@@ -180,7 +180,7 @@ def measure_nothing_to_do(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure."""
+    """Run the measurements."""
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=30.0, help="work of a long item")
     parser.add_argument("--part", choices=("all", "overhead", "no-op"), default="all", help="what to measure")

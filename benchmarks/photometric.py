@@ -1,13 +1,13 @@
-"""Photometric refinement of tracks: how far vertices and pictures are off before and after.
+"""Photometric refinement of tracks: errors of vertices and pictures before and after.
 
     python benchmarks/photometric.py [--json] [--out benchmarks/results/photometric.json] [--subjects N]
 
 People of the builtin generator, 12 views of 256 px each with an expression of its own, landmarks simulated as in the
 demo (noise 0.2 % of the width, 5 % missing), one kind of appearance after the other. `landmarks_mm` and `refined_mm`
 are errors of the face region's vertices after similarity alignment, before and after, with the default settings;
-`n_nearer` counts the people for whom it fell. `landmarks_photo` is the mean absolute difference of colours (in [0, 1])
-that texture and light alone reach in as many steps as the refinement has in all, with the landmarks' geometry;
-`refined_photo` is the refinement's. Times are process CPU times on one thread.
+`n_nearer` counts the people whose error decreased. `landmarks_photo` is the mean absolute colour
+difference (in [0, 1]) that texture and light alone reach in as many steps as the refinement has in all, with the
+landmarks' geometry; `refined_photo` is the refinement's. Times are process CPU times on one thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ APPEARANCES = ("basic", "rich")
 
 
 def measure(head: HeadModel, samples: list[Sample]) -> dict[str, float]:
-    """Errors of one person before and after."""
+    """Return one person's errors before and after."""
     config = TrackConfig()
     camera, params = Camera.stack([s.camera for s in samples]), HeadParams.stack([s.params for s in samples])
     subject = SubjectViews(samples[0].subject_id, [s.view for s in samples], camera, params, [None] * len(samples))

@@ -1,4 +1,4 @@
-"""Single pictures: how well the head model explains the 68 points that dlib finds, and which faces dlib finds.
+"""Single pictures: residuals of the head model's fit to dlib's 68 points, and dlib's detection rate.
 
     python benchmarks/photos.py [--json] [--out FILE] [--head FILE] [--photos DIR] [--renders N]
 
@@ -50,9 +50,9 @@ class PhotoRow:
     residual_pct: float
     """Mean over the 68 points, per cent of the outer-eye distance."""
     jaw_line_pct: float
-    """Of the 17 points of the jaw line."""
+    """Mean over the 17 points of the jaw line."""
     features_pct: float
-    """Of the 51 others."""
+    """Mean over the 51 other points."""
     yaw_deg: float
     pitch_deg: float
     max_abs_coefficient: float
@@ -60,7 +60,7 @@ class PhotoRow:
 
 
 def photo_row(name: str, found: PhotoTrack) -> PhotoRow:
-    """The figures of one fit."""
+    """Return the figures of one fit."""
     distances = np.linalg.norm(found.fitted - found.observed, axis=-1)
     eyes = np.linalg.norm(found.observed[36] - found.observed[45])
     yaw, pitch = yaw_pitch_deg(found.track.camera)
@@ -79,7 +79,7 @@ def photo_row(name: str, found: PhotoTrack) -> PhotoRow:
 
 
 def is_mirrored(found: PhotoTrack) -> bool:
-    """Whether the head is upside down or a reflection, or turned away from the side that the nose points to."""
+    """Return whether the head is upside down, reflected, or turned away from the side the nose points to."""
     view = found.track.camera.viewmat[:3, :3]
     upright = float(view[1, 1]) < 0 and float(torch.linalg.det(view)) > 0
     points = found.observed
@@ -91,7 +91,7 @@ def is_mirrored(found: PhotoTrack) -> bool:
 
 
 def fit_photos(head: HeadModel, folder: Path | None, faces: FaceDetector) -> list[PhotoRow]:
-    """The largest face of each picture of `folder` and of the astronaut."""
+    """Fit the largest face of each picture of `folder` and of the astronaut."""
     from skimage import data
 
     pictures = {path.stem: read_photo(path) for path in sorted(folder.glob("*.jpg"))} if folder else {}
@@ -106,7 +106,7 @@ def fit_photos(head: HeadModel, folder: Path | None, faces: FaceDetector) -> lis
 
 
 def detect_renders(n_renders: int, faces: FaceDetector) -> dict[str, float]:
-    """Detection and yaw error on pictures of the builtin generator."""
+    """Measure detection rate and yaw error on pictures of the builtin generator."""
     config = SynthesizeConfig(seed=SEED, image_size=RENDER_SIZE_PX)
     head = builtin_head()
     errors = []

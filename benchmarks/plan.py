@@ -3,7 +3,7 @@
     python benchmarks/plan.py --json --out benchmarks/results/plan.json
 
 Both work in a clone of the last commit with a store of their own, so that the run makes every shard. Processor time is
-compared besides wall time: it does not depend on what else the machine does.
+compared besides wall time: it does not depend on other load.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def headforge(project: Path, home: Path, *command: str) -> tuple[dict[str, object], float, float]:
-    """The last line of JSON, wall and processor seconds."""
+    """Run a command; return its last line of JSON, wall and processor seconds."""
     environment = dict(os.environ) | {"HEADFORGE_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -39,10 +39,10 @@ def headforge(project: Path, home: Path, *command: str) -> tuple[dict[str, objec
 
 
 def main() -> None:
-    """Predict, run, compare."""
+    """Compare the prediction with the run."""
     parser = arguments(__doc__)
     parser.add_argument("--shards", type=int, default=3, help="shards that plan measures")
-    parser.add_argument("--factor", type=int, default=10, help="the run has so many times as many")
+    parser.add_argument("--factor", type=int, default=10, help="shards of the run, as a multiple of those measured")
     parser.add_argument("--subjects-per-shard", type=int, default=8)
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=128)

@@ -13,11 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 GIT = ("git", "-c", "user.name=headforge", "-c", "user.email=headforge@localhost")
 OWN_VARIABLES = ("HEADFORGE_", "PREFECT_", "MLFLOW_", "DVC_")
-"""Those of the calling process must not lead the project to somebody else's store or server."""
+"""Those of the calling process must not direct the project to another store or server."""
 
 
 def make_project(folder: Path, settings: Mapping[str, object]) -> Path:
-    """A project in `folder`/project with `section.key` settings; see `environment` for its home."""
+    """Make a project in `folder`/project with `section.key` settings; see `environment` for its home."""
     root = folder / "project"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -43,7 +43,7 @@ def make_project(folder: Path, settings: Mapping[str, object]) -> Path:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of a project's commands: this interpreter, one thread, and `home` for the machine's state."""
+    """Return the environment of a project's commands: this interpreter, one thread, `home` for machine state."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
     own = {"HEADFORGE_HOME": str(home), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -51,10 +51,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def stage_command(stage: str) -> list[str]:
-    """What DVC runs for a stage."""
+    """Return the command that DVC runs for a stage."""
     return [sys.executable, "-m", f"flows.{stage}"]
 
 
 def headforge_command(*arguments: str) -> list[str]:
-    """The console script, from the project's own files."""
+    """Return the console script's command, from the project's own files."""
     return [sys.executable, "-m", "flows.cli", *arguments]

@@ -1,4 +1,4 @@
-"""What every benchmark has in common: who measured, with what, and how the result is handed over."""
+"""Shared parts of the benchmarks: the machine record, arguments and output of results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = ("torch", "numba", "llvmlite", "numpy", "pyarrow", "pillow", "webdata
 
 
 def machine_record(seeds: object) -> dict[str, object]:
-    """Date, processor, card, instruction set, threads, versions and the seeds of this run."""
+    """Return date, processor, GPU, instruction set, threads, versions and seeds of this run."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": processor_name(),
@@ -34,7 +34,7 @@ def machine_record(seeds: object) -> dict[str, object]:
 
 
 def processor_name() -> str:
-    """As the operating system calls it."""
+    """Return the processor's name as the operating system reports it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -49,7 +49,7 @@ def _version(package: str) -> str | None:
 
 
 def best_ms(run: Callable[[], object], n_runs: int = 15, clock: Callable[[], float] = time.process_time) -> float:
-    """Milliseconds, the minimum over n_runs after one run to warm up."""
+    """Return milliseconds: the minimum over n_runs after one warm-up run."""
     run()
     times = []
     for _ in range(n_runs):
@@ -60,7 +60,7 @@ def best_ms(run: Callable[[], object], n_runs: int = 15, clock: Callable[[], flo
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every benchmark; `description` is the module's docstring."""
+    """Return a parser with the options of every benchmark; `description` is the module's docstring."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--out", type=Path, help="write the result to this file")
@@ -68,7 +68,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def write(line: str) -> None:
-    """One line to standard output, at once."""
+    """Write one line to standard output and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -1,9 +1,9 @@
-"""Shards: write and read rates of Parquet beside WebDataset and loose files, and the loader's share of decode speed.
+"""Shards: write and read rates of Parquet, WebDataset and loose files, and the loader's share of decode speed.
 
     python benchmarks/shards.py [--json] [--out benchmarks/results/shards.json]
 
-Containers hold the same encoded pictures and masks and the same values: distinct pictures of the builtin generator at
-256², used over and over. Rates are views per second, the best of several runs, of one process and from the page cache;
+Containers hold the same encoded pictures and masks and the same values: pictures of the builtin generator at 256²,
+repeated. Rates are views per second, the best of several runs, of one process and from the page cache;
 every writer is timed until its files are flushed to disk. Reading a view in random order reads a whole row group of
 Parquet; of the tar it uses an index of members made before, which WebDataset does not have.
 
@@ -58,11 +58,11 @@ N_RUNS, N_TURNS = 5, 4
 N_LOADED = 2 * N_SUBJECTS * N_VIEWS
 """Views a run of the loader delivers: two epochs."""
 WINDOW_SUBJECTS = 4
-"""Small beside the dataset, as in a large one: a run reads up to two windows that it does not use."""
+"""Small relative to the dataset, as for a large one: a run reads up to two windows that it does not use."""
 
 
 def rendered(folder: Path) -> list[list[StoredView]]:
-    """Rows of N_SUBJECTS people with N_VIEWS views each, encoded."""
+    """Render rows of N_SUBJECTS people with N_VIEWS views each, encoded."""
     config = SynthesizeConfig(seed=SEED, image_size=SIZE_PX, views_per_subject=6)
     people = [synthesize_subject(config, subject)[0] for subject in range(N_DISTINCT)]
     write_shard(folder / "shards" / "part-00000.parquet", people)
@@ -78,19 +78,19 @@ def rendered(folder: Path) -> list[list[StoredView]]:
 
 
 def write_parquet(subjects: list[list[StoredView]], folder: Path) -> None:
-    """As the stage `synthesize` writes, but with pictures encoded before."""
+    """Write shards as the stage `synthesize` does, from encoded pictures."""
     path, keys = folder / "shards" / "part-00000.parquet", ("subject_id", "view", "split")
     write_row_groups(path, SHARD_SCHEMA, (shard_columns(rows) for rows in subjects), keys)
 
 
 def shard_columns(rows: list[StoredView]) -> dict[str, object]:
-    """A row group of a shard."""
+    """Return a row group of a shard."""
     columns: dict[str, object] = {name: [row[name] for row in rows] for name in SHARD_SCHEMA.names}
     return columns | {name: picture_values([row[name] for row in rows]) for name in ("image", "mask")}
 
 
 def write_tars(subjects: list[list[StoredView]], folder: Path) -> None:
-    """One tar, by webdataset's writer or by the project's exporter."""
+    """Write one tar with webdataset's writer or the project's exporter."""
     path = folder / "train-000000.tar"
     if webdataset is None:
         rows = ([{**row, "split": "train"} for row in views] for views in subjects)
@@ -104,7 +104,7 @@ def write_tars(subjects: list[list[StoredView]], folder: Path) -> None:
 
 
 def write_loose(subjects: list[list[StoredView]], folder: Path) -> None:
-    """A folder per person, three files per view."""
+    """Write a folder per person, three files per view."""
     for rows in subjects:
         place = folder / rows[0]["subject_id"]
         place.mkdir()
@@ -116,23 +116,23 @@ def write_loose(subjects: list[list[StoredView]], folder: Path) -> None:
 
 
 def parquet_sequential(folder: Path) -> int:
-    """Bytes of pictures in stored order."""
+    """Read the pictures in stored order; return their bytes."""
     dataset = Dataset(folder)
     return sum(n_picture_bytes(stored_views(dataset.table(name))) for name in dataset.subject_ids())
 
 
 def n_picture_bytes(rows: list[StoredView]) -> int:
-    """Of pictures and masks."""
+    """Return the bytes of pictures and masks."""
     return sum(len(row["image"]) + len(row["mask"]) for row in rows)
 
 
 def parquet_random(dataset: Dataset, keys: list[tuple[str, int]]) -> int:
-    """Single views, whose whole row group is read."""
+    """Read single views, each with its whole row group."""
     return sum(n_picture_bytes(stored_views(dataset.table(name).slice(view, 1))) for name, view in keys)
 
 
 def tar_sequential(folder: Path) -> int:
-    """With the package webdataset, or tarfile without it."""
+    """Read with the package webdataset, or tarfile without it."""
     path = folder / "train-000000.tar"
     if webdataset is None:
         with tarfile.open(path) as tar:
@@ -144,13 +144,13 @@ def tar_sequential(folder: Path) -> int:
 
 
 def tar_index(folder: Path) -> dict[str, tuple[int, int]]:
-    """Offset and size of each member."""
+    """Return the offset and size of each member."""
     with tarfile.open(folder / "train-000000.tar") as tar:
         return {member.name: (member.offset_data, member.size) for member in tar}
 
 
 def tar_random(folder: Path, index: dict[str, tuple[int, int]], keys: list[tuple[str, int]]) -> int:
-    """Single views by the index."""
+    """Read single views by the index."""
     found = 0
     with (folder / "train-000000.tar").open("rb") as file:
         for name, view in keys:
@@ -163,7 +163,7 @@ def tar_random(folder: Path, index: dict[str, tuple[int, int]], keys: list[tuple
 
 
 def loose_read(folder: Path, keys: list[tuple[str, int]]) -> int:
-    """Single views."""
+    """Read single views."""
     found = 0
     for name, view in keys:
         place = folder / name / f"{view:05d}"
@@ -173,20 +173,20 @@ def loose_read(folder: Path, keys: list[tuple[str, int]]) -> int:
 
 
 def best_s(run: Callable[[], object], n_runs: int = N_RUNS) -> float:
-    """Wall seconds, the minimum after one run to warm up."""
+    """Return wall seconds: the minimum after one warm-up run."""
     run()
     return min(timed(run)[0] for _ in range(n_runs))
 
 
 def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Wall and process CPU seconds."""
+    """Return wall and process CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def write_s(writer: Writer, subjects: list[list[StoredView]]) -> float:
-    """Least seconds to write all into a new folder."""
+    """Return the least seconds to write everything into a new folder."""
     times = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as name:
@@ -196,7 +196,7 @@ def write_s(writer: Writer, subjects: list[list[StoredView]]) -> float:
 
 
 def containers(subjects: list[list[StoredView]], root: Path) -> list[dict[str, object]]:
-    """One row per container."""
+    """Measure one row per container."""
     rng = np.random.default_rng(SEED)
     names = [rows[0]["subject_id"] for rows in subjects]
     keys = [(names[int(s)], int(v)) for s, v in rng.integers((0, 0), (N_SUBJECTS, N_VIEWS), (N_RANDOM, 2))]
@@ -244,7 +244,7 @@ def containers(subjects: list[list[StoredView]], root: Path) -> list[dict[str, o
 
 
 def loader_share(dataset: Dataset) -> dict[str, float]:
-    """Rates of decoding alone and of the loader, taken in turns."""
+    """Measure the rates of decoding alone and of the loader, in turns."""
     encoded = [row for name in dataset.subject_ids() for row in stored_views(dataset.table(name))]
     loader = Loader(dataset, LoaderConfig(seed=SEED, window_subjects=WINDOW_SUBJECTS))
     n_batches = N_LOADED // loader.config.batch_size
@@ -255,7 +255,7 @@ def loader_share(dataset: Dataset) -> dict[str, float]:
             decode_image(row["mask"])
 
     def loaded() -> tuple[float, float]:
-        """From the first read to the delivery of the last batch."""
+        """Run the loader from the first read to the delivery of the last batch."""
         batches = loader.batches()
         spent = timed(lambda: deque(islice(batches, n_batches), maxlen=0))
         batches.close()

@@ -1,4 +1,4 @@
-"""What the items of benchmarks/orchestration.py do; workers import it."""
+"""Work of the items of benchmarks/orchestration.py; workers import it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from headforge.progress import Progress
 
 
 def sleep(seconds: float, folder: Path, progress: Progress) -> None:
-    """Take a known time, then leave a small file."""
+    """Sleep for a known time, then write a small file."""
     time.sleep(seconds)
     (folder / "slept").write_text(str(seconds))

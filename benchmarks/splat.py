@@ -2,7 +2,7 @@
 
     python benchmarks/splat.py [--json] [--out benchmarks/results/splat.json] [--quick]
 
-Times are process CPU time, the minimum of several runs, so that a busy machine disturbs the ratios little.
+Times are process CPU time, the minimum of several runs, so that load disturbs the ratios little.
 The last line of `--json` is a JSON object with fwd_ratio_geomean, fwdbwd_ratio_geomean and isa.
 """
 
@@ -29,7 +29,7 @@ SEED, FILL = 0, 0.3
 
 
 def head_scene(n: int, size: int, channels: int) -> list[Tensor]:
-    """A UV grid of about n anisotropic Gaussians on a head-size ellipsoid, opacity 0.4-0.99, seen from the front."""
+    """Return a UV grid of about n anisotropic Gaussians on a head-size ellipsoid, opacity 0.4-0.99, and a camera."""
     generator = torch.Generator().manual_seed(SEED)
     rows = int(math.sqrt(n / 2))
     columns = n // rows
@@ -56,7 +56,7 @@ def head_scene(n: int, size: int, channels: int) -> list[Tensor]:
 
 
 def measure(backend: Backend, n: int, size: int, channels: int, n_runs: int, device: str) -> tuple[float, float]:
-    """Milliseconds forward, and forward + backward (gradients of all six inputs and the background)."""
+    """Return milliseconds forward and forward + backward (gradients of all six inputs and the background)."""
     *scene, K = (x.to(device) for x in head_scene(n, size, channels))
     background = torch.ones(1, channels, device=device)
     clock = time.perf_counter if device == "cuda" else time.process_time
@@ -87,7 +87,7 @@ def measure(backend: Backend, n: int, size: int, channels: int, n_runs: int, dev
 
 
 def run_table(quick: bool, device: str) -> dict[str, object]:
-    """Every row of the table and the geometric means."""
+    """Measure every row of the table and the geometric means."""
     fast: Backend = "gsplat" if device == "cuda" else "cpu"
     rows = []
     for n in COUNTS:

@@ -1,4 +1,4 @@
-"""Throughput of the builtin generator, one core: subjects in, a written shard out, and where the time goes.
+"""Throughput of the builtin generator, one core: from subjects to a written shard, with a profile by part.
 
     python benchmarks/synth.py [--json] [--out benchmarks/results/synth.json] [--seconds 12]
 
@@ -45,18 +45,18 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "PNG": ("encode_png",),
     "shard": ("write_shard",),
 }
-"""Functions by part of the work; the first of them on a call's way down counts, the shard only with what is its own."""
+"""Functions by part of the work; the outermost one on a call's stack counts, the shard with its own time only."""
 
 
 def config(appearance: str, size: int) -> SynthesizeConfig:
-    """The settings of one row of the table."""
+    """Return the settings of one row of the table."""
     return SynthesizeConfig(
         seed=SEED, image_size=size, views_per_subject=VIEWS_PER_SUBJECT, **SETTINGS[appearance]  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def measure(appearance: str, size: int, seconds: float) -> dict[str, float | int | str]:
-    """Views per second over as many whole subjects as fit in about `seconds`; at least 4, so that hair is mixed."""
+    """Return views per second over the subjects that fit in about `seconds`; at least 4, so that hair is mixed."""
     settings = config(appearance, size)
     n_views = n_subjects = 0
     spent = 0.0
@@ -71,7 +71,7 @@ def measure(appearance: str, size: int, seconds: float) -> dict[str, float | int
 
 
 def breakdown(appearance: str, size: int, n_subjects: int = 2) -> dict[str, float]:
-    """Share of the time by part of the work, from a profile of its own (profiling makes small calls look longer)."""
+    """Return the share of time by part, from a separate profile (profiling overstates small calls)."""
     profile = cProfile.Profile(time.process_time)
     with tempfile.TemporaryDirectory() as folder:
         profile.enable()

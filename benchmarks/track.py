@@ -1,4 +1,4 @@
-"""Multi-view landmark fitting: accuracy and speed of the solver, beside Adam on the same cost.
+"""Multi-view landmark fitting: accuracy and speed of the solver, against Adam on the same cost.
 
     python benchmarks/track.py [--json] [--out benchmarks/results/track.json] [--subjects N] [--adam-iterations N]
         [--head FILE]
@@ -46,7 +46,7 @@ from headforge.types import Camera, HeadParams
 
 ADAM_STEPS = (250, 500, 1000, 2000, 4000, 8000)
 WITHIN = 1.5
-"""Adam counts as arrived when its vertex error is within this factor of the solver's."""
+"""Adam counts as converged when its vertex error is within this factor of the solver's."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,19 @@ class Scene:
 
 @dataclass(frozen=True)
 class Points:
-    """What landmarks are explained with."""
+    """The head model's points that landmarks are fitted with."""
 
     basis: LandmarkBasis
     outline: Outline | None
 
     @staticmethod
     def of(head: HeadModel, kind: SceneSettings) -> Points:
-        """Fixed points, or a jaw line that follows the outline."""
+        """Return fixed points, or a jaw line that follows the outline."""
         return Points(*outline_of(head)) if kind.outline else Points(landmark_basis(head), None)
 
 
 def marked_points(head: HeadModel, params: HeadParams, camera: Camera, kind: SceneSettings) -> Tensor:
-    """The places [V, 68, 3] that the landmarks have in each view, jaw lines to the degree."""
+    """Return the landmarks' positions [V, 68, 3] in each view, jaw lines to the degree."""
     vertices = pose_head(head, params)
     if not kind.outline:
         return landmarks(head, vertices)
@@ -105,7 +105,7 @@ def marked_points(head: HeadModel, params: HeadParams, camera: Camera, kind: Sce
 
 
 def make_scene(head: HeadModel, points_of: Points, kind: SceneSettings, seed: int) -> Scene:
-    """A random person; every value depends on the seed."""
+    """Return the scene of a random person; every value depends on the seed."""
     generator = torch.Generator().manual_seed(seed)
     n, size = kind.n_views, kind.size
 
@@ -146,14 +146,14 @@ def make_scene(head: HeadModel, points_of: Points, kind: SceneSettings, seed: in
 
 
 def parameter_vertex_error_mm(head: HeadModel, scene: Scene, fit: Fit) -> float:
-    """Face region after a similarity alignment, mean over 4 views (or the single moment)."""
+    """Return the face region's error after similarity alignment, mean over 4 views (or the single moment)."""
     basis = scene.problem.basis
     rows = [0] if scene.problem.settings.one_moment else list(range(0, len(scene.clean), len(scene.clean) // 4))
     return vertex_error_mm(head, [fitted_params(head, basis, fit, row) for row in rows], scene.params, rows)
 
 
 def posterior_bound_mm(head: HeadModel, scene: Scene, n_draws: int = 8) -> float:
-    """The mean vertex error of draws from the posterior of a scene of one moment about its exact values."""
+    """Return the mean vertex error of draws from the posterior of a one-moment scene about its exact values."""
     params, viewmat = scene.params, scene.camera.viewmat.double()
     exact = FitState(
         log_focal=scene.camera.K[0, 0, 0].double().log(),
@@ -192,7 +192,7 @@ class Score:
 
 
 def solve_all(head: HeadModel, kind: SceneSettings, n_subjects: int) -> Score:
-    """Fit `n_subjects` scenes after one to warm up."""
+    """Fit `n_subjects` scenes after one warm-up scene."""
     points_of = Points.of(head, kind)
     scenes = [make_scene(head, points_of, kind, seed) for seed in range(n_subjects)]
     fit_subject(scenes[0].problem)
@@ -219,10 +219,10 @@ def solve_all(head: HeadModel, kind: SceneSettings, n_subjects: int) -> Score:
 def adam_seconds_per_subject(
     head: HeadModel, target_mm: float, max_iterations: int, n_subjects: int = 4
 ) -> tuple[float, int, float]:
-    """CPU seconds a subject, iterations and vertex error of the shortest Adam fit that reaches `target_mm`.
+    """Return CPU seconds per subject, iterations and vertex error of the shortest Adam fit reaching `target_mm`.
 
     Subjects are batched, started like the solver, with its cost (Geman-McClure data term and the same priors) and a
-    cosine schedule; each view's jaw line is told to it. If no length up to `max_iterations` arrives, the longest one is
+    cosine schedule; each view's jaw line is given. If no length up to `max_iterations` converges, the longest one is
     returned: a lower bound.
     """
     points_of = Points.of(head, STUDIO)
@@ -297,7 +297,7 @@ def _adam(points_of: Points, scenes: list[Scene], n_iterations: int) -> list[Fit
 
 
 def _told_points(points_of: Points, scenes: list[Scene]) -> tuple[LandmarkBasis, Tensor]:
-    """The points that the views need for their exact yaws, and each view's among them [B, V, 68]."""
+    """Return the points that the views need for their exact yaws, and each view's indices into them [B, V, 68]."""
     shape = (len(scenes), len(scenes[0].clean))
     if points_of.outline is None:
         return points_of.basis, torch.arange(68).expand(*shape, 68)

@@ -1,4 +1,4 @@
-"""Tracking a film: how many frames, how well, how calmly and how fast.
+"""Video tracking: tracked frames, residual, jitter and speed.
 
     python benchmarks/video.py --video FILE [--json] [--out benchmarks/results/video.json] [--overlay FOLDER]
 
@@ -38,28 +38,28 @@ from headforge.track.video.video import track_landmarks
 from headforge.types import HeadParams
 
 LOOSE = 1e6
-"""Factor on the widths of the smoothness that switches it off."""
+"""Factor on the smoothness prior's widths that disables it."""
 
 
 def jitter(found: FilmFit) -> tuple[float, float]:
-    """RMS second difference of turn (degrees) and place (millimetres)."""
+    """Return the RMS second difference of turn (degrees) and position (millimetres)."""
     turn, place = second_differences(found.params, found.rows)
     return float(np.sqrt(np.mean(turn**2))), float(np.sqrt(np.mean(place**2)))
 
 
 def residual_pct(found: FilmFit) -> float:
-    """Mean over the tracked frames."""
+    """Return the mean residual over the tracked frames."""
     return 100 * float(np.mean(found.residual_eyes[found.rows]))
 
 
 def unsmoothed(config: VideoConfig) -> VideoConfig:
-    """The same settings with smoothness switched off."""
+    """Return the same settings with smoothness disabled."""
     names = ("smooth_turn_deg", "smooth_move_mm", "smooth_jaw_deg", "smooth_expr")
     return dataclasses.replace(config, **{name: LOOSE * getattr(config, name) for name in names})
 
 
 def fitted_alone(config: VideoConfig, head: HeadModel, seen: FilmLandmarks, joint: FilmFit) -> FilmFit:
-    """Every tracked frame on its own, with the focal length of the joint fit."""
+    """Fit every tracked frame on its own, with the focal length of the joint fit."""
     params, residuals = [], joint.residual_eyes.copy()
     for row in joint.rows:
         settings = film_settings(config, seen.points[[row]])

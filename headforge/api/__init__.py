@@ -1,1 +1,1 @@
-"""What `import headforge` offers: one thin function for each thing done in a notebook, and no maths."""
+"""The API of `import headforge`: one thin function per notebook task, without mathematics."""

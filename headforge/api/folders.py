@@ -1,4 +1,4 @@
-"""Folders that people name: what they are, and what to say if they are something else."""
+"""Folders given by the user: their kinds, and errors for other kinds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARKERS = {
     "avatar": "avatar.json",
     "tracked photo": "track.json",
 }
-"""The file that tells each kind of folder."""
+"""The file that identifies each kind of folder."""
 HOW_TO_OPEN = {
     "dataset": "open a dataset with headforge.open_dataset(folder).",
     "trained model": "load a trained model with headforge.load_model(folder).",
@@ -25,7 +25,7 @@ MAX_NAMED = 6
 def require_kind(folder: str | Path, kind: str) -> Path:
     """Return the path of a folder that is a `kind` of `MARKERS`.
 
-    Raises InputError, with the way on, for a folder that is not there, is another kind, or only holds such folders.
+    Raises InputError, with a remedy, for a folder that is missing, of another kind, or only holds such folders.
     """
     path, marker = Path(folder), MARKERS[kind]
     if (path / marker).is_file():

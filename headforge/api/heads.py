@@ -49,10 +49,10 @@ def pose_params(
     gaze_yaw_deg: float | None = None,
     neck_yaw_deg: float | None = None,
 ) -> HeadParams:
-    """Return head parameters, by default neutral and unbatched, with an expression, open mouth, look or turn.
+    """Return head parameters, by default neutral and unbatched, with an expression, open mouth, gaze or turn.
 
     `expression` maps names of `head.expression_names` to coefficients, such as {"smile": 1.0}. Angles are in degrees;
-    positive yaws turn towards the subject's left. What is not given stays as it is in `params`. Raises ConfigError for
+    positive yaws turn towards the subject's left. Other parameters stay as in `params`. Raises ConfigError for
     an expression that the head model does not have.
     """
     return posed_params(

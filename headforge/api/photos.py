@@ -1,4 +1,4 @@
-"""Photos of people: what the head model says of them."""
+"""Photos of people: fitting the head model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def track_photo(
     face_index: int = LARGEST_FACE,
     config: TrackConfig | None = None,
 ) -> TrackedPhoto:
-    """Track a photo: fit the head model to its face and cut the person out. Runs on the processor, about a second.
+    """Track a photo: fit the head model to its face and cut the person out. Runs on the CPU, about a second.
 
     `photo` is [H, W, 3] uint8, a path, or "builtin:astronaut". `head` is the builtin head model by default, `detector`
     dlib's (extra `photos`), `face_index` the largest face, `name` the file's. The result has `params` and `camera`
@@ -56,7 +56,7 @@ def read_pixels(photo: Photo) -> np.ndarray:
 
 
 def photo_name(photo: Photo) -> str:
-    """Return what a photo is called if nobody says: its file's name."""
+    """Return a photo's default name: its file's name."""
     if isinstance(photo, np.ndarray):
         return "photo"
     return str(photo).partition(":")[2] if photo == ASTRONAUT else Path(photo).stem

@@ -1,4 +1,4 @@
-"""Pictures: to look at and to keep."""
+"""Pictures: display and saving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headforge.store.files import write_bytes
 from headforge.store.images import encode_png
 
 LARGEST_CELL_PX, SMALLEST_CELL_PX = 512, 256
-"""Pictures side by side are brought to a common size between these."""
+"""Pictures side by side are scaled to a common size between these."""
 
 
 def show(

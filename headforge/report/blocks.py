@@ -1,4 +1,4 @@
-"""What a report page is made of: pictures, and blocks that hold them. Content only; page.py gives it its form."""
+"""Contents of a report page: pictures and the blocks that hold them. page.py renders them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headforge.store.images import encode_png
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, decoded, with the text that stands for it when it can't be seen."""
+    """One picture, decoded, with its alternative text."""
 
     image: np.ndarray
     """[H, W, 3] uint8."""
@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Video:
-    """One silent film that loops."""
+    """A silent looping video."""
 
     mp4: bytes
     alt: str
@@ -43,7 +43,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Card:
-    """One headline number with the baselines it has to be read against."""
+    """One headline number with its baselines."""
 
     label: str
     value: str
@@ -71,7 +71,7 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """Pictures to be compared: the same thing in each column, one case a row."""
+    """Pictures to compare: the same quantity in each column, one case per row."""
 
     columns: tuple[str, ...]
     rows: tuple[GridRow, ...]
@@ -87,7 +87,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures or films that stand for themselves, as many abreast as the width allows."""
+    """Independent pictures or videos in rows that fill the width."""
 
     items: tuple[Picture | Video, ...]
     caption: str = ""
@@ -97,7 +97,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing that takes the page's colours."""
+    """An SVG drawing in the page's colours."""
 
     svg: str
     caption: str = ""
@@ -137,7 +137,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks behind a line that opens them."""
+    """Collapsed blocks under a summary line."""
 
     summary: str
     blocks: tuple[Block, ...]
@@ -156,7 +156,7 @@ class ViewerEntry:
 
     name: str
     meta: Mapping[str, object]
-    """What viewer.js needs beside the payload; plain JSON."""
+    """Data for viewer.js besides the payload; plain JSON."""
     payload: bytes
     """The packed, deflated planes of `viewer.pack_avatar`."""
     fallback: Video | None = None

@@ -1,4 +1,4 @@
-"""A page about a dataset alone, for the stage that makes it."""
+"""The dataset page, for the stage that makes the dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headforge.store.files import write_bytes
 
 
 def build_dataset_page(dataset: Path, n_contact_subjects: int, output: Path) -> Path:
-    """Write the page `output`/index.html, which needs nothing else, about the dataset in the folder `dataset`.
+    """Write the self-contained page `output`/index.html about the dataset in the folder `dataset`.
 
     The bytes depend on the dataset and the number of people on the contact sheet only. Raises DataError if there is no
     dataset.

@@ -1,4 +1,4 @@
-"""What a report is made from: the folders of the other stages, any of which may be missing."""
+"""Inputs of a report: the folders of the other stages; each may be missing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class VideoFolder:
 
     @property
     def overlay(self) -> bytes | None:
-        """The film with the fitted head over it, or None."""
+        """The overlay video of the fitted head, or None."""
         path = self.path / "overlay.mp4"
         return path.read_bytes() if path.is_file() else None
 
@@ -67,11 +67,11 @@ class AvatarFolder:
     info: Mapping[str, object]
     """avatar.json; empty if there is none."""
     method: MethodOutput
-    """What fitted it."""
+    """The method that fitted it."""
 
     @property
     def turntable(self) -> bytes | None:
-        """The film, or None."""
+        """The turntable video, or None."""
         path = self.path / "turntable.mp4"
         return path.read_bytes() if path.is_file() else None
 
@@ -83,7 +83,7 @@ class AvatarFolder:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a report shows, read lazily where it is large. A stage that has not run is None or empty."""
+    """The data of a report, read lazily where it is large. A stage that has not run is None or empty."""
 
     dataset: Dataset | None
     head: HeadModel | None
@@ -92,9 +92,9 @@ class Run:
     portraits: tuple[PortraitFolder, ...]
     portrait_rejects: tuple[Mapping[str, object], ...]
     models: Mapping[MethodOutput, Path]
-    """Folders of the models that are there."""
+    """Folders of the existing models."""
     methods: tuple[MethodOutput, ...]
-    """What avatars were fitted with."""
+    """The methods that avatars were fitted with."""
     avatars: tuple[AvatarFolder, ...]
     avatar_rejects: tuple[Mapping[str, object], ...]
     metrics: MetricSet

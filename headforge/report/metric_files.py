@@ -1,4 +1,4 @@
-"""What the stage `evaluate` left, read for the report."""
+"""Results of the stage `evaluate`, read for the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headforge.errors import DataError
 from headforge.report.tables import MetricRow, flatten
 
 SOURCES = ("tracked", "exact")
-"""Of the parameters that a picture was drawn with."""
+"""Source of the parameters that a picture was drawn with."""
 BASELINES = ("copy", "reproject_tracked", "reproject_exact", "mean")
 """Rows of a table: models and avatars first, these after them."""
 METRIC_ORDER = ("psnr_db", "ssim", "l1", "foreground_psnr_db", "foreground_ssim", "foreground_l1")
@@ -27,7 +27,7 @@ class MetricSet:
     groups: Mapping[str, tuple[MetricRow, ...]] = field(default_factory=dict)
     """Rows by the title of their table."""
     protocols: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """What a protocol's hash stands for."""
+    """Protocol by hash."""
     likeness: Mapping[str, str] = field(default_factory=dict)
     """A sentence on each portrait, by name."""
 

@@ -1,4 +1,4 @@
-"""The form of a report: blocks to one HTML file that fetches nothing."""
+"""Render a report's blocks as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JPEG_QUALITY = 90
 
 
 def render_page(page: Page) -> str:
-    """Return the page as one HTML document: styles, scripts, pictures and films inside; every text escaped."""
+    """Return the page as one HTML document: styles, scripts, pictures and videos embedded; all text escaped."""
     scripts = [_asset("theme.js"), _asset("viewer.js")]
     return (
         _environment()
@@ -36,12 +36,12 @@ def render_page(page: Page) -> str:
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """Return `content` as a data: address."""
+    """Return `content` as a data: URL."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def picture_source(item: Picture | Video) -> str:
-    """Return the data: address of a picture or film."""
+    """Return the data: URL of a picture or video."""
     if isinstance(item, Video):
         return data_uri("video/mp4", item.mp4)
     if item.lossless:
@@ -52,27 +52,25 @@ def picture_source(item: Picture | Video) -> str:
 
 
 def script_json(value: object) -> Markup:
-    """Return JSON that can stand in a script element: `<` is written as an escape, so nothing in it can end the
-    element.
-    """
+    """Return JSON for a script element: `<` is escaped, so that no content can end the element."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
 
 
 class _Films:
-    """Numbers the films of one page, equal ones alike, so that each is embedded once."""
+    """Numbers of a page's videos; equal videos share one, so that each is embedded once."""
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
 
     def place(self, film: Video) -> tuple[int, bool]:
-        """Return the film's number, and whether this is its first place in the page."""
+        """Return the video's number, and whether this is its first occurrence in the page."""
         is_new = film.mp4 not in self._numbers
         return self._numbers.setdefault(film.mp4, len(self._numbers)), is_new
 
 
 def _policy(scripts: list[str]) -> str:
-    """Return a content security policy under which the page can run its own scripts and reach nothing outside itself."""
+    """Return a content security policy that allows the page's own scripts and no outside resources."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode('ascii')}'" for s in scripts
     )

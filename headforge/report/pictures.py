@@ -1,4 +1,4 @@
-"""Pictures of what the stages made: errors, overlays of the fitted head, renders of avatars."""
+"""Pictures of the stages' results: errors, overlays of the fitted head, renders of avatars."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from headforge.store.images import area_resize
 from headforge.types import Camera, HeadParams
 
 ERROR_GAIN = 4.0
-"""How much an error is enlarged before it is coloured."""
+"""Gain of an error before it is coloured."""
 ERROR_COLOURS = ((255, 255, 255), (250, 196, 132), (214, 84, 60), (96, 20, 80), (24, 8, 40))
-"""From no error to one that fills the range."""
+"""From zero error to full range."""
 MESH_RGB = (0.62, 0.72, 0.80)
 EXACT_RGB = (255, 255, 255)
 TRACKED_RGB = (232, 93, 47)
@@ -28,15 +28,13 @@ SUPERSAMPLING = 2
 
 
 def psnr_db(image: np.ndarray, truth: np.ndarray) -> float:
-    """Return peak signal-to-noise ratio of two [H, W, 3] uint8 pictures over all pixels; infinite if they are equal."""
+    """Return the peak signal-to-noise ratio of two [H, W, 3] uint8 pictures; infinite if they are equal."""
     mse = float(np.mean((image.astype(np.float64) - truth) ** 2)) / 255**2
     return -10 * math.log10(mse) if mse > 0 else math.inf
 
 
 def error_map(image: np.ndarray, truth: np.ndarray, gain: float = ERROR_GAIN) -> np.ndarray:
-    """Return mean absolute difference over the channels times `gain`, near white for none, dark for much, [H, W, 3]
-    uint8.
-    """
+    """Return the channels' mean absolute difference times `gain` as colours [H, W, 3] uint8, dark for large errors."""
     difference = np.abs(image.astype(np.float32) - truth).mean(-1) / 255 * gain
     stops = np.linspace(0, 1, len(ERROR_COLOURS))
     channels = [np.interp(difference, stops, [colour[c] for colour in ERROR_COLOURS]) for c in range(3)]
@@ -90,7 +88,7 @@ def feature_colours(features: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def mesh_overlay(
     image: np.ndarray, head: HeadModel, params: HeadParams, camera: Camera, strength: float = 0.75
 ) -> np.ndarray:
-    """Return the shaded mesh of unbatched `params` laid over `image` [H, W, 3] uint8 as `camera` (of any size) sees it."""
+    """Render the shaded mesh of unbatched `params` over `image` [H, W, 3] uint8; `camera` may have any size."""
     height, width = image.shape[:2]
     fine = _batched(camera.resized(SUPERSAMPLING * width, SUPERSAMPLING * height))
     vertices = pose_head(head, _batched_params(params))
@@ -107,7 +105,7 @@ def mesh_overlay(
 
 
 def dots_overlay(image: np.ndarray, layers: list[tuple[np.ndarray, tuple[int, int, int]]]) -> np.ndarray:
-    """Return dots at pixels [N, 2] of `image` [H, W, 3] uint8, one colour a layer, the last on top."""
+    """Draw dots at pixels [N, 2] over `image` [H, W, 3] uint8, one colour per layer, the last on top."""
     height, width = image.shape[:2]
     fine = Image.fromarray(image).resize((SUPERSAMPLING * width, SUPERSAMPLING * height), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(fine)
@@ -129,7 +127,7 @@ def projected_landmarks(head: HeadModel, params: HeadParams, camera: Camera, wid
 def vertex_shift_px(
     head: HeadModel, a: tuple[HeadParams, Camera], b: tuple[HeadParams, Camera], vertex_ids: Tensor
 ) -> float:
-    """Return mean distance in pixels between the chosen vertices of two (params, camera) pairs of the same picture."""
+    """Return the mean distance in pixels between the vertices of two (params, camera) pairs of one picture."""
     seen = [
         project(_batched(camera), pose_head(head, _batched_params(params))[:, vertex_ids])[0]
         for params, camera in (a, b)

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes the colours of the page around it, light or dark. Same data, same bytes."""
+"""Charts as SVG in the page's colours, light or dark. Equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ STAND_INS: Mapping[str, str] = {
     "#000014": "var(--s4)",
     "#000015": "var(--s5)",
 }
-"""Colours drawn with, and what each becomes in the page."""
+"""Drawing colours and their replacements in the page."""
 INK, SOFT, LINE, *SERIES = STAND_INS
 Size = tuple[float, float]
-"""Width and height in inches; the page scales charts to their column, and this decides how large letters look."""
+"""Width and height in inches; the page scales charts to their column, so this sets the apparent font size."""
 NARROW: Size = (4.3, 2.7)
 WIDE: Size = (6.6, 2.8)
 CELL_FONT_PT = 9.0
 """Numbers in the cells of a heat map."""
 MAX_COLUMN_NAMES = 16
-"""Names of a heat map's columns that fit beside one another; of more columns every other is named."""
+"""Column names of a heat map that fit side by side; with more columns every other one is named."""
 LOG_FROM_RATIO = 10.0
-"""A logarithmic axis over a smaller range would have hardly a tick."""
+"""A logarithmic axis over a smaller range would have too few ticks."""
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "headforge",
@@ -75,7 +75,7 @@ class Series:
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str, *, log_y: bool = False, size: Size = WIDE) -> str:
-    """Return lines over one pair of axes, as SVG; `log_y` asks for a logarithmic axis where the values span enough."""
+    """Return lines over one pair of axes, as SVG; `log_y` uses a logarithmic axis if the values span enough."""
 
     def draw(axes: Axes) -> None:
         for index, one in enumerate(series):
@@ -98,7 +98,7 @@ def histogram(
     """Return histograms of one or several groups of values on common bins, as SVG."""
     values = np.concatenate([np.asarray(v, float) for v in groups.values()] or [np.zeros(0)])
     finite = values[np.isfinite(values)]
-    # The last bin takes the tail, so that one outlier does not squeeze the rest into a corner.
+    # The last bin takes the tail, so that an outlier does not compress the rest.
     low, high = (float(finite.min()), float(np.quantile(finite, 0.995))) if finite.size else (0.0, 1.0)
     edges = np.linspace(low, max(high, low + 1e-6), bins + 1)
 
@@ -130,7 +130,7 @@ def bar_chart(counts: Mapping[str, float], x_label: str, *, size: Size = NARROW)
 
 
 def coverage_chart(yaw_deg: np.ndarray, pitch_deg: np.ndarray, *, bin_deg: float = 5.0, size: Size = NARROW) -> str:
-    """Return how many views look from each direction: yaw [N] by pitch [N] in degrees, as SVG."""
+    """Return the counts of views by direction: yaw [N] by pitch [N] in degrees, as SVG."""
     x_edges, y_edges = _edges(yaw_deg, bin_deg), _edges(pitch_deg, bin_deg)
     counts, _, _ = np.histogram2d(yaw_deg, pitch_deg, (x_edges, y_edges))
     top = max(counts.max(), 1)
@@ -188,7 +188,7 @@ def scatter_chart(
 
 
 def _ratio(values: Sequence[float]) -> float:
-    """Return largest by smallest of the positive values; 1 without any."""
+    """Return the ratio of the largest to the smallest positive value; 1 without any."""
     positive = [value for value in values if value > 0]
     return max(positive) / min(positive) if positive else 1.0
 
@@ -219,7 +219,7 @@ def _to_svg(figure: Figure) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # The page is the paper: matplotlib's own white patches behind the figure and the axes go.
+    # The page is the background: remove matplotlib's white patches behind the figure and the axes.
     svg = re.sub(r'<g id="patch_[12]">\s*<path [^>]*fill: #ffffff[^>]*/>\s*</g>', "", svg)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     for stand_in, colour in STAND_INS.items():

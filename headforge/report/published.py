@@ -1,6 +1,6 @@
 """Values printed in the papers headforge implements, for orientation only.
 
-They were measured on other data, at other resolutions and with other networks: nothing here may stand beside a result
+They were measured on other data, at other resolutions and with other networks: none may be compared with a result
 of headforge.
 """
 
@@ -15,7 +15,7 @@ WARNING = (
 
 
 def published_tables() -> tuple[Table, ...]:
-    """Return a few lines per paper, each with the protocol it was measured under in its caption."""
+    """Return a table per paper, with the measurement protocol in its caption."""
     return (
         Table(
             ("Learn2Control: NeRSemble, self-reenactment", "PSNR", "SSIM", "LPIPS", "CSIM", "AED"),

@@ -41,7 +41,7 @@ def build_report(
     trained: Sequence[MethodOutput],
     fitted: Sequence[MethodOutput],
 ) -> Path:
-    """Write the page `output`/index.html, which needs nothing else, and sheets in `output`/figures; returns the page.
+    """Write the self-contained page `output`/index.html and sheets in `output`/figures; return the page.
 
     Any input may be None or a folder that does not exist: its part of the page then says so. The bytes depend on the
     arguments' contents only. `lineage` holds what the run was made from; times, run ids and folders are left out.
@@ -91,7 +91,7 @@ def compose_page(
 
 
 def figures(page: Page) -> dict[str, bytes]:
-    """Return PNG sheets of the page's first grid or gallery of pictures in each section, for trackers that show images."""
+    """Return PNG sheets of each section's first grid or gallery of pictures, for experiment trackers."""
     sheets: dict[str, bytes] = {}
     for section in page.sections:
         sheet = _first_sheet(section)

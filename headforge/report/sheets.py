@@ -68,7 +68,7 @@ def contact_sheet(
 
 
 def labelled_grid(grid: Grid, style: SheetStyle = DEFAULT_STYLE) -> np.ndarray:
-    """Return `grid` with column titles above, row labels in a left margin and each cell's note beneath it, [H', W', 3]."""
+    """Render `grid` [H', W', 3] with column titles above, row labels at the left and each cell's note beneath it."""
     font = _font(style)
     margin = max((math.ceil(font.getlength(row.label)) for row in grid.rows), default=0)
     margin += style.gap if margin else 0
@@ -111,7 +111,7 @@ def _paste(sheet: Image.Image, image: np.ndarray, x: int, y: int, style: SheetSt
 
 
 def _centred(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, style: SheetStyle) -> None:
-    """Writes `text`, cut to the cell's width, in the line below (x, y)."""
+    """Draw `text`, cut to the cell's width, in the line below (x, y)."""
     font = _font(style)
     while text and font.getlength(text) > style.cell:
         text = text[:-2] + "…" if len(text) > 2 else ""

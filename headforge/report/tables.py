@@ -1,4 +1,4 @@
-"""Numbers side by side, and the rule that only like may stand beside like."""
+"""Tables of metrics; only values of one protocol may share a column."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from headforge.errors import HeadforgeError
 from headforge.report.blocks import Table
 
 ABSENT = "\N{EN DASH}"
-"""What stands for a value that is not there."""
+"""Text for a missing value."""
 HASH_LENGTH = 8
 """Hex digits of a protocol's hash that are printed."""
 
 
 class UnlikeProtocolsError(HeadforgeError):
-    """Numbers measured under different protocols were to be put in one column."""
+    """Numbers measured under different protocols cannot share a column."""
 
     def __init__(self, metric: str, protocols: Sequence[str]) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class MetricRow:
     value: float | None
     """None if it could not be measured."""
     n: int
-    """How many pictures, subjects or pairs it is the mean of; the protocol says which."""
+    """Count of pictures, subjects or pairs averaged; the protocol says which."""
     protocol: str
     """Hash of everything that decides whether two values of the metric can be compared."""
     subset: str = ""
@@ -89,7 +89,7 @@ ACRONYMS = {"psnr": "PSNR", "ssim": "SSIM", "l1": "L1", "rms": "RMS", "lpips": "
 
 
 def rejects_table(items: Sequence[Mapping[str, object]], caption: str) -> Table:
-    """Return what was rejected by which check, and why."""
+    """Return the table of rejects by check and reason."""
     rows = tuple(tuple(str(item.get(key, "")) for key in ("item", "gate", "reason")) for item in items)
     return Table(("item", "check", "reason"), rows, caption, numeric=False)
 
@@ -103,7 +103,7 @@ def metric_title(metric: str) -> str:
 
 
 def format_value(metric: str, value: float | None) -> str:
-    """Return a number with as many digits as the metric deserves; a dash if there is none."""
+    """Return a number with the metric's digits; a dash for None."""
     if value is None:
         return ABSENT
     if metric.endswith(tuple(UNITS)):

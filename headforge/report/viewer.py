@@ -1,4 +1,4 @@
-"""Avatars packed small enough to live in a web page, animatable by sliders, for `templates/viewer.js`.
+"""Avatars packed for embedding in a web page, animated by sliders, for `templates/viewer.js`.
 
 What moves: the joints by linear blend skinning, as the head model does it, and on top, for each control, an offset per
 Gaussian that is added before the skinning and grows linearly with the slider. The offsets are taken from the rig at the
@@ -31,7 +31,7 @@ DEFLATE_LEVEL = 9
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """From where an avatar was seen while it was fitted."""
+    """The viewpoint an avatar was fitted from."""
 
     distance_m: float
     fov_deg: float
@@ -39,7 +39,7 @@ class Viewpoint:
     size_px: int
     """The picture's height."""
     eps2d: float = 0.3
-    """What the renderer added to projected variances, square pixels."""
+    """Added by the renderer to projected variances, square pixels."""
 
     @property
     def blur_m(self) -> float:
@@ -52,18 +52,18 @@ class Viewpoint:
 
 @dataclass(frozen=True)
 class PackedAvatar:
-    """What the page embeds: JSON-able `meta` and the deflated planes."""
+    """An avatar as the page embeds it: JSON `meta` and the deflated planes."""
 
     meta: Mapping[str, object]
     payload: bytes
     n_gaussians: int
     n_left_out: int
-    """How many of the least visible Gaussians were dropped to stay within the limit."""
+    """Count of the least visible Gaussians dropped to stay within the limit."""
 
 
 @dataclass(frozen=True)
 class UnpackedAvatar:
-    """A packed avatar read back: what viewer.js holds in memory. All float32 but where noted."""
+    """A packed avatar read back, as viewer.js holds it in memory. All float32."""
 
     means: np.ndarray
     """[N, 3] metres, rest pose."""
@@ -96,9 +96,7 @@ class UnpackedAvatar:
 
 
 def blend_transforms(angles: Tensor, joints: Tensor, skin_weights: Tensor) -> Tensor:
-    """Return rest-to-posed transforms [N, 3, 4] of points with skin_weights [N, 5], for joint angles [5, 3], joints [5,
-    3].
-    """
+    """Return rest-to-posed transforms [N, 3, 4] for joint angles [5, 3], joints [5, 3] and skin_weights [N, 5]."""
     pose = HeadParams(
         "", angles.new_zeros(1, 0), angles.new_zeros(1, 0), angles[None, 0], angles[None, 1], angles[None, 2],
         angles[None, 3:].flatten(1), angles.new_zeros(1, 3),
@@ -153,7 +151,7 @@ def pack_avatar(
 
 
 def unpack_avatar(meta: Mapping[str, object], payload: bytes) -> UnpackedAvatar:
-    """Return the inverse of `pack_avatar` as viewer.js does it, for tests and other readers.
+    """Unpack the result of `pack_avatar` as viewer.js does, for tests and other readers.
 
     Raises DataError for a payload of another format or length.
     """
@@ -211,9 +209,9 @@ def most_visible(opacities: Tensor, scales: Tensor, limit: int) -> Tensor:
 
 
 def quantised_weights(weights: Tensor) -> Tensor:
-    """Skin weights [N, 5] as whole numbers of 1/255 that still sum to 255 (the root takes the remainder)."""
+    """Return skin weights [N, 5] as integer multiples of 1/255 that sum to 255 (the root takes the remainder)."""
     others = (weights[:, 1:] * 255).round().clamp(0, 255)
-    # Rounding up twice can exceed 255; the largest weight gives way, so that the root never goes below zero.
+    # Rounding up twice can exceed 255; the largest weight is reduced, so that the root's stays at least 0.
     excess = (others.sum(1) - 255).clamp_min(0)
     largest = others.argmax(1, keepdim=True)
     others = others.scatter_add(1, largest, -excess[:, None])
@@ -222,7 +220,7 @@ def quantised_weights(weights: Tensor) -> Tensor:
 
 @dataclass
 class _PlaneReader:
-    """Reads planes [C, N] one after the other, as [N, C]."""
+    """Reader of consecutive planes [C, N], returned as [N, C]."""
 
     raw: bytes
     n: int

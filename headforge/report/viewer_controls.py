@@ -22,10 +22,10 @@ class Control:
     rotations: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     """Axis-angle in radians by joint of `JOINTS`, at the value 1."""
     minimum: float = 0.0
-    """-1 for a slider with two ends, 0 for one that starts at rest."""
+    """-1 for a slider with two directions, 0 for one that starts at rest."""
     initial: float = 0.0
     in_show: bool = True
-    """Whether the viewer plays it by itself."""
+    """Whether the viewer's automatic animation includes it."""
 
 
 HEAD_CONTROLS = (
@@ -57,7 +57,7 @@ def controls_for(head: HeadModel, own: HeadParams, n_expressions: int = 6) -> tu
 
 
 WANTED_EXPRESSIONS = ("smile", "blink", "brow up", "pucker", "frown", "sneer", "puff", "funnel", "surprise")
-"""Names or parts of names of components, the most telling first."""
+"""Names or parts of names of components, the most expressive first."""
 NAMED_AMOUNT = 1.0
 """Slider's end for components with names: 1 is the whole expression."""
 UNNAMED_AMOUNT = 2.0
@@ -65,9 +65,7 @@ UNNAMED_AMOUNT = 2.0
 
 
 def chosen_expressions(names: Sequence[str], n_expr: int, limit: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Return up to `limit` sliders with their components, the wanted names first; a left and a right component share
-    one.
-    """
+    """Return up to `limit` (label, components), wanted names first; a left and a right component share one."""
     names = [name.replace("_", " ") for name in names]
     names += [f"expression {i + 1}" for i in range(len(names), n_expr)]
     groups: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Avatars of held-out subjects: renders of views and expressions they were not fitted to, beside the truth."""
+"""Avatars of held-out subjects: renders of views and expressions they were not fitted to, with the ground truth."""
 
 from __future__ import annotations
 

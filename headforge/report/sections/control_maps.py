@@ -1,4 +1,4 @@
-"""The control pictures a trained model is steered with, as colours."""
+"""The control maps of a trained model, as colours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def control_map_pictures(run: Run, model: MethodOutput, n_rows: int) -> Mapping[
     folder = run.models.get(model)
     if folder is None or run.dataset is None or not run.predictions or not _is_steered(folder):
         return {}
-    # Needs diffusers, which a report without a trained model can do without.
+    # Needs diffusers, which a report without a trained model does not.
     from headforge.diffusion.model_files import load_model
 
     views = chosen_views(run.predictions, model, n_rows)

@@ -1,4 +1,4 @@
-"""What the dataset shows how often, who the groups of similar people are, and who is too like whom."""
+"""Coverage of the dataset: counts by attribute, groups of similar people and near-duplicate identities."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MAX_NARROW_COLUMNS = 10
 WIDE_IN = 8.6
 """Their width in inches."""
 GROUP_ATTRIBUTES = ("skin", "hair", "beard")
-"""Attributes that describe a group by its commonest values."""
+"""Attributes that describe a group by its most frequent values."""
 
 
 def coverage_section(run: Run) -> Section:
-    """Return heat maps of the counts, faces of each group, and marked people beside the ones they are like."""
+    """Return heat maps of the counts, faces of each group, and marked people beside their near-duplicates."""
     dataset = run.dataset
     if dataset is None or not (dataset.folder / COVERAGE_FILE).is_file():
         return Section("coverage", TITLE, LEAD, (Note("This run has no coverage table.", "missing"),))
@@ -48,7 +48,7 @@ def coverage_section(run: Run) -> Section:
 
 
 def filled(cells: Sequence[Cell]) -> str:
-    """Return a sentence on how many of the combinations are shown at all."""
+    """Return a sentence on the count of covered combinations."""
     directions = {(cell.yaw_deg, cell.pitch_deg) for cell in cells}
     expressions, groups = {cell.expression for cell in cells}, {cell.cluster for cell in cells}
     n = len(directions) * len(expressions) * len(groups)
@@ -102,7 +102,7 @@ def group_grid(dataset: Dataset, people: Sequence[Identity]) -> Grid:
 
 
 def marks_block(dataset: Dataset) -> Block:
-    """Return marked people beside the earlier ones they are like."""
+    """Return marked people beside the earlier people they duplicate."""
     path = dataset.folder / MARKS_FILE
     marks = read_marks(path) if path.is_file() else None
     if marks is None:
@@ -128,7 +128,7 @@ def _face(dataset: Dataset, subject_id: str) -> Picture:
 
 
 def _described(dataset: Dataset, members: Sequence[str]) -> str:
-    """Return the commonest values of some attributes, such as "medium skin, short hair"."""
+    """Return the most frequent values of some attributes, such as "medium skin, short hair"."""
     views = dataset.parameters()
     found = []
     for name in GROUP_ATTRIBUTES:

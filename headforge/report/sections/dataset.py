@@ -1,4 +1,4 @@
-"""The dataset: who is in it, from where they are seen, and what was rejected."""
+"""The dataset: subjects, viewpoints and rejects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_ATTRIBUTES = 2
 MAX_VALUES = 8
 BUILTIN_LEAD = "Procedural heads with exact cameras, masks and head parameters."
 MAX_MOMENT_VIEWS = 48
-"""Views shown of a film or a rig."""
+"""Views shown of a video or a rig."""
 
 
 def dataset_section(run: Run, n_subjects: int) -> Section:
@@ -43,7 +43,7 @@ def dataset_section(run: Run, n_subjects: int) -> Section:
 
 
 def described(dataset: Dataset) -> str:
-    """Return a sentence on what is known of the pictures, which depends on what made them."""
+    """Return a sentence on the pictures' labels, which depend on the generator."""
     generator = dataset.description["generator"]
     if generator == "builtin":
         return BUILTIN_LEAD
@@ -103,7 +103,7 @@ def most_frontal(dataset: Dataset, subject_id: str) -> int:
 
 
 def attribute_counts(dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Return how many subjects have each value of each attribute: attributes with few values only, by attribute."""
+    """Return the counts of subjects by attribute and value, for attributes with few values."""
     views = dataset.parameters()
     found: dict[str, Counter[str]] = {}
     for rows in views.subject_rows.values():

@@ -1,4 +1,4 @@
-"""What the run was made from: settings, keys, digests, versions, seeds."""
+"""Lineage of the run: settings, keys, digests, versions, seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headforge.report.blocks import Block, Folded, Note, Section, Table
 from headforge.report.tables import flatten
 
 NOT_LINEAGE = ("time", "date", "started", "finished", "duration", "run_id", "hostname", "pid")
-"""Last parts of names that say when or where something ran and not what it was; they belong to the run's tracker."""
+"""Last parts of names for when or where something ran; the experiment tracker records those."""
 
 
 def lineage_section(lineage: Mapping[str, object]) -> Section:
@@ -31,7 +31,7 @@ def lineage_section(lineage: Mapping[str, object]) -> Section:
 
 
 def shown_value(value: object) -> str:
-    """Return a value as text; of an absolute path only its last part, as a page must not depend on where it was made."""
+    """Return a value as text; an absolute path gives its last part only, so that the page is machine-independent."""
     if isinstance(value, list | tuple):
         return ", ".join(shown_value(item) for item in value)
     if isinstance(value, bool):

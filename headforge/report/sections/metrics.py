@@ -17,7 +17,7 @@ SAME_PERSON_DISTANCE = 0.6
 
 
 def metrics_section(metrics: MetricSet) -> Section:
-    """Return all tables of results, what their protocols are, and published values."""
+    """Return all tables of results, their protocols, and published values."""
     lead = (
         "Every value with the number of things it is a mean of and the hash of its protocol. Values of unlike "
         "protocols never share a table."
@@ -36,7 +36,7 @@ def metrics_section(metrics: MetricSet) -> Section:
 
 
 def avatar_tables(metrics: MetricSet, method: MethodOutput) -> tuple[Table, ...]:
-    """Return the quality of a method's avatars by hair, the few metrics that tell most; all are among the numbers."""
+    """Return the quality of a method's avatars by hair, for a few key metrics; the numbers list all."""
     of_method = (method.tracked, method.exact)
     rows = [row for group in metrics.groups.values() for row in group if row.method in of_method]
     return comparison_tables([row for row in rows if row.metric in AVATAR_METRICS], f"{method.title} by hair length")
@@ -45,7 +45,7 @@ def avatar_tables(metrics: MetricSet, method: MethodOutput) -> tuple[Table, ...]
 def headline_cards(
     headline: Mapping[str, float | None], models: Sequence[MethodOutput], methods: Sequence[MethodOutput]
 ) -> Cards:
-    """Return the numbers a reader looks for first, each with its baselines; what was not measured is left out."""
+    """Return the headline numbers with their baselines; unmeasured ones are left out."""
     makers = [partial(make, model) for model in models for make in (_model_psnr, _model_ssim)]
     makers += [partial(make, method) for make in (_avatars, _portrait) for method in methods]
     return Cards(tuple(card for make in (*makers, _tracking) if (card := make(headline)) is not None))
@@ -123,7 +123,7 @@ def _people(headline: Headline, key: str) -> str:
 
 
 def protocol_table(protocols: Mapping[str, Mapping[str, object]]) -> Table:
-    """Return what each hash stands for, one protocol a row; settings that all share are in the caption."""
+    """Return the protocol of each hash, one per row; settings shared by all are in the caption."""
     names = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol))
     values = {name: [_setting(protocol, name) for protocol in protocols.values()] for name in names}
     shared = {name: found[0] for name, found in values.items() if len(set(found)) == 1}
@@ -136,6 +136,6 @@ def protocol_table(protocols: Mapping[str, Mapping[str, object]]) -> Table:
 
 
 def _setting(protocol: Mapping[str, object], name: str) -> str:
-    # The weights' hash is as long as the protocol's own; its beginning tells it apart as well.
+    # The weights' hash is as long as the protocol's own; a prefix identifies it.
     text = str(protocol.get(name, ""))
     return (text[:HASH_LENGTH] if name.endswith("sha256") else text) or ABSENT

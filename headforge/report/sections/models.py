@@ -1,4 +1,4 @@
-"""A trained model: what it was shown, what it drew, the truth, and what a baseline without a model gives."""
+"""A trained model: inputs, outputs, ground truth and baselines."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def comparison_grid(
     n_rows: int,
     control_maps: Mapping[tuple[str, int], np.ndarray],
 ) -> Grid:
-    """Return reference, control map, outputs and baselines beside the truth, with PSNR over the whole picture."""
+    """Return reference, control map, outputs and baselines with the ground truth, and PSNR over the whole picture."""
     found = {(p.subject_id, p.view, p.method): p for p in predictions}
     titles = {model.tracked: "output, tracked", model.exact: "output, exact", **BASELINE_TITLES}
     methods = [m for m in titles if any(p.method == m for p in predictions)]
@@ -108,13 +108,13 @@ def comparison_grid(
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the numbers of a training log, one dict a line."""
+    """Return the numbers of a training log, one dict per line."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [{k: float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
 
 
 def training_charts(log: Sequence[Mapping[str, float]]) -> tuple[Chart, ...]:
-    """Return the loss over the images seen, smoothed, and whatever quality the log holds."""
+    """Return the loss over the images seen, smoothed, and the quality metrics in the log."""
     losses = [name for name in _names(log) if "loss" in name]
     qualities = [name for name in _names(log) if "psnr" in name]
     charts = []
@@ -167,6 +167,6 @@ def _map_cell(colours: np.ndarray | None, name: str) -> Picture | None:
 
 
 def samples_picture(models: Path) -> Picture | None:
-    """Return the sheet the training stage left, or None."""
+    """Return the sheet written by the training stage, or None."""
     image = read_picture(models / "samples.png")
     return None if image is None else Picture(image, "samples of the trained model")

@@ -47,7 +47,7 @@ def portrait_section(run: Run, n_portraits: int, identity: Mapping[str, str]) ->
 
 
 def portrait_blocks(run: Run, portrait: PortraitFolder, identity: str) -> list[Block]:
-    """Return everything there is about one portrait."""
+    """Return the blocks of one portrait."""
     blocks: list[Block] = [Note(f"{portrait.name}{identity and f': {identity}'}")]
     blocks.append(Gallery(tuple(_steps(portrait)), "", "large"))
     generated = generated_views(run, portrait.name)
@@ -125,7 +125,7 @@ def _gray(mask: np.ndarray) -> np.ndarray:
 
 
 def _view_files(run: Run, name: str) -> list[Path]:
-    """Return where the stages leave the generated views of a portrait."""
+    """Return the folder of a portrait's generated views."""
     folder = run.portrait_avatar(name)
     places = [folder.path / "views.parquet"] if folder is not None else []
     places += [model / "portraits" / name / "views.parquet" for model in run.models.values()]

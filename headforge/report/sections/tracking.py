@@ -1,4 +1,4 @@
-"""Tracking: the fitted head over the pictures it was fitted to, residuals, and how far it is from the truth."""
+"""Tracking: the fitted head over the pictures it was fitted to, residuals, and errors against the ground truth."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def overlay_grid(run: Run, dataset: Dataset, head: HeadModel, n_rows: int) -> Gr
 
 @dataclass(frozen=True)
 class Exact:
-    """What the generator knows of a view, unbatched."""
+    """The generator's exact values of a view, unbatched."""
 
     params: HeadParams
     camera: Camera
@@ -75,7 +75,7 @@ def compared_pairs(run: Run, dataset: Dataset, n: int) -> list[tuple[Exact, Trac
 
 
 def tracking_errors(head: HeadModel, pairs: Sequence[tuple[Exact, Track]]) -> dict[str, np.ndarray]:
-    """Return errors of tracks against exact values, one array over the pairs each; empty without pairs."""
+    """Return errors of tracks against exact values, one array over the pairs per error; empty without pairs."""
     if not pairs:
         return {}
     face = head.regions.get("face", torch.arange(head.n_vertices))
@@ -129,7 +129,7 @@ def _charts(tracks: list[Track], errors: dict[str, np.ndarray]) -> tuple[Chart, 
 
 
 def _direction_error_deg(exact: Exact, track: Track) -> float:
-    """Return angle between the two directions from the head to its camera, seen in the head's own axes."""
+    """Return the angle between the two directions from the head to its camera, seen in the head's own axes."""
     directions = []
     for params, camera in ((exact.params, exact.camera), (track.params, track.camera)):
         offset = camera.centre - params.translation

@@ -1,4 +1,4 @@
-"""Videos: the fitted head over each film, how well it fits, and which frames failed."""
+"""Videos: the fitted head over each video, residuals and rejected frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headforge.report.inputs import Run, VideoFolder
 from headforge.types import Track
 
 MAX_FILM_BYTES = 12_000_000
-"""A larger film is not put into the page; the sheet of frames is."""
+"""A larger video is replaced by its sheet of frames."""
 N_VIDEOS = 4
 
 
@@ -31,7 +31,7 @@ def videos_section(run: Run) -> Section:
 
 
 def video_blocks(video: VideoFolder) -> list[Block]:
-    """Return everything there is about one video."""
+    """Return the blocks of one video."""
     tracks = [track for _, track in sorted(video.tracks().items())]
     blocks: list[Block] = [Note(_summary(video))]
     film = video.overlay

@@ -12,7 +12,7 @@ from headforge.report.viewer import Viewpoint, pack_avatar
 from headforge.report.viewer_controls import controls_for
 
 DEFAULT_SIZE_PX = 128
-"""Resolution the fit is taken to have had if the avatar does not say."""
+"""Assumed resolution of the fit if the avatar does not record it."""
 
 
 def viewer_section(run: Run, n_avatars: int, max_gaussians: int) -> Section:
