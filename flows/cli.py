@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +28,10 @@ from flows.commands import (
 from flows.commands.command import Command, Parser
 from flows.commands.exchange import export, importing
 from flows.run.driver import run_request
-from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED
+from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, EXIT_PIPE, unexpected
 from flows.run.summary import Request, Summary, print_summary
 from flows.stages import STAGES
-from headforge.errors import ConfigError, HeadforgeError
+from headforge.errors import ConfigError, HeadforgeError, InputError
 
 INTERRUPTED = "interrupted; finished work is kept.\nhelp: run the same command again to resume."
 
@@ -73,17 +77,76 @@ COMMANDS: Mapping[str, Command] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    wanted = _parser().parse_args(arguments)
     try:
+        try:
+            exit_code = _answer(_parser().parse_args(arguments))
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        _drop_output()
+        exit_code = EXIT_PIPE
+    except OSError as error:
+        _drop_output()
+        with contextlib.suppress(OSError):
+            print(f"the output can't be written: {error.strerror}.\nhelp: send it elsewhere.", file=sys.stderr)
+        exit_code = EXIT_INPUT
+    sys.exit(exit_code)
+
+
+def _answer(wanted: argparse.Namespace) -> int:
+    """Run the command, say what became of it and return the exit code; OSError if the output can't be written."""
+    try:
+        _require_folder()
         summary = _run(wanted)
     except HeadforgeError as error:
         summary = Summary("failed", EXIT_INPUT, message=str(error))
     except KeyboardInterrupt:
         summary = Summary("interrupted", EXIT_INTERRUPTED, message=INTERRUPTED)
+    except Exception as error:
+        if isinstance(error, OSError) and _is_output_gone():
+            raise
+        summary = Summary("failed", EXIT_ITEMS, message=unexpected(wanted.command, error))
     print_summary(summary)
     if getattr(wanted, "json", False):
         print(summary.as_json())
-    sys.exit(summary.exit_code)
+    return summary.exit_code
+
+
+def _require_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        message = "the current folder does not exist any more."
+        raise InputError(".", message, "change into a folder that exists and run the command again.") from error
+
+
+def _is_output_gone() -> bool:
+    """Return whether the output takes nothing any more: a pipe without a reader, a full device."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+            os.write(stream.fileno(), b"")
+            waiting = select.poll()
+            waiting.register(stream.fileno(), select.POLLOUT)
+            if any(event & select.POLLERR for _, event in waiting.poll(0)):
+                return True
+        except io.UnsupportedOperation:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def _drop_output() -> None:
+    """Let what is still to be written to a broken output go nowhere, or Python complains of it at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _run(wanted: argparse.Namespace) -> Summary:

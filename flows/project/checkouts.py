@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from flows.project.project import BusyError, ProjectError, home
+from headforge.errors import DataError
+from headforge.guarded import read_json_object
 from headforge.store.files import write_json
 
 EXPERIMENTS = (".dvc", "tmp", "exps")
 """Folder in a project in which DVC runs experiments in copies of the project; their results go to its git."""
 IN_USE = "in-use.lock"
+NOTE_HELP = "run headforge in the project that it stands for, which writes it again, or delete it if that is gone."
+
+
+class ProjectNoteError(DataError):
+    """A note of a project that uses the store can't be read."""
 
 
 @contextlib.contextmanager
@@ -44,13 +50,27 @@ def register(root: Path) -> None:
     parts = root.parts
     starts = [n for n in range(len(parts) - len(EXPERIMENTS) + 1) if parts[n : n + len(EXPERIMENTS)] == EXPERIMENTS]
     project = Path(*parts[: starts[0]]) if starts else root
-    if not _note(project).is_file():
+    if not (_note(project).is_file() and _is_note_of(project)):
         write_json(_note(project), {"path": str(project)})
 
 
 def registered() -> list[Path]:
     """Return the registered projects."""
-    return sorted(Path(json.loads(path.read_text())["path"]) for path in (home() / "checkouts").glob("*.json"))
+    return sorted(_read_note(path) for path in (home() / "checkouts").glob("*.json"))
+
+
+def _read_note(note: Path) -> Path:
+    named = read_json_object(note, NOTE_HELP, ProjectNoteError).get("path")
+    if not isinstance(named, str) or "\0" in named or not Path(named).is_absolute():
+        raise ProjectNoteError(note, f"{note} names no project.", NOTE_HELP)
+    return Path(named)
+
+
+def _is_note_of(project: Path) -> bool:
+    try:
+        return _read_note(_note(project)) == project
+    except ProjectNoteError:
+        return False
 
 
 def forget(root: Path) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from flows.project.assets import stored
 from flows.project.params import BUILTIN_PORTRAITS, load_settings
 from flows.project.project import ProjectError, find_root, store_root
 from flows.project.receipts import read_receipts
+from flows.project.yaml_files import parse_yaml
 from flows.stages import STAGES, Stage
 from headforge.errors import DataError, InputError
+from headforge.guarded import read_json_object
 from headforge.priors.licences import Carried, Verdict, ledger_entry, verdict
 from headforge.store.objects.manifest import read_manifest
 from headforge.store.objects.store import Store
@@ -61,8 +61,13 @@ def _stage_of(output: Path) -> tuple[Path, Stage] | None:
 
 def _upstream(root: Path, stage: Stage) -> list[Stage]:
     """Return the stages whose outputs are dependencies of a stage in dvc.yaml."""
-    described = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"]
-    inputs = [Path(path) for path in described.get(stage.name, {}).get("deps", [])]
+    path = root / "dvc.yaml"
+    try:
+        described = parse_yaml(path.read_text(encoding="utf-8"))["stages"]
+        inputs = [Path(path) for path in described.get(stage.name, {}).get("deps", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ProjectError(f"{path} lists no stages ({reason}).", "run 'git checkout dvc.yaml'.") from error
     return [other for other in STAGES if other != stage and any(path.is_relative_to(other.output) for path in inputs)]
 
 
@@ -113,14 +118,15 @@ def _of_folder(path: Path) -> Iterator[Carried]:
         names = ", ".join(DESCRIPTIONS)
         message = f"the origin of '{path}' is unknown: it has none of {names}."
         raise InputError(path, message, "name an output of a stage, inside its project, or an exported folder.")
-    content: Mapping[str, Any] = json.loads(described.read_text())
+    content = read_json_object(described)
     licences = content.get("licences")
     if isinstance(licences, Mapping):
         for source, text in licences.items():
             yield ledger_entry(str(source), str(text))
     elif "licence" in content:
         yield ledger_entry(folder.name, str(content["licence"]))
-    for model_id in content.get("head_models", []):
+    models = content.get("head_models", [])
+    for model_id in models if isinstance(models, list) else ():
         for start, licence in HEAD_MODELS.items():
             if str(model_id).startswith(start):
                 yield ledger_entry(licence)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.project.project import ProjectError
 from flows.project.receipts import read_receipts
 from flows.project.sections import code_of
+from flows.project.yaml_files import parse_yaml
 from headforge.store.files import canonical_json
 from headforge.store.objects.manifest import Manifest
 from tasks.inputs.named_inputs import content_of
@@ -85,7 +85,7 @@ def needs_of(roots: Iterable[Path]) -> Needs:
     for root in roots:
         try:
             _add_project(needs, root)
-        except (OSError, ValueError, YAMLError, subprocess.CalledProcessError) as error:
+        except Exception as error:
             raise ProjectError(
                 f"{root} uses this store and can't be read ({_short(error)}), so its needs are unknown.",
                 f"fix it, or drop what only it needs: headforge gc --unreferenced --forget {root}",
@@ -102,12 +102,14 @@ def _add_project(needs: Needs, root: Path) -> None:
         if (root / name).is_file():
             _add_file(needs, name, (root / name).read_text())
     for name, text in _committed_files(root):
-        with contextlib.suppress(YAMLError):  # an old commit may have any content
+        with contextlib.suppress(
+            YAMLError, AttributeError, TypeError, ValueError
+        ):  # an old commit may have any content
             _add_file(needs, name, text)
 
 
 def _add_file(needs: Needs, name: str, text: str) -> None:
-    content = YAML(typ="safe", pure=False).load(text) or {}
+    content = parse_yaml(text) or {}
     if name == "params.yaml":
         needs.add(State(content))
         return

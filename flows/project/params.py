@@ -10,7 +10,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.project.sections import CHOICES, Choice, all_sections
+from flows.project.yaml_files import parse_yaml
 from headforge.errors import ConfigError
 from headforge.store.files import write_bytes
 from tasks.inputs.named_inputs import NAMED_INPUT
@@ -322,7 +323,7 @@ def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:
     if not (equals and name):
         raise ConfigError(key, text, f"'{text}' is not an assignment.", "write -S section.key=value.")
     try:
-        return section, {name: YAML(typ="safe").load(value)}
+        return section, {name: parse_yaml(value)}
     except YAMLError as error:
         raise ConfigError(key, value, f"the value of '{text}' is not YAML.", "quote it: -S 'key=\"value\"'.") from error
 
@@ -341,6 +342,9 @@ def _assign(document: Any, section: str, values: Any, source: str) -> list[Chang
     known = (*types, PORTRAITS, ASSETS, VIDEOS)
     if section not in known:
         raise _unknown(section, "section", known, source)
+    if not isinstance(values, Mapping):
+        message = f"{source} gives the section {section} {_shown(values)}, expected settings."
+        raise ConfigError(section, values, message, f"write {section}.name=value, or 'name: value' below '{section}:'.")
     fields = [item.name for item in dataclasses.fields(types[section])] if section in types else list(values)
     fields += [CHOICES[section].key] if section in CHOICES else []
     changes = []
@@ -366,6 +370,9 @@ def _place(document: Any, section: str) -> Any:
         if place.get(part) is None:
             place[part] = {}
         place = place[part]
+        if not isinstance(place, MutableMapping):
+            message = f"{section} is {_shown(place)} in {PARAMS_FILE}, expected settings."
+            raise ConfigError(section, place, message, f"write 'name: value' below '{section}:'.")
     return place
 
 
@@ -380,12 +387,16 @@ def _read_preset(root: Path, preset: str) -> Mapping[str, Any]:
 
 def _read(path: Path, yaml: YAML | None = None) -> Any:
     try:
-        return (yaml or _yaml()).load(path.read_text(encoding="utf-8")) or {}
+        found = parse_yaml(path.read_text(encoding="utf-8"), yaml or _yaml()) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path.name, None, f"{path} can't be read: {error}.", "restore it from git.") from error
     except YAMLError as error:
         where = " ".join(str(error).split())
         raise ConfigError(path.name, None, f"{path.name} is not YAML: {where}", "fix that line.") from error
+    if not isinstance(found, Mapping):
+        message = f"{path.name} holds a {type(found).__name__}, expected sections."
+        raise ConfigError(path.name, None, message, "write 'section:' and its settings below it.")
+    return found
 
 
 def _yaml() -> YAML:

@@ -76,7 +76,11 @@ def find_root(start: Path) -> Path:
 def home() -> Path:
     """Return the folder of the machine's state (store, Prefect and MLflow databases); create it if needed."""
     named = os.environ.get(HOME_VARIABLE)
-    path = Path(named).expanduser() if named else platformdirs.user_cache_path("headforge")
+    try:
+        path = Path(named).expanduser() if named else platformdirs.user_cache_path("headforge")
+    except RuntimeError as error:
+        message = f"{HOME_VARIABLE} is '{named}', and this machine has no such user."
+        raise InputError(str(named), message, f"set {HOME_VARIABLE} to a folder.") from error
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".probe-{os.getpid()}"

@@ -6,7 +6,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows.project.project import ProjectError
+from flows.project.yaml_files import parse_yaml
 
 
 def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
@@ -14,8 +17,19 @@ def locked_outputs(root: Path, stages: Sequence[str]) -> dict[str, str]:
     path = root / "dvc.lock"
     if not path.is_file():
         return {}
-    locked = YAML(typ="safe").load(path.read_text()).get("stages", {})
-    return {out["path"]: out["md5"] for stage in stages if stage in locked for out in locked[stage].get("outs", [])}
+    try:
+        locked = parse_yaml(path.read_text(encoding="utf-8")).get("stages", {})
+        outputs = [out for stage in stages if stage in locked for out in locked[stage].get("outs", [])]
+        return {_text(out["path"]): _text(out["md5"]) for out in outputs}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ProjectError(f"{path} is not a lock of DVC's ({reason}).", "run 'git checkout dvc.lock'.") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError(f"{value!r:.60} is no path or MD5")
+    return value
 
 
 def git_state(root: Path) -> dict[str, str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from flows.project.project import store_root
 from flows.stages import STAGE_NAMES
+from headforge.errors import DataError
+from headforge.guarded import read_json
 from headforge.store.files import write_json
 from headforge.store.objects.store import Store
+
+_KEY = re.compile(r"[0-9A-Za-z_-]+")
 
 
 def write_receipt(root: Path, stage: str, keys: Sequence[str]) -> None:
@@ -19,7 +23,15 @@ def write_receipt(root: Path, stage: str, keys: Sequence[str]) -> None:
 
 def read_receipts(root: Path) -> dict[str, list[str]]:
     """Return the keys by stage, without stages that never ran here."""
-    return {stage: json.loads(_path(root, stage).read_text()) for stage in STAGE_NAMES if _path(root, stage).is_file()}
+    return {stage: _read(_path(root, stage)) for stage in STAGE_NAMES if _path(root, stage).is_file()}
+
+
+def _read(path: Path) -> list[str]:
+    help = "delete it and run the stage again; it finds its results in the store."
+    keys = read_json(path, help)
+    if not isinstance(keys, list) or not all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys):
+        raise DataError(path, f"{path} is no list of keys of the store.", help)
+    return keys
 
 
 def damaged_stages(root: Path) -> list[str]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.project.project import OUTCOME_VARIABLE
+from flows.project.project import OUTCOME_VARIABLE, home
+from headforge.errors import HeadforgeError
 from headforge.store.files import write_json
 
 EXIT_DONE, EXIT_ITEMS, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_PIPE = 141
+"""Whoever read the output went away: what a shell says of a program that SIGPIPE ended."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,14 @@ def read_outcome(path: Path) -> Outcome | None:
         return None
     values = json.loads(path.read_text())
     return Outcome(**values | {"failed": tuple(Rejection(**item) for item in values["failed"])})
+
+
+def unexpected(name: str, error: Exception) -> str:
+    """Return the message of an unexpected error, and write its traceback to a log file in the home folder."""
+    said = f"{name} stopped at an unexpected error: {type(error).__name__}: {error}"
+    try:
+        log = home() / f"{name}-error.log"
+        log.write_text("".join(traceback.format_exception(error)), errors="backslashreplace")
+    except (HeadforgeError, OSError):
+        return f"{said}\nhelp: run it again; if the error persists, report this message."
+    return f"{said}\nhelp: run it again; if the error persists, report it with {log}."

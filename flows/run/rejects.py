@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from flows.run.outcome import Rejection
 from flows.stages import stage_named
+from headforge.guarded import guarded, read_json, read_json_object
 
 REJECTS_FILE = "rejects.json"
 
@@ -16,7 +16,7 @@ def published_rejects(root: Path) -> list[Rejection]:
     found = []
     described = root / stage_named("synthesize").output / "dataset.json"
     table = described.with_name("rejects.parquet")
-    if described.is_file() and json.loads(described.read_text()).get("n_rejected") and table.is_file():
+    if described.is_file() and read_json_object(described).get("n_rejected") and table.is_file():
         from headforge.store.dataset.tables import (
             read_rejects,  # imports torch, which a run that ends early does not need
         )
@@ -24,6 +24,7 @@ def published_rejects(root: Path) -> list[Rejection]:
         found += [Rejection(reject.item, reject.reason) for reject in read_rejects(table)]
     for stage in ("track", "fit"):
         path = root / stage_named(stage).output / REJECTS_FILE
-        items = json.loads(path.read_text()) if path.is_file() else []
-        found += [Rejection(item["item"], item["reason"], item["help"]) for item in items]
+        items = read_json(path) if path.is_file() else []
+        with guarded(path, "a readable list of rejects"):
+            found += [Rejection(item["item"], item["reason"], item["help"]) for item in items]
     return found

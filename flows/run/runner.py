@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,20 +15,11 @@ from typing import TYPE_CHECKING
 from flows.project.checkouts import using_store
 from flows.project.project import find_root, home, only_run, quiet_environment, require_space
 from flows.run.found import publish_if_found
-from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, write_outcome
+from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, unexpected, write_outcome
 from headforge.errors import HeadforgeError
 
 if TYPE_CHECKING:
     from flows.run.stage_run import StageRun
-
-
-def _unforeseen(name: str, error: Exception) -> str:
-    log = home() / f"{name}-error.log"
-    log.write_text("".join(traceback.format_exception(error)))
-    return (
-        f"{name} stopped at an unexpected error: {type(error).__name__}: {error}\n"
-        f"help: run it again; if the error persists, report it with {log}."
-    )
 
 
 def _import_tools() -> None:
@@ -59,7 +49,7 @@ def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
     except KeyboardInterrupt:
         outcome = Outcome(EXIT_INTERRUPTED, "interrupted; finished work is kept.")
     except Exception as error:
-        outcome = Outcome(EXIT_ITEMS, _unforeseen(name, error))
+        outcome = Outcome(EXIT_ITEMS, unexpected(name, error))
     write_outcome(outcome)
     if outcome.message:
         print(outcome.message, file=sys.stderr)

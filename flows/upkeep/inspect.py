@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from safetensors import safe_open
-
 from headforge.errors import InputError
+from headforge.guarded import guarded, open_safetensors, read_json
+from headforge.store.dataset.columns import open_parquet
 from headforge.store.images import read_photo
 
 DESCRIPTIONS = ("dataset.json", "tracks.json", "model.json", "avatar.json", "metrics.json")
@@ -28,7 +26,7 @@ def describe(path: Path) -> dict[str, object]:
     if suffix == ".safetensors":
         return _safetensors(path)
     if suffix == ".json":
-        return {"kind": "json", "path": str(path), "content": json.loads(path.read_text())}
+        return {"kind": "json", "path": str(path), "content": read_json(path)}
     if suffix in PICTURES:
         height, width = read_photo(path).shape[:2]
         return {"kind": "picture", "path": str(path), "width": width, "height": height}
@@ -43,12 +41,12 @@ def _folder(path: Path) -> dict[str, object]:
         "path": str(path),
         "n_files": len(files),
         "n_bytes": sum(item.stat().st_size for item in files),
-        "content": json.loads(described.read_text()) if described else sorted(item.name for item in path.iterdir()),
+        "content": read_json(described) if described else sorted(item.name for item in path.iterdir()),
     }
 
 
 def _parquet(path: Path) -> dict[str, object]:
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file, guarded(path, "a readable Parquet file"):
         return {
             "kind": "table",
             "path": str(path),
@@ -59,6 +57,6 @@ def _parquet(path: Path) -> dict[str, object]:
 
 
 def _safetensors(path: Path) -> dict[str, object]:
-    with safe_open(path, framework="np") as file:
+    with open_safetensors(path, "np") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
         return {"kind": "tensors", "path": str(path), "metadata": dict(file.metadata() or {}), "tensors": shapes}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from headforge.avatar.rig import RiggedGaussians, rgb_to_dc
 from headforge.errors import DataError
+from headforge.guarded import guarded, read_npz
 from headforge.store.exchange.formats.flame_params import PARAM_KEYS
 from headforge.types import GaussianCloud, HeadParams
 
@@ -84,8 +85,9 @@ def write_flame_params(path: Path, params: HeadParams, n_vertices: int) -> None:
 
 def read_flame_params(path: Path, model_id: str) -> HeadParams:
     """Read params [T] from a flame_param.npz; its offsets are ignored."""
-    with np.load(path, allow_pickle=False) as file:
-        values = {name: torch.from_numpy(file[key].astype(np.float32)) for name, key in PARAM_KEYS.items()}
+    arrays = read_npz(path)
+    with guarded(path, "readable head parameters"):
+        values = {name: torch.from_numpy(arrays[key].astype(np.float32)) for name, key in PARAM_KEYS.items()}
     values["shape"] = values["shape"].expand(len(values["expr"]), -1)
     return HeadParams(model_id, **values)
 

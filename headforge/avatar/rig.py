@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -18,6 +17,7 @@ from headforge.errors import DataError, ModelMismatchError
 from headforge.flame.model import HeadModel, pose_head
 from headforge.geometry.meshes import triangle_frames
 from headforge.geometry.rotations import matrix_to_quat, quat_multiply
+from headforge.guarded import guarded, open_safetensors, parse_json
 from headforge.render.spherical_harmonics import eval_sh
 from headforge.types import GaussianCloud, HeadParams
 
@@ -168,16 +168,14 @@ def load_rigged(path: Path) -> tuple[RiggedGaussians, HeadParams]:
 
     Raises DataError when the file is missing, damaged or not an avatar.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("headforge", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise DataError(path, f"'{path}' can't be read as an avatar: {error}.", "fit the subject again.") from error
+    with open_safetensors(path, help="fit the subject again.") as file:
+        header = dict(parse_json((file.metadata() or {}).get("headforge", "{}")))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if header.get("format") != FORMAT:
         found = header.get("format", "no format at all")
         raise DataError(path, f"'{path}' is not an avatar: its format is '{found}', expected '{FORMAT}'.",
                         "give the avatar.safetensors of an avatar folder.")  # fmt: skip
     params = {name.removeprefix("params."): tensors.pop(name) for name in list(tensors) if name.startswith("params.")}
-    tensors["is_free"] = tensors["is_free"].bool()
-    return RiggedGaussians(header["model_id"], **tensors), HeadParams(header["model_id"], **params)
+    with guarded(path, "a readable avatar", "fit the subject again."):
+        tensors["is_free"] = tensors["is_free"].bool()
+        return RiggedGaussians(header["model_id"], **tensors), HeadParams(header["model_id"], **params)

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from headforge.errors import DataError, InputError
 from headforge.flame.model import HeadModel
+from headforge.guarded import guarded, open_safetensors, parse_json
 
 FORMAT = "headforge-head-model-1"
 HEAD_FILE = "head_model.safetensors"
@@ -57,29 +57,27 @@ def load_head(path: Path) -> HeadModel:
         raise InputError(
             path, f"there is no head model at '{path}'.", "give the path of a head_model.safetensors file."
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("headforge", "{}"))
-            if facts.get("format") != FORMAT:
-                found = facts.get("format", "none")
-                raise DataError(
-                    path,
-                    f"'{path}' is not a head model: its format is '{found}', expected '{FORMAT}'.",
-                    "make the dataset again, or give another file.",
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise DataError(path, f"'{path}' can't be read as safetensors: {error}.", "make the file again.") from error
+    with open_safetensors(path) as file:
+        facts = parse_json((file.metadata() or {}).get("headforge", "{}"))
+        if facts.get("format") != FORMAT:
+            found = facts.get("format", "none")
+            raise DataError(
+                path,
+                f"'{path}' is not a head model: its format is '{found}', expected '{FORMAT}'.",
+                "make the dataset again, or give another file.",
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     missing = [name for name in _TENSORS if name not in tensors]
     if missing:
         raise DataError(path, f"'{path}' lacks the tensors {missing}.", "make the file again.")
-    return HeadModel(
-        model_id=facts["model_id"],
-        n_shape=facts["n_shape"],
-        expression_names=tuple(facts["expression_names"]),
-        regions={name.removeprefix(_REGION): ids for name, ids in tensors.items() if name.startswith(_REGION)},
-        **{name: tensors[name] for name in (*_TENSORS, *_OPTIONAL_TENSORS) if name in tensors},
-    )
+    with guarded(path, "a readable head model"):
+        return HeadModel(
+            model_id=facts["model_id"],
+            n_shape=facts["n_shape"],
+            expression_names=tuple(facts["expression_names"]),
+            regions={name.removeprefix(_REGION): ids for name, ids in tensors.items() if name.startswith(_REGION)},
+            **{name: tensors[name] for name in (*_TENSORS, *_OPTIONAL_TENSORS) if name in tensors},
+        )
 
 
 def parameter_digest(*tensors: Tensor) -> str:

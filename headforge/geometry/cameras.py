@@ -108,7 +108,15 @@ def viewmat_to_opengl_c2w(viewmat: Tensor) -> Tensor:
 
 def opengl_c2w_to_viewmat(c2w: Tensor) -> Tensor:
     """Apply the inverse of `viewmat_to_opengl_c2w`."""
-    return torch.linalg.inv(c2w @ OPENCV_TO_OPENGL.to(c2w))
+    return _inverse(c2w @ OPENCV_TO_OPENGL.to(c2w))
+
+
+def _inverse(pose: Tensor) -> Tensor:
+    """Return the inverse of a pose from a file. Raises ValueError if it has none."""
+    try:
+        return torch.linalg.inv(pose)
+    except RuntimeError as error:
+        raise ValueError("a matrix of a camera has no inverse") from error
 
 
 def camera_to_eg3d(camera: Camera) -> Tensor:
@@ -124,7 +132,7 @@ def eg3d_to_camera(label: Tensor, width: int, height: int) -> Camera:
     c2w = label[..., :16].unflatten(-1, (4, 4))
     size = label.new_tensor([width, height, 1.0])
     K = label[..., 16:].unflatten(-1, (3, 3)) * size[:, None]
-    return Camera(K, torch.linalg.inv(c2w), width, height)
+    return Camera(K, _inverse(c2w), width, height)
 
 
 def camera_to_nerfstudio(camera: Camera) -> dict[str, object]:

@@ -9,6 +9,7 @@ Python 2.
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from headforge.errors import HeadforgeError
 from headforge.pickles.downloads import check_downloaded
 from headforge.pickles.errors import ForbiddenNameError, PickleFormatError
 from headforge.pickles.records import Holder, Rebuild, Record, recorder
+from headforge.pickles.scan import scan_pickle
 from headforge.pickles.values import CONSTANTS, REBUILDS, current_module
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -61,11 +63,13 @@ def read_npy(path: Path, classes: Names | None = None, *, prefixes: Sequence[str
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
-            _, _, dtype = read_header(file)
+            shape, _, dtype = read_header(file)
             if not dtype.hasobject:
+                if math.prod(shape) * max(dtype.itemsize, 1) > path.stat().st_size:
+                    raise ValueError(f"the file is too short for the shape {shape}")
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, KeyError, EOFError, OSError) as error:
+        except Exception as error:  # numpy parses the header as Python and raises whatever a wrong byte leads to
             raise PickleFormatError(path, f"its array is incomplete ({error})") from error
         found = _read(file, path, classes or {}, prefixes)
     if not isinstance(found, np.ndarray):
@@ -82,6 +86,7 @@ def _refuse_others(path: Path, head: bytes) -> None:
 
 def _read(file: BinaryIO, path: Path, classes: Names, prefixes: Sequence[str]) -> object:
     allowed = {**REBUILDS, **classes}
+    scan_pickle(file, path)
     try:
         noted = _Reader(file, path, allowed, tuple(prefixes)).load()
     except HeadforgeError:

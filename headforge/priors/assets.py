@@ -8,13 +8,13 @@ its source, so that a project uses the same weights on every machine.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headforge.errors import ConfigError, InputError
+from headforge.guarded import guarded, read_json_object
 from headforge.store.files import sha256_file, write_json
 from headforge.store.objects.store import Note, Recipe, Store
 
@@ -140,9 +140,11 @@ def asset_recipe(kind: Kind, sha256: str) -> Recipe:
 
 def read_asset(folder: Path, *, is_new: bool = False) -> Asset:
     """Read the asset in a folder of the store."""
-    about = json.loads((folder / ASSET_FILE).read_text())
-    licences = tuple(about["licences"])
-    return Asset(about["kind"], about["sha256"], folder, licences, about["facts"], about["sources"], is_new)
+    path = folder / ASSET_FILE
+    about = read_json_object(path, "run headforge verify --repair.")
+    with guarded(path, "a readable asset's description", "run headforge verify --repair."):
+        licences = tuple(about["licences"])
+        return Asset(about["kind"], about["sha256"], folder, licences, about["facts"], about["sources"], is_new)
 
 
 def stored_assets(store: Store) -> list[Asset]:

@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from headforge.errors import InputError
+from headforge.guarded import guarded
 from headforge.pickles import ForbiddenNameError, check_downloaded
 from headforge.store.files import sha256_file
 
 ZIP_MAGIC = b"PK\x03\x04"
 AGAIN = "download the file again and compare its size with the publisher's."
+MAX_PACKING = 4
+MIN_UNPACKED_BYTES = 64 << 20
+"""torch.save does not compress; an archive of more than both is no file of weights."""
 MAX_NAMED = 4
 """Number of tensors named in a message."""
 
@@ -60,7 +63,8 @@ def read_tensors(path: Path, trust: str = "") -> dict[str, Tensor]:
     if head.startswith(ZIP_MAGIC):
         _check_archive(path, trust)
         if trust:
-            return _plain_tensors(path, torch.jit.load(path, map_location="cpu").state_dict())
+            with guarded(path, "a readable TorchScript archive", AGAIN, InputError):
+                return _plain_tensors(path, torch.jit.load(path, map_location="cpu").state_dict())
         return _plain_tensors(path, _read_torch(path))
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
         return _read_safetensors(path)
@@ -97,11 +101,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_archive(path: Path, trust: str) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise InputError(path, f"'{path}' is incomplete: its archive has no end.", AGAIN) from error
+    with guarded(path, "a readable archive of weights", AGAIN, InputError), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        n_bytes = sum(entry.file_size for entry in archive.infolist())
+    if n_bytes > max(MAX_PACKING * path.stat().st_size, MIN_UNPACKED_BYTES):
+        message = f"'{path}' would unpack to {n_bytes >> 20} MiB, far more than weights of its size hold."
+        raise InputError(path, message, AGAIN)
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         sha256 = sha256_file(path)
         if trust != sha256:
@@ -113,10 +118,8 @@ def _check_archive(path: Path, trust: str) -> None:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with guarded(path, "readable safetensors", AGAIN, InputError):
         return load_file(path)
-    except SafetensorError as error:
-        raise InputError(path, f"'{path}' can't be read as safetensors: {error}.", AGAIN) from error
 
 
 def _read_torch(path: Path) -> object:

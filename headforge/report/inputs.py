@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from headforge.errors import DataError
+from headforge import guarded
 from headforge.flame.files import HEAD_FILE, load_head
 from headforge.flame.model import HeadModel
 from headforge.report.metric_files import MetricSet, read_metrics
@@ -160,10 +159,7 @@ def read_json(path: Path) -> Mapping[str, object]:
     """Return a JSON object from a file, empty if there is no such file. Raises DataError for anything else."""
     if not path.is_file():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(path, f"{path.name} is not JSON: {error}", "run the stage that writes it again.") from error
+    value = guarded.read_json(path, "run the stage that writes it again.")
     return value if isinstance(value, dict) else {"items": value}
 
 

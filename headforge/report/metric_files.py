@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headforge.errors import DataError
+from headforge.guarded import read_json
 from headforge.report.tables import MetricRow, flatten
 
 SOURCES = ("tracked", "exact")
@@ -57,10 +56,7 @@ def read_metrics(folder: Path | None, models: Sequence[str] = (), avatars: Seque
 def _read(path: Path) -> object:
     if not path.is_file():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(path, f"{path.name} is not JSON: {error}", "run the stage evaluate again.") from error
+    return read_json(path, "run the stage evaluate again.")
 
 
 def _groups(table: list[dict], order: Sequence[str]) -> dict[str, tuple[MetricRow, ...]]:

@@ -60,7 +60,7 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_not_a_head_model(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_text("hello")
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="is not readable safetensors"):
         load_head(path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(DataError, match="not a head model"):
@@ -71,5 +71,5 @@ def test_truncated_file(tmp_path: Path) -> None:
     path = tmp_path / "head.safetensors"
     save_head(tiny_head(), path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="is not readable safetensors"):
         load_head(path)

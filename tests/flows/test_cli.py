@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,3 +141,64 @@ def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port + 1 if port < 65535 else 1}/api")
         with pytest.raises(ServerError, match="PREFECT_API_URL"), prefect_server():
             pass
+
+
+def test_unexpected_error(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(request: object, folder: object) -> None:
+        raise ZeroDivisionError("no such number")
+
+    monkeypatch.setenv("HEADFORGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("flows.cli.run_request", fail)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--json"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "ZeroDivisionError: no such number" in said.err
+    assert "Traceback" not in said.err
+    assert json.loads(said.out)["exit_code"] == 1
+    assert "Traceback" in (tmp_path / "home" / "run-error.log").read_text()
+
+
+def test_home_of_a_user_who_does_not_exist(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADFORGE_HOME", "~nosuchuser/x")
+    assert "no such user" in refusal(capsys, "run")
+
+
+def test_current_folder_that_was_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "does not exist any more" in refusal(capsys, "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "codes"), [(("--help",), (0, 141)), (("inspect", "params.yaml", "--json"), (141,))]
+)
+def test_output_that_nobody_reads(project: Path, arguments: tuple[str, ...], codes: tuple[int, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in codes
+
+
+def test_output_to_a_full_disk(project: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli", "inspect", "params.yaml", "--json"]
+    with Path("/dev/full").open("w") as full:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "the output can't be written: No space left on device.",
+        "help: send it elsewhere.",
+    ]

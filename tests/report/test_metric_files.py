@@ -93,5 +93,5 @@ def test_no_metrics_are_an_empty_set(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(DataError, match=r"metrics\.json is not JSON"):
+    with pytest.raises(DataError, match=r"metrics\.json is not readable JSON"):
         read_metrics(tmp_path)

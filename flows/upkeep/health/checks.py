@@ -11,7 +11,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from flows.services.dvc_calls import changed_stages
 from flows.services.dvc_guard import START_FILE
 from flows.services.server import database
 from headforge.errors import HeadforgeError
+from headforge.guarded import read_toml
 
 OK, INFO, LIMIT, BAD = "ok", "info", "limit", "bad"
 """As it should be; worth knowing; works, but not as well as it could or not as tested; does not work."""
@@ -101,7 +101,7 @@ def extras(root: Path | None) -> Iterator[Finding]:
     path = root / "pyproject.toml" if root is not None else None
     if path is None or not path.is_file():
         return
-    for name, wanted in tomllib.loads(path.read_text())["project"]["optional-dependencies"].items():
+    for name, wanted in read_toml(path)["project"]["optional-dependencies"].items():
         packages = [Requirement(text) for text in wanted]
         missing = [one.name for one in packages if one.name != "headforge" and _version(one.name) is None]
         if name in ("demo", "dev"):

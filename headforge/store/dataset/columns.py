@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from headforge.errors import DataError, NotFiniteError
+from headforge.guarded import guarded, parse_json
 from headforge.store.files import atomic_path, canonical_json
 from headforge.types import Camera, HeadParams
 
@@ -138,7 +138,7 @@ def json_column(values: Iterable[Mapping[str, object]]) -> list[str]:
 
 def read_json_column(table: pa.Table, name: str) -> list[dict]:
     """Parse a column of JSON objects; the inverse of `json_column`."""
-    return [json.loads(text) for text in table.column(name).to_pylist()]
+    return [parse_json(text) for text in table.column(name).to_pylist()]
 
 
 def write_row_groups(
@@ -172,10 +172,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a Parquet file; DataError if it is missing or damaged."""
     if not path.is_file():
         raise DataError(path, f"{path} does not exist.", REPAIR_HELP)
-    try:
+    with guarded(path, "a readable Parquet file", REPAIR_HELP):
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(path, f"{path} is not a readable Parquet file ({error}).", REPAIR_HELP) from error
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -188,7 +186,8 @@ def read_rows(
     path: Path, file: pq.ParquetFile, row_group: int | Sequence[int] | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Read one, some or all row groups of an open Parquet file; DataError if it is damaged or lacks a column."""
-    missing = [name for name in columns or () if name not in file.schema_arrow.names]
+    with guarded(path, "a readable Parquet file", REPAIR_HELP):
+        missing = [name for name in columns or () if name not in file.schema_arrow.names]
     if missing:
         raise DataError(path, f"{path} has no column {', '.join(missing)}.", REPAIR_HELP)
     wanted = None if columns is None else list(columns)
@@ -196,5 +195,5 @@ def read_rows(
     groups = range(file.num_row_groups) if some is None else some
     try:
         return file.read_row_groups(list(groups), columns=wanted, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # Arrow raises whatever a wrong byte leads to
         raise DataError(path, f"{path} is damaged ({error}).", REPAIR_HELP) from error

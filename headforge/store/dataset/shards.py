@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headforge.errors import DataError, ShapeError
+from headforge.guarded import read_json_object
 from headforge.store.dataset.columns import (
     CAMERA_FIELDS,
     PARAM_FIELDS,
@@ -246,10 +247,7 @@ class Dataset:
         path = self.folder / "dataset.json"
         if not path.is_file():
             raise DataError(path, f"{self.folder} is not a dataset: it has no dataset.json.", REPAIR_HELP)
-        try:
-            self.description: dict = json.loads(path.read_text())
-        except ValueError as error:
-            raise DataError(path, f"{path} is damaged ({error}).", REPAIR_HELP) from error
+        self.description = read_json_object(path, REPAIR_HELP)
         self._open: dict[Path, pq.ParquetFile] = {}
 
     def __reduce__(self) -> tuple[type[Dataset], tuple[Path, bool]]:
@@ -360,7 +358,7 @@ class Dataset:
     def _paths(self) -> list[Path]:
         """Paths of the shards, checked for size only; `headforge verify` checks the bytes."""
         paths = []
-        for shard in self.description["shards"]:
+        for shard in _shards(self.folder / "dataset.json", self.description):
             path = self.folder / shard["path"]
             found = path.stat().st_size if path.is_file() else None
             if found != shard["n_bytes"]:
@@ -399,6 +397,17 @@ class Dataset:
                 self._open.pop(next(iter(self._open))).close()
             self._open[path] = open_parquet(path)
         return self._open[path]
+
+
+def _shards(path: Path, description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of the shards; DataError unless each names a file inside the dataset, and its size."""
+    shards = description.get("shards")
+    for shard in shards if isinstance(shards, list) else [None]:
+        named = shard.get("path") if isinstance(shard, dict) else None
+        is_inside = isinstance(named, str) and "\0" not in named and not {"..", "/"} & {*Path(named).parts}
+        if not isinstance(shard, dict) or not is_inside or "n_bytes" not in shard:
+            raise DataError(path, f"{path} does not list its shards as files of the dataset.", REPAIR_HELP)
+    return shards or []
 
 
 @dataclass(frozen=True)

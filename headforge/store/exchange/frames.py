@@ -6,7 +6,6 @@ with their reason; the import continues.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headforge import guarded
 from headforge.errors import InputError
 from headforge.geometry.camera_check import CONVENTIONS, FINE, Convention
 from headforge.store.dataset.tables import Reject
@@ -178,7 +178,4 @@ def read_json(path: Path, help: str) -> Any:
     """Read an external JSON file. Raises InputError."""
     if not path.is_file():
         raise InputError(path, f"{path} does not exist.", help)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise InputError(path, f"{path} is not readable JSON ({error}).", help) from error
+    return guarded.read_json(path, help, InputError)

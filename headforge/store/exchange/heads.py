@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from headforge.errors import DataError
+from headforge.guarded import guarded
 from headforge.types import HeadParams
 
 STATIC_OFFSETS = "static_offsets.safetensors"
@@ -56,10 +56,8 @@ def read_static_offsets(folder: Path) -> dict[str, Tensor]:
     path = folder / STATIC_OFFSETS
     if not path.is_file():
         return {}
-    try:
+    with guarded(path, "readable safetensors", "import the data again."):
         found = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(path, f"'{path}' can't be read as safetensors: {error}.", "import the data again.") from error
     bad = [name for name, value in found.items() if value.ndim != 2 or not bool(torch.isfinite(value).all())]
     if bad:
         raise DataError(path, f"'{path}' has offsets of {bad[0]} that are not [V, 3] finite numbers.",

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from headforge.errors import DataError
+from headforge.guarded import guarded
 from headforge.store.dataset.columns import (
     PARAM_COLUMNS,
     camera_columns,
@@ -133,7 +134,8 @@ class RowsTable:
 
     def _places(self) -> Iterator[tuple[str, tuple[int, int]]]:
         for group in range(self._file.num_row_groups):
-            names = read_rows(self._path, self._file, group, ["file"]).column("file").to_pylist()
+            with guarded(self._path, "a readable table of rows"):
+                names = read_rows(self._path, self._file, group, ["file"]).column("file").to_pylist()
             yield from ((name, (group, row)) for row, name in enumerate(names))
 
     def get(self, file: str) -> Mapping[str, Any] | None:
@@ -142,7 +144,8 @@ class RowsTable:
             return None
         group, row = self._place[file]
         if self._group[0] != group:
-            self._group = (group, read_rows(self._path, self._file, group, self._columns).to_pylist())
+            with guarded(self._path, "a readable table of rows"):
+                self._group = (group, read_rows(self._path, self._file, group, self._columns).to_pylist())
         return self._group[1][row]
 
 

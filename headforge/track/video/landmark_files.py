@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from headforge.errors import InputError
+from headforge.guarded import read_npz
 from headforge.store.files import write_bytes
 from headforge.track.video.detect import GIVEN, FilmLandmarks
 
@@ -62,12 +63,12 @@ def read_landmarks(path: Path, n_frames: int, width: int, height: int) -> FilmLa
 
 def _from_npz(path: Path, width: int, height: int) -> np.ndarray:
     """Return [T, 68, 2] pixels."""
-    with np.load(path, allow_pickle=False) as stored:
-        if "face_landmark_2d" in stored:
-            rows = _checked(stored["face_landmark_2d"], 3)
-            seen = np.asarray((rows[..., 2] > 0) & (rows[..., :2] >= 0).any(-1))
-            return np.where(seen[..., None], rows[..., :2] * [width, height], np.nan)
-        return _checked(stored["landmarks"], 2)
+    stored = read_npz(path, LANDMARKS_HELP, InputError)
+    if "face_landmark_2d" in stored:
+        rows = _checked(stored["face_landmark_2d"], 3)
+        seen = np.asarray((rows[..., 2] > 0) & (rows[..., :2] >= 0).any(-1))
+        return np.where(seen[..., None], rows[..., :2] * [width, height], np.nan)
+    return _checked(stored["landmarks"], 2)
 
 
 def _checked(rows: np.ndarray, n_columns: int) -> np.ndarray:

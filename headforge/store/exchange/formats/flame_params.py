@@ -6,7 +6,6 @@ Keys and shapes: ShenhanQian/VHAP, `export_as_nerf_dataset.py` (one file per mom
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from headforge.errors import InputError
+from headforge.guarded import read_npz
 from headforge.store.exchange.heads import HeadFacts
 from headforge.types import HEAD_PARAM_SIZES, HeadParams
 
@@ -69,19 +69,8 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the numeric arrays of an npz, without texts and objects. Raises InputError if it can't be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: array for name in file.files if (array := _numbers(file, name)) is not None}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(path, f"{path} can't be read as an npz file ({error}).", FILE_HELP) from error
-
-
-def _numbers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray | None:
-    try:
-        array = file[name]
-    except ValueError:  # an object array, which would need unpickling
-        return None
-    return array if array.dtype.kind in "fiu" else None
+    arrays = read_npz(path, FILE_HELP, InputError)
+    return {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
 
 
 def params_of_arrays(arrays: Mapping[str, np.ndarray], head: HeadFacts) -> HeadParams:
