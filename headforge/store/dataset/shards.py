@@ -36,7 +36,7 @@ from headforge.store.dataset.columns import (
 )
 from headforge.store.dataset.identities import MARKS_FILE, read_marks
 from headforge.store.dataset.views import Views, decode_views, moment_column
-from headforge.store.files import sha256_file, write_json
+from headforge.store.files import is_relative_name, sha256_file, write_json
 from headforge.store.images import decode_image, encode_png
 from headforge.types import NO_HEAD_MODEL, Sample
 
@@ -366,6 +366,9 @@ class Dataset:
         """The shards, checked for their size; their bytes are checked by `headforge verify`."""
         paths = []
         for shard in self.description["shards"]:
+            if not is_relative_name(shard["path"]):
+                described = self.folder / "dataset.json"
+                raise DataError(described, f"{described} names a shard outside its folder.", REPAIR_HELP)
             path = self.folder / shard["path"]
             found = path.stat().st_size if path.is_file() else None
             if found != shard["n_bytes"]:

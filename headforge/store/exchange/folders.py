@@ -76,18 +76,6 @@ def _flush(folder: Path) -> None:
     fsync_folder(folder)
 
 
-def path_inside(folder: Path, name: str) -> Path | None:
-    """Return the file that a relative name in somebody's JSON means; None if it leads out of `folder`.
-
-    Backslashes separate as slashes do. Links are followed before the answer.
-    """
-    relative = name.replace("\\", "/")
-    if not relative or "\0" in relative or re.match(r"/|[A-Za-z]:", relative):
-        return None
-    path = folder / relative
-    return path if path.resolve().is_relative_to(folder.resolve()) else None
-
-
 def require_plain_name(name: str) -> str:
     """Return `name` if it can be a file name in every format. Raises DataError."""
     if not PLAIN_NAME.fullmatch(name):
