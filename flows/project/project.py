@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,10 @@ def find_root(start: Path) -> Path:
 
 
 def home() -> Path:
-    """Return the folder of the machine's state (store, Prefect and MLflow databases); create it if needed."""
+    """Return the folder of the machine's state (store, Prefect and MLflow databases); create it if needed.
+
+    Other users have no access to it, because it holds faces.
+    """
     named = os.environ.get(HOME_VARIABLE)
     try:
         path = Path(named).expanduser() if named else platformdirs.user_cache_path("headforge")
@@ -82,7 +86,9 @@ def home() -> Path:
         message = f"{HOME_VARIABLE} is '{named}', and this machine has no such user."
         raise InputError(str(named), message, f"set {HOME_VARIABLE} to a folder.") from error
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_open_to_others(path):
+            path.chmod(0o700)
         probe = path / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -93,6 +99,12 @@ def home() -> Path:
             f"make it writable, or set {HOME_VARIABLE} to a folder that is.",
         ) from error
     return path.resolve()
+
+
+def is_open_to_others(folder: Path) -> bool:
+    """Return whether other users may enter a folder of this user's; one with the sticky bit is meant for all."""
+    status = folder.stat()
+    return status.st_uid == os.getuid() and bool(status.st_mode & 0o077) and not status.st_mode & stat.S_ISVTX
 
 
 def store_root() -> Path:

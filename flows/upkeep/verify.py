@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.project.project import find_root, only_run, store_root
-from flows.project.provenance import locked_outputs
+from flows.project.provenance import locked_outputs, require_listed
 from flows.project.receipts import missing_objects
 from flows.stages import DVC_CACHE, STAGE_NAMES
 from headforge.progress import SilentProgress
@@ -145,7 +145,10 @@ def published_files(root: Path) -> dict[Path, str]:
             if (root / name).exists() or cached.exists():
                 wanted[root / name] = md5
         elif has_md5(cached, md5.removesuffix(".dir")):
-            wanted |= {root / name / item["relpath"]: item["md5"] for item in json.loads(cached.read_text())}
+            items = json.loads(cached.read_text())
+            for item in items:
+                require_listed(cached, item["relpath"], item["md5"])
+            wanted |= {root / name / item["relpath"]: item["md5"] for item in items}
     return wanted
 
 

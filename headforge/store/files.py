@@ -7,13 +7,16 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from headforge.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
+MAX_NAME_BYTES = 255
+"""Largest length of a part of a path on common file systems."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Error numbers that always concern the disk; others may concern an input."""
 
@@ -30,6 +33,27 @@ def sha256_file(path: Path) -> str:
 def canonical_json(value: object) -> str:
     """Return JSON with sorted keys and no spaces, the same for equal values; ValueError for NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def is_relative_name(name: object) -> bool:
+    """Return whether `name` is a plain path below some folder: relative, forward slashes only, without "." and ".."."""
+    if not isinstance(name, str) or not name or re.match(r"/|[A-Za-z]:", name) or re.search(r"[\\\0]", name):
+        return False
+    return PurePosixPath(name).as_posix() == name and not {".", ".."} & set(name.split("/"))
+
+
+def path_inside(folder: Path, name: str) -> Path | None:
+    """Resolve a relative file name from an external file; None if it leads out of `folder`.
+
+    Backslashes count as slashes. Links are followed.
+    """
+    relative = name.replace("\\", "/")
+    if not relative or "\0" in relative or re.match(r"/|[A-Za-z]:", relative):
+        return None
+    if any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in relative.split("/")):
+        return None
+    path = folder / relative
+    return path if path.resolve().is_relative_to(folder.resolve()) else None
 
 
 def fsync_folder(folder: Path) -> None:
@@ -77,7 +101,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write indented JSON with sorted keys, atomically."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """Return the bytes that `write_json` writes."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -119,6 +120,9 @@ def state_folder() -> Iterator[Finding]:
         yield Finding("home", BAD, error.message, error.help)
         return
     yield Finding("home", OK, f"{folder} can be written")
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o077:
+        yield Finding("privacy", LIMIT, f"other users may enter {folder} (mode {mode:04o})", f"chmod 700 {folder}")
     probe = folder / f".probe-{os.getpid()}"
     try:
         with probe.open("w") as file:

@@ -37,7 +37,7 @@ from headforge.store.dataset.columns import (
 )
 from headforge.store.dataset.identities import MARKS_FILE, read_marks
 from headforge.store.dataset.views import Views, decode_views, moment_column
-from headforge.store.files import sha256_file, write_json
+from headforge.store.files import is_relative_name, sha256_file, write_json
 from headforge.store.images import decode_image, encode_png
 from headforge.types import NO_HEAD_MODEL, Sample
 
@@ -404,8 +404,7 @@ def _shards(path: Path, description: Mapping[str, Any]) -> list[dict[str, Any]]:
     shards = description.get("shards")
     for shard in shards if isinstance(shards, list) else [None]:
         named = shard.get("path") if isinstance(shard, dict) else None
-        is_inside = isinstance(named, str) and "\0" not in named and not {"..", "/"} & {*Path(named).parts}
-        if not isinstance(shard, dict) or not is_inside or "n_bytes" not in shard:
+        if not isinstance(shard, dict) or not is_relative_name(named) or "n_bytes" not in shard:
             raise DataError(path, f"{path} does not list its shards as files of the dataset.", REPAIR_HELP)
     return shards or []
 

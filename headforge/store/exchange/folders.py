@@ -14,9 +14,6 @@ from pathlib import Path
 from headforge.errors import DataError, InputError
 from headforge.store.files import fsync_file, fsync_folder, storage_errors
 
-MAX_NAME_BYTES = 255
-"""Of a part of a path, on the file systems of today."""
-
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Names that every format accepts: WebDataset ends a sample's key at the first dot."""
 
@@ -77,20 +74,6 @@ def _flush(folder: Path) -> None:
         else:
             fsync_file(item)
     fsync_folder(folder)
-
-
-def path_inside(folder: Path, name: str) -> Path | None:
-    """Resolve a relative file name from an external file; None if it leads out of `folder`.
-
-    Backslashes count as slashes. Links are followed.
-    """
-    relative = name.replace("\\", "/")
-    if not relative or "\0" in relative or re.match(r"/|[A-Za-z]:", relative):
-        return None
-    if any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in relative.split("/")):
-        return None
-    path = folder / relative
-    return path if path.resolve().is_relative_to(folder.resolve()) else None
 
 
 def require_plain_name(name: str) -> str:

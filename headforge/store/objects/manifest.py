@@ -11,10 +11,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from headforge.errors import DataError
-from headforge.store.files import canonical_json, fsync_file, fsync_folder, sha256_file, write_json
+from headforge.store.files import (
+    canonical_json,
+    fsync_file,
+    fsync_folder,
+    is_relative_name,
+    json_bytes,
+    sha256_file,
+    write_json,
+)
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
+_FIELDS = {"format", "key", "recipe", "digest", "files", "note", "checksum"}
 MISSING, CHANGED, STRAY = "missing", "other bytes", "does not belong here"
 
 
@@ -98,22 +107,49 @@ class Manifest:
         content = {"format": FORMAT, "key": self.key, "recipe": self.recipe, "digest": self.digest, "files": files}
         if self.note != Note():
             content["note"] = asdict(self.note)
-        write_json(folder / MANIFEST, content)
+        write_json(folder / MANIFEST, content | {"checksum": _checksum(content)})
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read an object's manifest; DataError if it is missing, unreadable or inconsistent."""
+    """Read an object's manifest; DataError if it is missing, unreadable or inconsistent.
+
+    Its key must be its recipe's, its names must lie inside the folder, and every byte must be as it was written. In a
+    manifest without a checksum, written by an earlier version, note and times are not checked.
+    """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text())
+        data = path.read_bytes()
+        content = json.loads(data)
         files = {name: FileEntry(**entry) for name, entry in content["files"].items()}
         manifest = Manifest(content["key"], content["recipe"], files, Note(**content.get("note", {})))
-        consistent = content["digest"] == manifest.digest and content["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        consistent = _is_consistent(content, manifest) and ("checksum" not in content or data == json_bytes(content))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(path, f"{path} is not a manifest ({error}).", "run headforge verify --repair.") from error
     if not consistent:
         raise DataError(path, f"{path} is inconsistent.", "run headforge verify --repair.")
     return manifest
+
+
+def _checksum(content: Mapping[str, object]) -> str:
+    stated = {name: value for name, value in content.items() if name != "checksum"}
+    return _hash(stated)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _is_consistent(content: Mapping[str, object], manifest: Manifest) -> bool:
+    """Return whether the parts of a manifest agree and every file name is one inside the object's folder."""
+    return (
+        content["format"] == FORMAT
+        and content.keys() <= _FIELDS
+        and all(is_relative_name(name) for name in manifest.files)
+        and all(type(n) is int for entry in manifest.files.values() for n in (entry.size, entry.mtime_ns))
+        and content["digest"] == manifest.digest
+        and manifest.key == _hash(manifest.recipe)
+        and ("checksum" not in content or content["checksum"] == _checksum(content))
+    )
 
 
 def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -201,3 +201,15 @@ def test_shards_of_version_1_with_bare_picture_bytes_are_read(tmp_path: Path) ->
 def test_tables_of_several_subjects_are_theirs_in_the_order_asked(dataset: Path) -> None:
     data, names = Dataset(dataset), ["000005", "000002", "000004", "000000"]
     assert data.tables(names).equals(pa.concat_tables([data.table(name) for name in names]))
+
+
+@pytest.mark.parametrize("name", ["../outside.parquet", "/outside.parquet", 3])
+def test_a_shard_outside_the_folder_is_refused(dataset: Path, name: object) -> None:
+    described = dataset / "dataset.json"
+    content = json.loads(described.read_text())
+    first = dataset / content["shards"][0]["path"]
+    (dataset.parent / "outside.parquet").write_bytes(first.read_bytes())
+    content["shards"][0]["path"] = name
+    described.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="outside"):
+        Dataset(dataset).subject_ids()

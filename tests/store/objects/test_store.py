@@ -498,3 +498,55 @@ def test_after_kill_nine_the_lock_is_free_and_work_goes_on(store: Store, tmp_pat
         fill(folder)
 
     assert contents(store.build(RECIPE, resumes).path) == CONTENT
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(store: Store) -> None:
+    made = store.build(RECIPE, fill, note=Note("subjects 0-23 \u00e9", {"torch": "2.0"}))
+    path = made.path / MANIFEST
+    data = path.read_bytes()
+    assert b"\\u00e9" in data
+    path.chmod(0o644)
+    for position in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(DataError):
+                read_manifest(made.path)
+    assert [damage.reason for damage in store.verify()] == ["no manifest"]
+    path.write_bytes(data)
+    assert store.verify() == []
+
+
+def rewritten(path: Path, change: Callable[[dict], object]) -> None:
+    """Change a manifest as somebody would who also mends its digest and has no checksum."""
+    content = json.loads((path / MANIFEST).read_text())
+    content.pop("checksum", None)
+    change(content)
+    files = content["files"]
+    lines = (f"{name}\0{files[name]['sha256']}\n" for name in sorted(files))
+    content["digest"] = hashlib.sha256("".join(lines).encode()).hexdigest()
+    damage(path / MANIFEST, json.dumps(content).encode())
+
+
+def test_an_object_whose_manifest_has_no_checksum_is_found(store: Store) -> None:
+    made = store.build(RECIPE, fill)
+    rewritten(made.path, lambda content: None)
+    assert store.build(RECIPE, must_not_run).hit
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("name", ["../../../x", "/x", "a/../../x", "./x", "a//x", "..\\x", "C:x", ""])
+def test_a_manifest_that_names_a_file_outside_its_folder_is_refused(store: Store, tmp_path: Path, name: str) -> None:
+    made = store.build(RECIPE, fill)
+    rewritten(made.path, lambda content: content["files"].update({name: content["files"]["part.parquet"]}))
+    assert [damage.reason for damage in store.verify()] == ["no manifest"]
+    with pytest.raises(DamagedObjectError):
+        store.publish(made, tmp_path / "a" / "b" / "c")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_manifest_with_a_recipe_that_is_not_its_keys_is_noticed(store: Store) -> None:
+    made = store.build(RECIPE, fill)
+    rewritten(made.path, lambda content: content["recipe"].update(version=2))
+    assert [damage.reason for damage in store.verify()] == ["no manifest"]

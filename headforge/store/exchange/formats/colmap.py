@@ -18,12 +18,13 @@ from torch import Tensor
 from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import camera_to_colmap, colmap_to_camera, project
 from headforge.store.dataset.tables import Reject
-from headforge.store.exchange.folders import path_inside, require_plain_name
+from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.frames import Frame, frame_reject
 from headforge.store.exchange.heads import LandmarkFinder
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_camera, stored_params, view_name
 from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.store.exchange.writing import ExportFacts
+from headforge.store.files import path_inside
 from headforge.types import NO_HEAD_MODEL, Camera, HeadParams
 
 MODEL = "sparse/0"

@@ -18,11 +18,12 @@ import torch
 from headforge.errors import InputError
 from headforge.geometry.cameras import camera_to_eg3d, eg3d_to_camera
 from headforge.store.dataset.tables import Reject
-from headforge.store.exchange.folders import path_inside, require_plain_name
+from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.frames import Frame, frame_reject, numbers, read_json
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_camera, view_name
 from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.store.exchange.writing import ExportFacts
+from headforge.store.files import path_inside
 
 LABELS = "dataset.json"
 N_LABEL = 25

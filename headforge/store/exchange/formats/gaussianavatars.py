@@ -20,7 +20,7 @@ from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import camera_to_gaussianavatars
 from headforge.store.dataset.columns import PARAM_COLUMNS
 from headforge.store.dataset.tables import Reject
-from headforge.store.exchange.folders import path_inside, require_plain_name
+from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.formats.centring import centred_view
 from headforge.store.exchange.formats.flame_params import (
     canonical_arrays,
@@ -36,7 +36,7 @@ from headforge.store.exchange.heads import HeadFacts, StatedHead
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_params
 from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.store.exchange.writing import ExportFacts
-from headforge.store.files import write_json
+from headforge.store.files import path_inside, write_json
 from headforge.store.images import encode_png
 
 DIVISIONS = ("train", "val", "test")

@@ -18,12 +18,12 @@ from torch import Tensor
 from headforge.errors import DataError, InputError
 from headforge.geometry.cameras import camera_to_nerfstudio, nerfstudio_to_camera
 from headforge.store.dataset.tables import Reject
-from headforge.store.exchange.folders import path_inside, require_plain_name
+from headforge.store.exchange.folders import require_plain_name
 from headforge.store.exchange.frames import Frame, frame_reject, number, numbers, read_json
 from headforge.store.exchange.rows import RowsWriter, StoredView, stored_camera, view_name
 from headforge.store.exchange.source import ImportConfig, ImportSource
 from headforge.store.exchange.writing import ExportFacts
-from headforge.store.files import write_json
+from headforge.store.files import path_inside, write_json
 from headforge.types import Camera
 
 TRANSFORMS = "transforms.json"
