@@ -15,7 +15,7 @@ from headforge.store.files import write_json
 
 EXIT_DONE, EXIT_ITEMS, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXIT_PIPE = 141
-"""Whoever read the output went away: what a shell says of a program that SIGPIPE ended."""
+"""Exit code after the reader of the output has ended, as a shell reports SIGPIPE."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def scan_pickle(file: BinaryIO, path: Path) -> None:
         raise
     except Exception as error:  # the reader of opcodes raises whatever a wrong byte leads to
         ends = "exhausted" in str(error) or "not enough data" in str(error) or "no newline" in str(error)
-        found = "it ends in the middle" if ends else f"it is damaged or no pickle at all ({error})"
+        found = "it is truncated" if ends else f"it is damaged or not a pickle ({error})"
         raise PickleFormatError(path, found) from error
     file.seek(start)
 
