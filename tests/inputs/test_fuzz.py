@@ -30,8 +30,8 @@ from headforge.pickles import read_npy, read_pickle
 from headforge.priors.tensor_files import read_tensors
 from headforge.store.dataset.columns import read_table
 from headforge.store.dataset.shards import Dataset
-from headforge.store.files import path_inside
 from headforge.store.exchange.rows import RowsTable
+from headforge.store.files import path_inside
 from headforge.track.video.landmark_files import read_landmarks
 
 ROOT = Path(__file__).parents[2]
