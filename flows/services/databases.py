@@ -1,7 +1,7 @@
-"""SQLite databases that other programs define: made beside their place, checked and moved there whole.
+"""SQLite databases of other programs: created and migrated under another name, checked, then renamed.
 
-A process may be killed at any moment, and those programs migrate in place: what they leave then opens never again.
-Nothing here imports them; which revision they expect is read from their migrations.
+Those programs migrate in place: after a kill in the middle the database can't be opened again. They are not imported
+here; the revision that they expect is read from their migration files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The guard in front of a server on loopback: what a web page in the user's browser could send is refused.
+"""Guard of a server on loopback: it refuses requests that a foreign web page in the user's browser can send.
 
-Every page the user visits can send requests to 127.0.0.1, and by rebinding a name of its own (DNS) it can make them
-look as if they were its own server's. So the guard asks four things of every request and every websocket: that it names
-this machine (`Host`), that no other page sends it (`Origin`, `Sec-Fetch-Site`), that its path means one thing only, and
-that a body is JSON, which no page can send elsewhere without asking. Whatever is not a public page needs the token.
+Any page can send requests to 127.0.0.1, and by DNS rebinding it can make them look like requests to its own server. The
+guard therefore checks every request and websocket: the `Host` is this machine, the `Origin` and `Sec-Fetch-Site` are
+not those of another page, the path is unambiguous, and a body is JSON, which a page can't send to another origin
+without a preflight. Everything but the public pages needs the token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HTTP_PORT = 80
 HOST = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?")
 API = "/api"
 PROBES = (f"{API}/health", f"{API}/ready")
-"""They say whether the server is there, and nothing else."""
+"""Health checks, without other content."""
 READING = ("GET", "HEAD")
 OWN_SITE = ("same-origin", "none")
 """Values of Sec-Fetch-Site: a page of this server, or the user's own doing (address bar, bookmark)."""
@@ -52,7 +52,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Rules:
-    """Whom the guard lets in."""
+    """What the guard accepts."""
 
     hosts: frozenset[str]
     """Values of `Host` that name this server."""

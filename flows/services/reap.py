@@ -1,7 +1,7 @@
-"""`headforge reap`: records of runs whose process was killed say so, and workers that outlived their driver end.
+"""`headforge reap`: mark runs of killed processes as crashed, and end workers without a driver.
 
-Nobody tells the server when a process is killed: its runs would be "Running" for ever. So each run of a stage carries
-the name of its process as a tag; a scheduled run has the number of its process from the worker.
+A server does not notice that a process was killed: its runs would stay "Running". So each run of a stage carries the
+name of its process as a tag; a scheduled run has its process id from the worker.
 """
 
 from __future__ import annotations

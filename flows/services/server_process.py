@@ -140,7 +140,7 @@ def _serve(port: int, parent: int) -> None:
     if parent != NO_PARENT:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     guarded = Guard(create_app(webserver_only=False), rules_for(port, os.environ[SERVER_TOKEN_VARIABLE], named_hosts()))
-    # Headers of a proxy are not believed: nobody who could send them is one.
+    # Proxy headers are ignored: there is no proxy in front of this server.
     uvicorn.run(guarded, host=HOST, port=port, log_level="error", proxy_headers=False, server_header=False)
 
 

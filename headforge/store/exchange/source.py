@@ -32,7 +32,7 @@ class ImportConfig:
     cameras: str = FINE
     """Camera convention, a name of `CONVENTIONS`, where it is not the format's own."""
     views_per_shard: int = 1920
-    """A shard is closed after the person with whom it reaches this number of pictures."""
+    """A shard is closed after the subject that brings it to this number of pictures."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
