@@ -1,7 +1,7 @@
 """The link that opens the dashboard: a ticket for one use, which the page exchanges for the server's token.
 
-The ticket is in the link's fragment, which a browser does not send: neither to the server, so that no log has it, nor to
-the next page as its referrer. The copy in a history, a terminal or a process list has been used.
+The ticket is in the link's fragment, which a browser does not send: neither to the server, so that no log has it, nor
+to the next page as its referrer. The copy in a history, a terminal or a process list has been used.
 """
 
 from __future__ import annotations
