@@ -61,7 +61,9 @@ def install() -> None:
     folder = Path(sysconfig.get_path("purelib"))
     for name, text in ((START_MODULE, START_CODE), (START_FILE, START_LINE)):
         if not (folder / name).is_file() or (folder / name).read_text() != text:
-            (folder / name).write_text(text)
+            partial = folder / f"{name}.{os.getpid()}"
+            partial.write_text(text)
+            partial.replace(folder / name)
 
 
 def watch() -> None:

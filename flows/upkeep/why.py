@@ -91,7 +91,8 @@ def _parse(root: Path, wanted: str) -> tuple[Sequence[str], str, bool]:
 
 
 def _is_meant(item: Item, number: int, stage: str, label: str, is_file: bool) -> bool:
-    if label in ("", item.label):
+    of_method = item.label.rpartition("/")[2]  # without a method's folder, as in coin/000005
+    if label in ("", item.label, of_method):
         return True
     if not is_file:
         span = _SUBJECTS.fullmatch(item.label)
@@ -101,7 +102,8 @@ def _is_meant(item: Item, number: int, stage: str, label: str, is_file: bool) ->
         found, of_shard = _PART.fullmatch(parts[1]), item.label.removeprefix("shard ")
         return found is not None and int(found[1]) == (int(of_shard) if of_shard.isdigit() else number)
     # The item's own folder, or a file assembled from all items of the stage.
-    return item.label in parts or (len(parts) == 1 and stage != "fit") or stage in ("train", "evaluate", "report")
+    is_inside = item.label in parts or label.startswith(f"{item.label}/")
+    return is_inside or (len(parts) == 1 and stage != "fit") or stage in ("train", "evaluate", "report")
 
 
 def _manifests() -> Iterator[tuple[Path, Manifest]]:

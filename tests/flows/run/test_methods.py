@@ -12,6 +12,7 @@ from flows.project.lineage import lineage_of
 from flows.project.params import change_params, load_settings
 from flows.project.sections import CHOICES, code_of, stage_settings
 from flows.run.methods import chosen_outputs, method_items, sources_of
+from flows.upkeep.why import _is_meant
 from headforge.errors import ConfigError
 from headforge.settings import check_settings, params_of, setting
 from headforge.store.objects.store import Recipe
@@ -113,6 +114,13 @@ def test_a_method_that_needs_a_model_says_so(project: Path) -> None:
         change_params(project, None, ["train.models=[]"])
     assert refused.value.key == "train.models"
     assert "take rigged out of fit.methods" in refused.value.help
+
+
+@pytest.mark.parametrize("wanted", ["echo/000005", "000005", "echo/000005/frontal.png"])
+def test_why_finds_items_of_a_method_by_subject_and_by_file(wanted: str) -> None:
+    item = Item("echo/000005", Recipe("echo", 1, {}, {}, {}), print, ())
+    assert _is_meant(item, 0, "fit", wanted, is_file=wanted.endswith(".png"))
+    assert not _is_meant(item, 0, "fit", wanted.replace("5", "6"), is_file=wanted.endswith(".png"))
 
 
 def test_a_portrait_cannot_have_the_name_of_a_method(project: Path) -> None:
