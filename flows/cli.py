@@ -28,7 +28,7 @@ from flows.commands import (
 from flows.commands.command import Command, Parser
 from flows.commands.exchange import export, importing
 from flows.run.driver import run_request
-from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, EXIT_PIPE, unexpected
+from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, EXIT_PIPE, unexpected_error_message
 from flows.run.summary import Request, Summary, print_summary
 from flows.stages import STAGES
 from headforge.errors import ConfigError, HeadforgeError, InputError
@@ -106,7 +106,7 @@ def _answer(wanted: argparse.Namespace) -> int:
     except Exception as error:
         if isinstance(error, OSError) and _is_output_gone():
             raise
-        summary = Summary("failed", EXIT_ITEMS, message=unexpected(wanted.command, error))
+        summary = Summary("failed", EXIT_ITEMS, message=unexpected_error_message(wanted.command, error))
     print_summary(summary)
     if getattr(wanted, "json", False):
         print(summary.as_json())

@@ -249,7 +249,8 @@ def _chosen(stage: str, choice: Choice, document: Mapping[str, Any], source: str
     names = _checked(key, tuple[str, ...], _values_of(stage, document, source).get(choice.key, choice.default))
     for name in names:
         if name not in choice.methods:
-            raise _unknown(name, f"name in {key}:", choice.methods, source)
+            message = f"{key} in {source} names the unknown method '{name}'."
+            raise ConfigError(key, name, message, _nearest(name, choice.methods))
         if names.count(name) > 1:
             raise ConfigError(key, names, f"{key} names '{name}' {names.count(name)} times.", "name it once.")
     return names
@@ -311,10 +312,14 @@ def _assets(values: Any, source: str) -> dict[str, str]:
 
 
 def _unknown(found: str, kind: str, known: Iterable[str], source: str) -> ConfigError:
+    return ConfigError(found, found, f"{source} has the unknown {kind} '{found}'.", _nearest(found, known))
+
+
+def _nearest(found: str, known: Iterable[str]) -> str:
+    """Return the help that names the most similar known name, or all if none is similar."""
     names = list(known)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
-    help = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}."
-    return ConfigError(found, found, f"{source} has the unknown {kind} '{found}'.", help)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}."
 
 
 def _parse_assignment(text: str) -> tuple[str, dict[str, object]]:

@@ -58,7 +58,7 @@ def read_outcome(path: Path) -> Outcome | None:
     return Outcome(**values | {"failed": tuple(Rejection(**item) for item in values["failed"])})
 
 
-def unexpected(name: str, error: Exception) -> str:
+def unexpected_error_message(name: str, error: Exception) -> str:
     """Return the message of an unexpected error, and write its traceback to a log file in the home folder."""
     said = f"{name} stopped at an unexpected error: {type(error).__name__}: {error}"
     try:

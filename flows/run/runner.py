@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flows.project.checkouts import using_store
 from flows.project.project import find_root, home, only_run, quiet_environment, require_space
 from flows.run.found import publish_if_found
-from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, unexpected, write_outcome
+from flows.run.outcome import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_ITEMS, Outcome, unexpected_error_message, write_outcome
 from headforge.errors import HeadforgeError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
     except KeyboardInterrupt:
         outcome = Outcome(EXIT_INTERRUPTED, "interrupted; finished work is kept.")
     except Exception as error:
-        outcome = Outcome(EXIT_ITEMS, unexpected(name, error))
+        outcome = Outcome(EXIT_ITEMS, unexpected_error_message(name, error))
     write_outcome(outcome)
     if outcome.message:
         print(outcome.message, file=sys.stderr)

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from headforge.errors import ConfigError, DataError
 from headforge.geometry.seeding import item_seed
+from headforge.settings import LARGEST_SEED, check_settings, require, setting
 from headforge.store.dataset.columns import picture_column
 from headforge.store.dataset.shards import Dataset
 from headforge.store.dataset.views import Views, decode_views
@@ -29,37 +30,31 @@ from headforge.store.images import decode_image_into
 class LoaderConfig:
     """Settings of the batch order and the decoding."""
 
-    seed: int = 0
+    seed: int = setting(0, at_least=-LARGEST_SEED, at_most=LARGEST_SEED)
     """Seed of the shuffling."""
-    batch_size: int = 32
+    batch_size: int = setting(32, at_least=1, at_most=1_000_000)
     """Views in a batch; a multiple of views_together."""
-    views_together: int = 1
+    views_together: int = setting(1, at_least=1, at_most=1_000_000)
     """Number of consecutive views of one subject; each epoch leaves over other views."""
-    window_subjects: int = 64
+    window_subjects: int = setting(64, at_least=1, at_most=10_000_000)
     """Subjects shuffled together, over all workers; up to three windows of encoded images are in memory."""
     with_masks: bool = True
     """Whether masks are decoded."""
-    worker: int = 0
+    worker: int = setting(0, at_least=0, at_most=1_000_000)
     """Index of this process among those that share the dataset."""
-    n_workers: int = 1
+    n_workers: int = setting(1, at_least=1, at_most=1_000_000)
     """Number of processes that share the dataset."""
-    n_threads: int = 1
+    n_threads: int = setting(1, at_least=1, at_most=4096)
     """Decoding threads; one more thread reads."""
-    n_batches_ahead: int = 4
+    n_batches_ahead: int = setting(4, at_least=1, at_most=100_000)
     """Number of batches decoded in advance."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        for name in ("batch_size", "views_together", "window_subjects", "n_workers", "n_threads", "n_batches_ahead"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        check_settings(self, "loader")
         is_whole = self.batch_size % self.views_together == 0
-        _require("batch_size", self.batch_size, is_whole, f"a multiple of views_together, {self.views_together}")
-        _require("worker", self.worker, 0 <= self.worker < self.n_workers, f"from 0 to {self.n_workers - 1}")
-
-
-def _require(name: str, value: object, is_fine: bool, allowed: str) -> None:
-    if not is_fine:
-        raise ConfigError(name, value, f"{name} is {value!r}, it must be {allowed}.", f"set {name} to {allowed}.")
+        require(self, "loader", "batch_size", is_whole, f"a multiple of views_together, {self.views_together}")
+        require(self, "loader", "worker", self.worker < self.n_workers, f"below n_workers, {self.n_workers}")
 
 
 @dataclass(frozen=True)
@@ -117,8 +112,10 @@ class Loader:
 
         Raises ConfigError if `n_images_seen` is not a multiple of `views_together`, DataError if a picture is damaged.
         """
-        is_whole = n_images_seen >= 0 and n_images_seen % self.config.views_together == 0
-        _require("n_images_seen", n_images_seen, is_whole, f"a multiple of {self.config.views_together}")
+        n_together = self.config.views_together
+        if n_images_seen < 0 or n_images_seen % n_together:
+            message = f"n_images_seen is {n_images_seen}, it must be a multiple of {n_together}."
+            raise ConfigError("n_images_seen", n_images_seen, message, f"give a multiple of {n_together}.")
         pending: deque[Future[ViewBatch]] = deque()
         reader, decoders = ThreadPoolExecutor(1), ThreadPoolExecutor(self.config.n_threads)
         try:

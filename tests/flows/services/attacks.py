@@ -189,12 +189,15 @@ def payloads(access: Access, canary: Path) -> tuple[Payload, ...]:
 
 
 def what_is_there(access: Access) -> dict[str, list[str]]:
-    """Names of what an attacker could have made on the server."""
+    """Names of what an attacker could have made on the server.
+
+    Without the runs that the scheduler itself makes of deployments that are there: those come when it gets to them.
+    """
     with access.client() as client:
         return {
             "deployments": sorted(found.name for found in client.read_deployments()),
             "flows": sorted(found.name for found in client.read_flows()),
-            "runs": sorted(found.name for found in client.read_flow_runs()),
+            "runs": sorted(found.name for found in client.read_flow_runs() if not found.auto_scheduled),
             "pools": sorted(found.name for found in client.read_work_pools()),
         }
 
